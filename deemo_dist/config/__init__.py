@@ -1,0 +1,47 @@
+"""Typed configuration: the schema, loading with bases and overrides, digests."""
+
+from deemo_dist.config.build import build
+from deemo_dist.config.fields import operational, semantic
+from deemo_dist.config.load import CONFIGS, config_digest, load, to_yaml
+from deemo_dist.config.schema import (
+    DataConfig,
+    EngineConfig,
+    EvaluationConfig,
+    ExecutionConfig,
+    KeysConfig,
+    ModelConfig,
+    PolicyConfig,
+    ProjectorConfig,
+    RunConfig,
+    StageConfig,
+    StorageConfig,
+    TaskConfig,
+    TowerConfig,
+    TrackingConfig,
+    TrainRule,
+)
+
+__all__ = [
+    "CONFIGS",
+    "DataConfig",
+    "EngineConfig",
+    "EvaluationConfig",
+    "ExecutionConfig",
+    "KeysConfig",
+    "ModelConfig",
+    "PolicyConfig",
+    "ProjectorConfig",
+    "RunConfig",
+    "StageConfig",
+    "StorageConfig",
+    "TaskConfig",
+    "TowerConfig",
+    "TrackingConfig",
+    "TrainRule",
+    "build",
+    "config_digest",
+    "load",
+    "operational",
+    "semantic",
+    "to_yaml",
+]

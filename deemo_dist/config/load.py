@@ -1,0 +1,142 @@
+"""Load a run's configuration: YAML files with a list of bases, dotted overrides, a digest."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from deemo_dist.config.build import build, check_keys
+from deemo_dist.config.fields import semantic
+from deemo_dist.config.schema import RunConfig
+from deemo_dist.digests import digest_of, plain
+from deemo_dist.errors import ConfigError
+
+BASES = "bases"
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML that refuses a key written twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_StrictLoader.add_implicit_resolver(  # YAML 1.1 reads 2e-5 as text
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$"), list("-+0123456789.")
+)
+
+
+def load(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
+    """Load the run ``name``: a path, or a name under ``configs/runs``; then apply overrides such as ``engine.ranks=4``.
+
+    Raises ``ConfigError`` that names the file, the key and the nearest right one.
+    """
+    path = find(name)
+    merged = _layers(path, ())
+    for override in overrides:
+        merged = _merge(merged, _override(override), where=f"override '{override}'")
+    try:
+        data = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_first_line(error)}") from error
+    return build(RunConfig, data, where=str(path))  # type: ignore[arg-type]
+
+
+def find(name: str | Path) -> Path:
+    """The file of a run: a path that exists, else ``configs/runs/NAME.yaml``. Raises ``ConfigError`` with the names."""
+    for candidate in (Path(name), CONFIGS / "runs" / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.stem for path in (CONFIGS / "runs").glob("*.yaml"))
+    raise ConfigError(f"there is no run '{name}'", hint=f"a YAML file, or one of: {', '.join(known)}")
+
+
+def _layers(path: Path, above: tuple[Path, ...]) -> DictConfig:
+    """The file merged over its bases, in their order; a base is looked up beside the file, then under ``configs/``."""
+    if path.resolve() in above:
+        raise ConfigError(f"{path}: its bases come back to it", hint="remove the circle")
+    data = _read(path)
+    bases = data.pop(BASES, [])
+    check_keys(RunConfig, data, where=str(path))
+    merged = OmegaConf.create()
+    for base in bases:
+        merged = _merge(merged, _layers(_base(base, path), (*above, path.resolve())), where=f"{path}: base '{base}'")
+    return _merge(merged, OmegaConf.create(data), where=str(path))
+
+
+def _base(name: str, path: Path) -> Path:
+    for candidate in (
+        path.parent / f"{name}.yaml",
+        CONFIGS / f"{name}.yaml",
+        path.parent / name,
+        CONFIGS / name,
+    ):
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(f"{path}: its base '{name}' does not exist", hint="looked beside it and under configs/")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.load(path.read_text(), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a configuration is a mapping of keys", hint="is the file empty?")
+    return data
+
+
+def _override(text: str) -> DictConfig:
+    """One dotted override. OmegaConf takes ``a.b`` without ``=`` for None, silently: refused here."""
+    if not re.match(r"^[\w.\[\]]+=", text):
+        raise ConfigError(f"override '{text}' is not of the form key.sub=value")
+    key, value = text.split("=", 1)
+    try:
+        parsed = yaml.load(value, Loader=_StrictLoader) if value else ""  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override '{text}': the value is not valid YAML") from error
+    return OmegaConf.create(_nested(key.split("."), parsed))
+
+
+def _nested(names: list[str], value: Any) -> dict[str, Any]:
+    return {names[0]: _nested(names[1:], value) if len(names) > 1 else value}
+
+
+def _merge(below: DictConfig, above: DictConfig, *, where: str) -> DictConfig:
+    check_keys(RunConfig, OmegaConf.to_container(above), where=where)
+    try:
+        merged = OmegaConf.merge(below, above)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}: {_first_line(error)}") from error
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def config_digest(config: Any) -> str:
+    """Hex SHA-256 over the semantic fields of a config or a part of it: the same wherever it runs."""
+    return digest_of(semantic(config))
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The resolved configuration as YAML: what is saved with every output. It holds no secrets by construction."""
+    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)

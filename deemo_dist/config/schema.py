@@ -1,0 +1,227 @@
+"""The configuration of a run, typed: every key that a YAML file or an override may set, and what it means.
+
+Frozen keyword-only dataclasses. Defaults are those of the smallest sensible run; values live in ``configs/``.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from deemo_dist.config.fields import operational
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageConfig:
+    """Where things are. ``root``: the project's prefix, file:// or s3://. Credentials come from the environment only."""
+
+    root: str = operational("file://build/demo/store")
+    endpoint: str | None = operational(None)
+    cache: str = operational("build/cache")
+    requests_per_second: float = operational(400.0)
+    retries: int = operational(6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """What de-identification does, and when a clip is refused. Its digest is in every attestation."""
+
+    name: str = "standard"
+    faces: Literal["fill", "mosaic", "blur"] = "fill"
+    detect_every: int = 3
+    detect_width: int = 320
+    face_threshold: float = 0.2
+    dilate: float = 0.2
+    hold_frames: int = 6
+    mask_heads: bool = True
+    voice: Literal["world", "mcadams", "sum"] = "world"
+    transcript: Literal["scrub", "drop"] = "scrub"
+    pii_threshold: float = 0.35
+    audit_every: int = 3
+    max_residual_face_rate: float = 0.02
+    max_pixels: int = 3840 * 2160
+    max_frames: int = 20_000
+    max_seconds: float = 600.0
+    cpu_seconds: float = 600.0
+    memory_mb: int = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeysConfig:
+    """Where the root key of all keyed hashes comes from: an environment variable, a file, or the marked demo key."""
+
+    source: Literal["environment", "file", "demo"] = "environment"
+    variable: str = operational("DEEMO_ROOT_KEY")
+    path: str | None = operational(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The dataset. ``manifest``: URI of the manifest of raw clips (preprocessing only)."""
+
+    name: str = "demo"
+    version: str = "v1"
+    manifest: str | None = operational(None)
+    shard_bytes: int = 64 * 2**20
+    allow_weak_policy: bool = False
+    failure_budget: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """Where units of preprocessing run. ``address``: of a Ray cluster, None starts a local one."""
+
+    executor: Literal["local", "ray"] = operational("ray")
+    workers: int = operational(2)
+    address: str | None = operational(None)
+    cpus_per_worker: float = operational(1.0)
+    gpus_per_worker: float = operational(0.0)
+    memory_mb_per_worker: int = operational(0)
+    task: int = operational(0)
+    tasks: int = operational(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerConfig:
+    """A part that comes from transformers: ``source`` is ``random``, ``weights:NAME``, a path or a hub name;
+    ``type`` its transformers model type; ``settings`` its config's keys (for ``random``)."""
+
+    source: str = "random"
+    type: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectorConfig:
+    """From tower features to LLM embeddings. ``kind``: mlp (with pooling), qformer, stc (spatial-temporal conv)."""
+
+    kind: Literal["mlp", "qformer", "stc"] = "mlp"
+    tokens: int = 4
+    hidden: int = 256
+    layers: int = 2
+    heads: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """DEEMO-LLaMA. ``frames`` sampled a clip; ``image_size`` pixels; audio cut in windows of ``audio_window`` seconds
+    at most ``audio_windows`` of them; ``cue_frames`` steps of body cues at ``cue_rate`` per second."""
+
+    name: str = "nano"
+    llm: TowerConfig = field(default_factory=TowerConfig)
+    vision: TowerConfig = field(default_factory=TowerConfig)
+    audio: TowerConfig = field(default_factory=TowerConfig)
+    tokenizer: str = "builtin"
+    video_projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    audio_projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    cue_projector: ProjectorConfig = field(default_factory=ProjectorConfig)
+    frames: int = 8
+    image_size: int = 64
+    audio_window: float = 4.0
+    audio_windows: int = 8
+    cue_frames: int = 32
+    cue_rate: float = 8.0
+    attention: Literal["auto", "varlen", "flash"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """A question and its answer, as templates over an annotation: ``{label.emotion}``, ``{text.reasoning}``,
+    ``{transcript}``, ``{nfbl}``. ``choices``: the closed set of answers, empty for free text."""
+
+    prompt: str
+    answer: str
+    choices: tuple[str, ...] = ()
+    modalities: tuple[Literal["video", "audio", "cues", "text"], ...] = ("video", "audio", "cues", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRule:
+    """What happens to the parameters a pattern matches: frozen, or trained in full at ``lr`` with ``weight_decay``."""
+
+    mode: Literal["frozen", "full"] = "full"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One training phase. ``trains``: fnmatch patterns over parameter names -> rule; the last match wins, no match is
+    frozen. ``modality_dropout``: chance by which each modality is left out of an example (never all of them)."""
+
+    tasks: tuple[str, ...]
+    trains: dict[str, TrainRule]
+    epochs: int = 1
+    packs_per_step: int = 8
+    max_tokens: int = 2048
+    max_frames: int = 256
+    max_audio_seconds: float = 120.0
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"
+    warmup: float = 0.05
+    max_grad_norm: float = 1.0
+    modality_dropout: float = 0.0
+    window: int = 20_000
+    validate_every: int = 0
+    validation_packs: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How the training process runs. ``ranks`` here are local; a launcher's placement wins."""
+
+    ranks: int = operational(2)
+    threads: int = operational(1)
+    zero_stage: Literal[0, 1, 2, 3] = 3
+    precision: Literal["fp32", "bf16"] = "fp32"
+    deterministic: bool = True
+    gradient_checkpointing: bool = False
+    offload: Literal["none", "cpu", "nvme"] = operational("none")
+    offload_path: str | None = operational(None)
+    deepspeed: dict[str, Any] = operational(factory=dict)
+    timeout_seconds: float = operational(600.0)
+    watchdog_seconds: float = operational(300.0)
+    checkpoint_every: int = operational(50)
+    keep_checkpoints: int = operational(2)
+    loader_workers: int = operational(0)
+    prefetch: int = operational(4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is measured. ``task``: the recognition task; ``explain_task``: the free-text one (None: none)."""
+
+    task: str = "emotion"
+    explain_task: str | None = None
+    split: str = "test"
+    bootstrap: int = 1000
+    explanations: int = 4
+    max_new_tokens: int = 48
+    ablations: bool = True
+    preview_clips: int = operational(3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """MLflow. ``uri``: a server or sqlite:///..., None keeps an embedded one under the run; the spool takes the rest."""
+
+    uri: str | None = operational(None)
+    experiment: str = operational("deemo")
+    register_as: str | None = operational(None)
+    enabled: bool = operational(True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run: a chain of stages (by name, in their order) over one dataset, and how it is judged."""
+
+    name: str
+    seed: int = 0
+    storage: StorageConfig = field(default_factory=StorageConfig)
+    keys: KeysConfig = field(default_factory=KeysConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    stages: dict[str, StageConfig] = field(default_factory=dict)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
