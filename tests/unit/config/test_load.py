@@ -1,0 +1,118 @@
+"""Configuration: bases, overrides, digests, and errors that name the file, the key and the nearest right one."""
+
+from pathlib import Path
+
+import pytest
+
+from deemo_dist.config import CONFIGS, RunConfig, build, config_digest, load, to_yaml
+from deemo_dist.errors import ConfigError
+
+RUN = """
+name: small
+policy: {dilate: 2e-1}
+tasks:
+  emotion: {prompt: "which?", answer: "{label.emotion}"}
+stages:
+  align: {tasks: [emotion], trains: {"*": {lr: 1e-3}}}
+"""
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_a_file_becomes_typed_values(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "run.yaml", RUN))
+    assert isinstance(config, RunConfig)
+    assert config.policy.dilate == 0.2
+    assert config.stages["align"].trains["*"].lr == 0.001
+    assert config.stages["align"].tasks == ("emotion",)
+
+
+def test_a_derived_file_wins_over_its_bases(tmp_path: Path) -> None:
+    write(tmp_path, "below.yaml", RUN)
+    path = write(tmp_path, "above.yaml", "bases: [below]\nname: above\nstages: {align: {epochs: 7}}\n")
+    config = load(path)
+    assert (config.name, config.stages["align"].epochs) == ("above", 7)
+    assert config.stages["align"].tasks == ("emotion",)
+
+
+def test_an_override_reaches_into_a_stage(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "run.yaml", RUN), ["stages.align.epochs=3", "engine.ranks=4", "data.manifest="])
+    assert config.stages["align"].epochs == 3
+    assert config.engine.ranks == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x\nengin: {}\n", "'engin' - did you mean 'engine'?"),
+        ("name: x\nengine: {rank: 2}\n", "'engine.rank' - did you mean 'ranks'?"),
+        ("name: x\nengine: {ranks: two}\n", "'engine.ranks' must be a whole number, not str 'two'"),
+        ("name: x\nengine: {ranks: true}\n", "'engine.ranks' must be a whole number"),
+        ("name: x\npolicy: {voice: wrld}\n", "did you mean 'world'?"),
+        ("name: x\npolicy: {dilate: .nan}\n", "'policy.dilate' must be a finite number"),
+        ("seed: 1\n", "the key 'name' is missing"),
+        ("name: x\nname: y\n", "line 2: not valid YAML: the key 'name' stands twice"),
+        ("name: [x\n", "not valid YAML"),
+        ("", "a configuration is a mapping"),
+        ("bases: [nowhere]\nname: x\n", "its base 'nowhere' does not exist"),
+        ("name: x\nstages: {a: {tasks: [t], trains: {}, epoch: 2}}\n", "'stages.a.epoch' - did you mean 'epochs'?"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) -> None:
+    path = write(tmp_path, "bad.yaml", text)
+    with pytest.raises(ConfigError) as raised:
+        load(path)
+    assert said in str(raised.value)
+    assert "bad.yaml" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("override", ["engine.ranks", "=3", "engine.rnks=3", "engine.ranks=[1"])
+def test_a_wrong_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match="override"):
+        load(write(tmp_path, "run.yaml", RUN), [override])
+
+
+def test_a_circle_of_bases_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "bases: [b]\nname: a\n")
+    write(tmp_path, "b.yaml", "bases: [a]\nname: b\n")
+    with pytest.raises(ConfigError, match="come back to it"):
+        load(tmp_path / "a.yaml")
+
+
+def test_a_wrong_run_name_lists_the_right_ones() -> None:
+    with pytest.raises(ConfigError, match="one of: "):
+        load("no-such-run")
+
+
+def test_the_digest_ignores_where_a_run_runs(tmp_path: Path) -> None:
+    path = write(tmp_path, "run.yaml", RUN)
+    digest = config_digest(load(path))
+    assert config_digest(load(path, ["engine.ranks=64", "storage.root=s3://elsewhere"])) == digest
+    assert config_digest(load(path, ["seed=1"])) != digest
+
+
+def test_the_digest_sees_the_order_of_stages(tmp_path: Path) -> None:
+    two = RUN + '  second: {tasks: [emotion], trains: {"*": {}}}\n'
+    turned = RUN.replace("  align:", '  second: {tasks: [emotion], trains: {"*": {}}}\n  align:')
+    assert config_digest(load(write(tmp_path, "a.yaml", two))) != config_digest(load(write(tmp_path, "b.yaml", turned)))
+
+
+def test_the_resolved_yaml_loads_again(tmp_path: Path) -> None:
+    config = load(write(tmp_path, "run.yaml", RUN))
+    assert load(write(tmp_path, "again.yaml", to_yaml(config))) == config
+
+
+def test_every_shipped_run_loads() -> None:
+    paths = sorted((CONFIGS / "runs").glob("*.yaml"))
+    assert paths
+    assert all(isinstance(load(path), RunConfig) for path in paths)
+
+
+def test_build_refuses_what_is_no_mapping() -> None:
+    with pytest.raises(ConfigError, match="must be a mapping"):
+        build(RunConfig, {"name": "x", "engine": 3}, where="here")
