@@ -19,6 +19,7 @@ from deemo_dist.config.schema import (
     TowerConfig,
     TrackingConfig,
     TrainRule,
+    WeightsConfig,
 )
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "TowerConfig",
     "TrackingConfig",
     "TrainRule",
+    "WeightsConfig",
     "build",
     "config_digest",
     "load",

