@@ -1,0 +1,25 @@
+"""`python -m tests.bench NAME`: run `tests/bench/NAME.py`, or all of them."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from tests.bench.harness import compare, publish
+
+NOT_BENCHES = {"__init__", "__main__", "harness"}
+
+
+def main(name: str) -> int:
+    """Run one bench or all; each module offers ``works()``. Returns the exit code: 2 for a name that is none."""
+    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_BENCHES)
+    if name not in (*known, "all"):
+        sys.stderr.write(f"there is no bench '{name}'; one of: {', '.join(known)}, all\n")
+        return 2
+    for chosen in known if name == "all" else [name]:
+        with importlib.import_module(f"tests.bench.{chosen}").works() as works:
+            publish(chosen, [compare(work) for work in works])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "all"))

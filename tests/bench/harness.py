@@ -1,0 +1,66 @@
+"""Interleave ours and the peer's, take medians, say the ratio and whether the goal holds."""
+
+import json
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One comparison. ``ours`` and ``theirs`` do the work once and return a rate in ``unit`` (higher is better)."""
+
+    work: str
+    peer: str
+    unit: str
+    goal: float
+    ours: Callable[[], float]
+    theirs: Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """The medians of one comparison; ``ratio`` is ours over theirs, ``holds`` whether it reaches ``goal``."""
+
+    work: str
+    peer: str
+    unit: str
+    ours: float
+    theirs: float
+    ratio: float
+    goal: float
+    holds: bool
+
+
+def compare(work: Work, rounds: int = 5) -> Row:
+    """Run ours and theirs in turn, ``rounds`` times after one warm-up; the ratio is the median of the pairs' ratios."""
+    work.ours(), work.theirs()
+    pairs = [(work.ours(), work.theirs()) for _ in range(rounds)]
+    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    return Row(
+        work=work.work,
+        peer=work.peer,
+        unit=work.unit,
+        ours=statistics.median(ours for ours, _ in pairs),
+        theirs=statistics.median(theirs for _, theirs in pairs),
+        ratio=ratio,
+        goal=work.goal,
+        holds=ratio >= work.goal,
+    )
+
+
+def publish(name: str, rows: Sequence[Row], folder: Path = Path("build/bench")) -> None:
+    """Print the table and write ``build/bench/NAME.json``."""
+    table = Table(title=f"bench {name}: medians, in one run")
+    for column in ("work", "peer", "unit", "ours", "theirs", "ratio", "goal", "holds"):
+        table.add_column(column, justify="left" if column in ("work", "peer", "unit") else "right")
+    for row in rows:
+        figures = [f"{row.ours:,.1f}", f"{row.theirs:,.1f}", f"{row.ratio:.2f}", f"{row.goal:.2f}"]
+        table.add_row(row.work, row.peer, row.unit, *figures, "yes" if row.holds else "no")
+    Console().print(table)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
