@@ -1,0 +1,144 @@
+"""Opening a container safely, and its facts before anything is decoded."""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deemo_dist.errors import MediaError
+from deemo_dist.media.types import VideoInfo
+
+# Demuxers of real media only: FFmpeg also has readers of play lists and scripts (hls, concat, tty, image sequences)
+# that open other files or URLs named in the input, or that show any text file as a picture.
+DEMUXERS = "mov,mp4,m4a,3gp,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,flac,mp3,aac,h264,hevc,ivf,nut"
+MAGIC = (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"FLV", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
+
+
+def open_media(source: Path | bytes) -> Any:
+    """Open ``source`` for demuxing with PyAV. Raises ``MediaError``: missing, empty, not_media or corrupt."""
+    import av
+
+    head = _head(source)
+    name = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source.absolute()}"
+    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
+    try:
+        return av.open(name, options=options, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError) as error:
+        known = head[4:8] in (b"ftyp", b"moov", b"mdat") or head.startswith(MAGIC)
+        if known:
+            raise MediaError(f"the container cannot be read ({_say(error)})", reason="corrupt") from None
+        raise MediaError("the file is not audio or video", reason="not_media") from None
+
+
+def _head(source: Path | bytes) -> bytes:
+    """The first bytes of the source; refuses what is missing, empty or no regular file."""
+    if isinstance(source, bytes):
+        head = source[:16]
+    else:
+        if not source.is_file():
+            raise MediaError("there is no such file", reason="missing")
+        with source.open("rb") as file:
+            head = file.read(16)
+    if not head:
+        raise MediaError("the file has no bytes", reason="empty")
+    return head
+
+
+def _say(error: Exception) -> str:
+    """FFmpeg's words without the file's name."""
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def video_stream(container: Any) -> Any:
+    """The video stream, cover pictures left aside. Raises ``MediaError`` (no_video)."""
+    import av
+
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic and stream.codec_context is not None:
+            return stream
+    raise MediaError("the file has no video", reason="no_video")
+
+
+def audio_stream(container: Any) -> Any | None:
+    """The first sound stream that can be decoded, or None."""
+    return next((one for one in container.streams.audio if one.codec_context is not None), None)
+
+
+def shown_size(width: int, height: int, aspect: Fraction | None, quarter_turns: int) -> tuple[int, int]:
+    """Width and height in square pixels after ``quarter_turns``; an absurd pixel aspect is ignored."""
+    if aspect and Fraction(1, 4) <= aspect <= 4:
+        width = max(1, round(width * aspect))
+    return (height, width) if quarter_turns % 2 else (width, height)
+
+
+def turns(frame: Any) -> int:
+    """Counter-clockwise quarter turns that bring a decoded frame upright (its display matrix's rotation)."""
+    return round(frame.rotation / 90) % 4
+
+
+def duration(container: Any, stream: Any) -> float:
+    """A stream's duration in seconds by its header, the container's otherwise, 0.0 when neither says."""
+    if stream is not None and stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / 1e6 if container.duration else 0.0
+
+
+def stream_rate(stream: Any) -> Fraction:
+    """The average frame rate by the header, 0 when it says none or nonsense."""
+    rate = stream.average_rate or stream.guessed_rate
+    return Fraction(rate) if rate and 0 < rate <= 1000 else Fraction(0)
+
+
+def probe(source: Path | bytes) -> VideoInfo:
+    """Facts of a video by its headers, its packets and one decoded frame. Raises ``MediaError`` as ``open_media``.
+
+    Use on trusted bytes (our own files); raw clips go through ``Sandbox.probe``.
+    """
+    import av
+
+    with open_media(source) as container:
+        stream = video_stream(container)
+        try:
+            first = next(container.decode(stream), None)
+            times = packet_times(container, stream)
+        except av.error.FFmpegError as error:
+            raise MediaError(f"no frame can be decoded ({_say(error)})", reason="corrupt") from None
+        if first is None or not len(times):
+            raise MediaError("the video has no frames", reason="corrupt")
+        return _info(container, stream, first, times)
+
+
+def packet_times(container: Any, stream: Any) -> np.ndarray:
+    """Presentation times (float64 seconds, sorted) of all packets of ``stream``, from the start of the file."""
+    container.seek(0)
+    pts = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size)
+    return np.array(pts, np.float64) * float(stream.time_base)
+
+
+def _info(container: Any, stream: Any, first: Any, times: np.ndarray) -> VideoInfo:
+    turned = turns(first)
+    width, height = shown_size(first.width, first.height, stream.sample_aspect_ratio, turned)
+    rate = stream_rate(stream) or measured_rate(times)
+    sound = audio_stream(container)
+    return VideoInfo(
+        width=width,
+        height=height,
+        fps=rate,
+        frames=len(times),
+        seconds=float(times[-1] - times[0]) + float(1 / rate),
+        has_audio=sound is not None,
+        audio_seconds=duration(container, sound) if sound is not None else 0.0,
+        sample_rate=sound.codec_context.sample_rate if sound is not None else 0,
+        rotation=-90 * turned % 360,
+        codec=stream.codec_context.name,
+    )
+
+
+def measured_rate(times: np.ndarray) -> Fraction:
+    """Average rate of strictly increasing ``times``; 25 for a single frame, which has none."""
+    if len(times) < 2 or times[-1] <= times[0]:
+        return Fraction(25)
+    rate = min((len(times) - 1) / (times[-1] - times[0]), 1000.0)
+    return Fraction(rate).limit_denominator(1001) or Fraction(1, 1001)

@@ -1,0 +1,95 @@
+"""Sound: FLAC in and out, resampling, and a playable MP4 with sound."""
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+
+from deemo_dist.errors import CorruptDataError
+
+RATE = 16_000
+
+
+def encode_flac(waveform: np.ndarray, rate: int = RATE) -> bytes:
+    """Encode a mono float32 waveform [N] in [-1, 1] as 16-bit FLAC at ``rate`` Hz; samples beyond are clipped.
+
+    Level is kept (no normalisation: loudness is a cue). Raises ``ValueError`` unless the waveform is 1-D and finite.
+    """
+    import soundfile
+
+    if waveform.ndim != 1 or not np.all(np.isfinite(waveform)):
+        raise ValueError("a waveform must be one-dimensional and finite")
+    samples = np.clip(np.rint(waveform.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_flac(data: bytes, rate: int = RATE) -> np.ndarray:
+    """Decode mono FLAC to float32 [N] in [-1, 1]. Raises ``CorruptDataError`` if unreadable or of another form."""
+    import soundfile
+
+    try:
+        samples, found = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise CorruptDataError(f"the sound of a sample cannot be decoded ({error})") from None
+    if found != rate or samples.shape[1] != 1:
+        raise CorruptDataError(f"the sound of a sample is {found} Hz x {samples.shape[1]}, not {rate} Hz mono")
+    return np.ascontiguousarray(samples[:, 0])
+
+
+def resample(waveform: np.ndarray, rate: int, to: int = RATE) -> np.ndarray:
+    """Resample float32 [N] from ``rate`` to ``to`` Hz without delay (polyphase, zero phase): [ceil(N * to / rate)]."""
+    if rate == to or not len(waveform):
+        return waveform.astype(np.float32, copy=False)
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, to)
+    return resample_poly(waveform.astype(np.float32), to // common, rate // common).astype(np.float32)
+
+
+def mux(mp4: bytes, waveform: np.ndarray, rate: int, *, bit_rate: int = 96_000) -> bytes:
+    """Add a mono waveform as AAC to an MP4, its video copied untouched: for a player, not for a model.
+
+    Sample 0 is heard with the first frame. Raises ``MediaError`` if ``mp4`` is not readable.
+    """
+    import av
+
+    from deemo_dist.media.container import open_media, video_stream
+
+    buffer = io.BytesIO()
+    options = {"fflags": "+bitexact"}
+    with open_media(mp4) as source, av.open(buffer, "w", format="mp4", container_options=options) as target:
+        video_in = video_stream(source)
+        video_out = target.add_stream_from_template(video_in)
+        sound_out: Any = target.add_stream("aac", rate=rate, layout="mono")
+        sound_out.codec_context.bit_rate = bit_rate
+        sound_out.codec_context.thread_count = 1
+        for packet in source.demux(video_in):
+            if packet.size:
+                packet.stream = video_out
+                target.mux(packet)
+        target.mux([packet for frame in _audio_frames(waveform, rate) for packet in sound_out.encode(frame)])
+        target.mux(sound_out.encode(None))
+    return buffer.getvalue()
+
+
+def _audio_frames(waveform: np.ndarray, rate: int, block: int = 1024) -> list[Any]:
+    """Float planar mono frames of ``block`` samples with true times."""
+    import av
+
+    frames = []
+    for start in range(0, len(waveform), block):
+        samples = np.ascontiguousarray(waveform[None, start : start + block], np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = rate, start
+        frame.time_base = _tick(rate)
+        frames.append(frame)
+    return frames
+
+
+def _tick(rate: int) -> Any:
+    from fractions import Fraction
+
+    return Fraction(1, rate)

@@ -1,0 +1,102 @@
+"""What the media room hands out: a clip's facts, its decoded content, and the bounds within which it is decoded."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from deemo_dist.config import PolicyConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """A video's facts as a viewer sees it: ``width`` and ``height`` in pixels after rotation and square pixels.
+
+    ``fps`` is the exact average rate, ``frames`` the number of frames, ``seconds`` the video's duration,
+    ``audio_seconds`` 0.0 without sound, ``rotation`` the clockwise quarter turns (0, 90, 180, 270) already applied.
+    """
+
+    width: int
+    height: int
+    fps: Fraction
+    frames: int
+    seconds: float
+    has_audio: bool
+    audio_seconds: float
+    sample_rate: int
+    rotation: int
+    codec: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedClip:
+    """A decoded clip, on one clock whose zero is the first video frame.
+
+    ``frames``: uint8 [T, H, W, 3] RGB as shown to a viewer, None if they were not asked for; ``frame_times``: float64
+    [T] seconds, strictly increasing, true also for variable frame rates; ``fps``: average frames per second;
+    ``waveform``: float32 [N] mono in [-1, 1] at ``sample_rate`` Hz (native), sample 0 at time 0; None without sound.
+    """
+
+    frames: np.ndarray | None
+    frame_times: np.ndarray
+    fps: float
+    waveform: np.ndarray | None
+    sample_rate: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What one clip may cost: pixels a frame, frames, media seconds, CPU seconds, and memory in MiB.
+
+    ``memory_mb`` bounds both the decoder's address space beyond its start, and the decoded clip in the parent.
+    """
+
+    max_pixels: int = 3840 * 2160
+    max_frames: int = 20_000
+    max_seconds: float = 600.0
+    cpu_seconds: float = 600.0
+    memory_mb: int = 4096
+
+    @classmethod
+    def of(cls, policy: PolicyConfig) -> "Bounds":
+        """The bounds a policy sets."""
+        return cls(
+            max_pixels=policy.max_pixels,
+            max_frames=policy.max_frames,
+            max_seconds=policy.max_seconds,
+            cpu_seconds=policy.cpu_seconds,
+            memory_mb=policy.memory_mb,
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory bound in bytes."""
+        return self.memory_mb * 2**20
+
+
+def rational_rate(fps: float | Fraction) -> Fraction:
+    """The exact rate meant by a float: n or n*1000/1001 where that is within 1e-5, else a fraction of small terms.
+
+    Raises ``ValueError`` unless 0 < fps <= 1000.
+    """
+    if not 0 < fps <= 1000:
+        raise ValueError(f"a frame rate of {fps} makes no sense")
+    if isinstance(fps, Fraction):
+        return fps
+    for base in (Fraction(1), Fraction(1000, 1001)):
+        candidate = round(fps / float(base)) * base
+        if candidate and abs(float(candidate) - fps) < 1e-5 * fps:
+            return candidate
+    return Fraction(fps).limit_denominator(1001)
+
+
+def plain_info(info: VideoInfo) -> dict[str, Any]:
+    """``info`` as JSON can say it: the rate as [numerator, denominator]."""
+    return {**info.__dict__, "fps": [info.fps.numerator, info.fps.denominator]}
+
+
+def info_from_plain(row: dict[str, Any]) -> VideoInfo:
+    """The inverse of ``plain_info``."""
+    numerator, denominator = row["fps"]
+    return VideoInfo(**{**row, "fps": Fraction(numerator, denominator)})
