@@ -217,6 +217,37 @@ class TrackingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LaunchConfig:
+    """How ``deemo submit`` asks a cluster for room. Nothing here changes what is computed.
+
+    ``python`` and ``workdir``: as the cluster's nodes see them (None: as here; on a distant Ray, its own). ``setup``:
+    shell lines before the command, such as ``module load cuda``. ``environment``: a shell file that the job reads on
+    its node, the place for credentials: they are never written into a job. ``requeues``: how often a job that was
+    stopped may come back. ``signal_seconds``: how long before the time limit it is told to write a checkpoint.
+    """
+
+    nodes: int = operational(1)
+    ranks_per_node: int = operational(1)
+    cpus_per_rank: int = operational(1)
+    gpus_per_rank: int = operational(0)
+    memory_mb_per_rank: int = operational(0)
+    tasks: int = operational(1)
+    tasks_at_once: int = operational(0)
+    time_limit: str = operational("24:00:00")
+    signal_seconds: int = operational(120)
+    requeues: int = operational(20)
+    partition: str | None = operational(None)
+    account: str | None = operational(None)
+    logs: str = operational("build/logs")
+    python: str | None = operational(None)
+    workdir: str | None = operational(None)
+    setup: tuple[str, ...] = operational(())
+    environment: str | None = operational(None)
+    ray_address: str | None = operational(None)
+    ray_wait_seconds: float = operational(600.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """A run: a chain of stages (by name, in their order) over one dataset, and how it is judged."""
 
@@ -234,3 +265,4 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    launch: LaunchConfig = operational(factory=LaunchConfig)

@@ -1,0 +1,207 @@
+"""Ranks on this machine: one process each, that live and die together."""
+
+import os
+import selectors
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from deemo_dist.console import logger
+from deemo_dist.errors import Interrupted, LaunchError
+from deemo_dist.launch.process import Child, Reaper, exit_code, free_port, how_it_ended
+
+INTERRUPTED = Interrupted.exit_code
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_POLL_SECONDS = 0.5
+
+
+def run_ranks(
+    command: Sequence[str],
+    *,
+    ranks: int,
+    env: Mapping[str, str] | None = None,
+    threads: int = 1,
+    timeout: float | None = None,
+    grace: float = 5.0,
+    stop_grace: float = 60.0,
+    cwd: str | None = None,
+) -> int:
+    """Run ``command`` once a rank, with torchrun's variables set, and return one exit code for all of them.
+
+    Rank 0 writes where this process writes; the others are heard only when they fail. SIGTERM, SIGINT and SIGUSR1 go
+    on to every rank (a second SIGINT kills them). When a rank fails, the others get SIGTERM and, ``grace`` seconds
+    later, SIGKILL; the rank that failed first is named with its last lines and its code is returned (128 + n for
+    signal n). Once a rank has exited with 75 (a checkpoint is written) the others have ``stop_grace`` seconds.
+    No process outlives this one, even if it is killed.
+
+    Args:
+        command: the program and its arguments.
+        ranks: how many, at least 1.
+        env: variables on top of this process's own.
+        threads: OMP_NUM_THREADS of each rank.
+        timeout: seconds for the whole; None: no limit.
+        grace: seconds between SIGTERM and SIGKILL for the ranks that are left.
+        stop_grace: seconds that the others have to stop after the first 75.
+        cwd: working directory.
+
+    Raises:
+        LaunchError: ``ranks`` is below 1, the program is missing, or ``timeout`` passed.
+    """
+    if ranks < 1:
+        raise LaunchError(f"{ranks} ranks make no sense", hint="set engine.ranks to 1 or more")
+    if shutil.which(command[0]) is None:
+        raise LaunchError(f"the program {command[0]} is not there", hint="is the virtual environment whole?")
+    port = free_port()
+    team = _Team(ranks, grace=grace, stop_grace=stop_grace)
+    with team.forwarding():
+        try:
+            for rank in range(ranks):
+                team.start(command, rank_variables(env, rank=rank, ranks=ranks, port=port, threads=threads), cwd=cwd)
+            return team.wait(timeout)
+        finally:
+            team.end()
+
+
+def rank_variables(
+    env: Mapping[str, str] | None, *, rank: int, ranks: int, port: int, threads: int
+) -> dict[str, str]:
+    """The environment of one rank: torchrun's variables, on one host."""
+    own = {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_RANK": str(rank),
+        "LOCAL_WORLD_SIZE": str(ranks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": str(threads),
+        "DEEMO_LAUNCHER": "local",
+        "PYTHONUNBUFFERED": "1",
+    }
+    # gloo looks up the host's own name otherwise, which need not resolve
+    return {"GLOO_SOCKET_IFNAME": "lo", **os.environ, **(env or {}), **own}
+
+
+class _Team:
+    """The ranks of one run, watched by one selector: pidfds tell who died first, pipes bring what they say."""
+
+    def __init__(self, ranks: int, *, grace: float, stop_grace: float) -> None:
+        self.ranks, self.grace, self.stop_grace = ranks, grace, stop_grace
+        self.children: list[Child] = []
+        self.ended: list[int] = []
+        self.deadline: float | None = None
+        self.told = False
+        self.interrupts = 0
+        self.selector = selectors.DefaultSelector()
+        self.reaper = Reaper()
+
+    def start(self, command: Sequence[str], env: Mapping[str, str], *, cwd: str | None) -> None:
+        """Start the next rank."""
+        rank = len(self.children)
+        child = Child(command, env, capture=rank > 0, cwd=cwd)
+        self.children.append(child)
+        self.reaper.watch(child.pid)
+        self.selector.register(os.pidfd_open(child.pid), selectors.EVENT_READ, rank)
+        if child.output is not None:
+            self.selector.register(child.output, selectors.EVENT_READ, rank)
+
+    def wait(self, timeout: float | None) -> int:
+        """Watch until every rank has ended; the exit code of them all."""
+        limit = None if timeout is None else time.monotonic() + timeout
+        while len(self.ended) < len(self.children):
+            for key, _ in self.selector.select(_POLL_SECONDS):
+                self._hear(key)
+            now = time.monotonic()
+            if limit is not None and now > limit:
+                raise LaunchError(
+                    f"{self._running()} had not ended after {timeout:g} s and was killed", hint="raise the time limit"
+                )
+            if self.deadline is not None and now > self.deadline:
+                self._kill_the_rest()
+        return self._code()
+
+    def _hear(self, key: selectors.SelectorKey) -> None:
+        """A rank wrote something, closed its output, or ended."""
+        rank: int = key.data
+        child = self.children[rank]
+        if key.fileobj is child.output:
+            child.read()
+            if child.closed:
+                self.selector.unregister(key.fileobj)
+            return
+        self.selector.unregister(key.fileobj)
+        os.close(key.fd)
+        self.ended.append(rank)
+        self._judge(rank)
+
+    def _judge(self, rank: int) -> None:
+        """Decide what the end of a rank means for the others."""
+        code = self.children[rank].returncode
+        if not code or self.told:
+            return
+        if code == INTERRUPTED:
+            self.deadline = self.deadline or time.monotonic() + self.stop_grace
+            return
+        self.told = True
+        self._report(rank, code)
+        self._send_all(signal.SIGTERM)
+        self.deadline = time.monotonic() + self.grace
+
+    def _report(self, rank: int, code: int) -> None:
+        if self.interrupts > 1:
+            return
+        logger.error("rank %d of %d %s; the others are ended", rank, self.ranks, how_it_ended(code))
+        for line in self.children[rank].tail():
+            logger.error("  rank %d | %s", rank, line)
+
+    def _running(self) -> str:
+        left = [str(rank) for rank in range(self.ranks) if rank not in self.ended]
+        return f"rank{'s' if len(left) > 1 else ''} {', '.join(left)} of {self.ranks}"
+
+    def _kill_the_rest(self) -> None:
+        if not self.told:
+            logger.error("%s had not stopped %g s after the first and was killed", self._running(), self.stop_grace)
+            self.told = True
+        self._send_all(signal.SIGKILL)
+
+    def _code(self) -> int:
+        """The first failure decides; 75 only if nothing worse came first; 0 if all went well."""
+        if self.interrupts > 1:
+            return 128 + signal.SIGINT
+        codes = [exit_code(self.children[rank].returncode or 0) for rank in self.ended]
+        worse = [code for code in codes if code not in (0, INTERRUPTED)]
+        return worse[0] if worse else max(codes)
+
+    def _send_all(self, number: int) -> None:
+        for child in self.children:
+            child.send(number)
+
+    @contextmanager
+    def forwarding(self) -> Iterator[None]:
+        """Pass signals on to the ranks. Only a main thread can hear signals: elsewhere this does nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._forward) for number in FORWARDED}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        self.interrupts += number == signal.SIGINT
+        self._send_all(signal.SIGKILL if self.interrupts > 1 else number)
+
+    def end(self) -> None:
+        """Leave nothing behind: neither a rank nor what it started in its group."""
+        for child in self.children:
+            child.end()
+        for key in list(self.selector.get_map().values()):
+            if isinstance(key.fileobj, int):
+                os.close(key.fileobj)
+        self.selector.close()
+        self.reaper.close()
