@@ -1,17 +1,21 @@
 """Media: probing, decoding (in a sandbox child), encoding, sampled reading. PyAV (FFmpeg) is loaded when first used."""
 
 from deemo_dist.media.container import probe
+from deemo_dist.media.decode import decode_here
 from deemo_dist.media.encode import encode_video
 from deemo_dist.media.sampling import decode_frames, poster, sample_indices
+from deemo_dist.media.sandbox import Sandbox
 from deemo_dist.media.sound import decode_flac, encode_flac, mux, resample
 from deemo_dist.media.types import Bounds, DecodedClip, VideoInfo, rational_rate
 
 __all__ = [
     "Bounds",
     "DecodedClip",
+    "Sandbox",
     "VideoInfo",
     "decode_flac",
     "decode_frames",
+    "decode_here",
     "encode_flac",
     "encode_video",
     "mux",

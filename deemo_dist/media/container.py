@@ -69,7 +69,7 @@ def audio_stream(container: Any) -> Any | None:
 def shown_size(width: int, height: int, aspect: Fraction | None, quarter_turns: int) -> tuple[int, int]:
     """Width and height in square pixels after ``quarter_turns``; an absurd pixel aspect is ignored."""
     if aspect and Fraction(1, 4) <= aspect <= 4:
-        width = max(1, round(width * aspect))
+        width = 2 * max(1, round(width * aspect / 2)) if aspect != 1 else width
     return (height, width) if quarter_turns % 2 else (width, height)
 
 
@@ -111,9 +111,10 @@ def probe(source: Path | bytes) -> VideoInfo:
 
 
 def packet_times(container: Any, stream: Any) -> np.ndarray:
-    """Presentation times (float64 seconds, sorted) of all packets of ``stream``, from the start of the file."""
+    """Presentation times (float64 seconds, sorted) of the packets of ``stream`` that an edit list does not drop."""
     container.seek(0)
-    pts = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size)
+    packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+    pts = sorted(packet.pts for packet in packets if packet.pts is not None)
     return np.array(pts, np.float64) * float(stream.time_base)
 
 

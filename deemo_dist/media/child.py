@@ -1,0 +1,114 @@
+"""The sandbox child: decodes one clip at a time under resource limits, and says what it found on a pipe.
+
+Run as ``python -m deemo_dist.media.child``; it ends when its standard input closes. It reads one JSON request a line
+({verb, path, bounds}), writes no file, dumps no core, and has no secret in its environment.
+"""
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from deemo_dist.errors import MediaError
+from deemo_dist.media.container import probe
+from deemo_dist.media.decode import decode_into
+from deemo_dist.media.types import Bounds, plain_info
+from deemo_dist.media.wire import pack
+
+OPEN_FILES = 64
+
+
+class _Pipe:
+    """Sends frames to the parent as they are decoded."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self.out, self.begun = out, False
+
+    def send(self, kind: bytes, content: bytes | memoryview = b"", time: float = 0.0) -> None:
+        self.out.write(pack(kind, content, time))
+        self.out.write(content)
+        self.out.flush()
+
+    def frame(self, image: np.ndarray, time: float) -> None:
+        if not self.begun:
+            self.begun = True
+            self.send(b"B", json.dumps({"height": image.shape[0], "width": image.shape[1]}).encode())
+        self.send(b"F", image.data.cast("B"), time)
+
+
+def main() -> None:
+    """Serve requests until standard input closes."""
+    out = _own_standard_output()
+    _limit_forever()
+    base = _address_space()
+    _Pipe(out).send(b"R")
+    for line in sys.stdin:
+        request = json.loads(line)
+        bounds = Bounds(**request["bounds"])
+        _limit_clip(bounds, base)
+        _serve(_Pipe(out), request["verb"], Path(request["path"]), bounds)
+
+
+def _own_standard_output() -> BinaryIO:
+    """Keep the pipe for messages alone: what a C library prints goes nowhere."""
+    pipe = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    return pipe
+
+
+def _limit_forever() -> None:
+    """No core dump, no file written, few files open."""
+    import av  # loaded before the limits, so that its libraries are not counted against a clip
+
+    av.logging.set_level(av.logging.PANIC)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+
+
+def _address_space() -> int:
+    """Bytes of address space in use."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def _limit_clip(bounds: Bounds, base: int) -> None:
+    """Bound the memory beyond ``base``, and the processor time from now on (beyond it: SIGXCPU)."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (base + bounds.memory_bytes, hard))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime + bounds.cpu_seconds) + 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+
+
+def _serve(pipe: _Pipe, verb: str, path: Path, bounds: Bounds) -> None:
+    """Answer one request with its messages, ending in ``E`` or ``X``."""
+    try:
+        pipe.send(b"E", json.dumps(_answer(pipe, verb, path, bounds)).encode())
+    except MediaError as error:
+        pipe.send(b"X", json.dumps({"reason": error.reason, "message": error.message}).encode())
+    except MemoryError:
+        pipe.send(b"X", json.dumps({"reason": "too_large", "message": "it needs too much memory"}).encode())
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        pipe.send(b"X", json.dumps({"reason": "corrupt", "message": f"it cannot be read ({said})"}).encode())
+
+
+def _answer(pipe: _Pipe, verb: str, path: Path, bounds: Bounds) -> dict[str, Any]:
+    if verb == "probe":
+        return plain_info(probe(path))
+    tail = decode_into(path, bounds, pipe)
+    if tail.waveform is not None:
+        pipe.send(b"S", np.ascontiguousarray(tail.waveform).data.cast("B"))
+    return {"fps": tail.fps, "sample_rate": tail.sample_rate}
+
+
+if __name__ == "__main__":
+    main()
