@@ -4,6 +4,7 @@ from deemo_dist.config.build import build
 from deemo_dist.config.fields import operational, semantic
 from deemo_dist.config.load import CONFIGS, config_digest, load, to_yaml
 from deemo_dist.config.schema import (
+    AudioFeaturesConfig,
     DataConfig,
     EngineConfig,
     EvaluationConfig,
@@ -25,6 +26,7 @@ from deemo_dist.config.schema import (
 
 __all__ = [
     "CONFIGS",
+    "AudioFeaturesConfig",
     "DataConfig",
     "EngineConfig",
     "EvaluationConfig",

@@ -98,6 +98,20 @@ class TowerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AudioFeaturesConfig:
+    """What the audio tower is given. ``kind``: ``mel`` (Whisper's log-mel), ``pitch`` (a log-frequency spectrum without
+    its envelope, and how it moved in pitch since the frame before), ``waveform``. ``bins`` a frame of ``window_ms`` every
+    ``hop_ms``; ``pitch`` gives the last third of its bins to the movement."""
+
+    kind: Literal["mel", "pitch", "waveform"] = "mel"
+    bins: int = 80
+    window_ms: float = 25.0
+    hop_ms: float = 10.0
+    min_hz: float = 0.0
+    max_hz: float = 8000.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProjectorConfig:
     """From tower features to LLM embeddings. ``kind``: mlp (with pooling), qformer, stc (spatial-temporal conv)."""
 
@@ -111,7 +125,7 @@ class ProjectorConfig:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """DEEMO-LLaMA. ``frames`` sampled a clip; ``image_size`` pixels; audio cut in windows of ``audio_window`` seconds
-    at most ``audio_windows`` of them; ``cue_frames`` steps of body cues at ``cue_rate`` per second."""
+    at most ``audio_windows`` of them; ``cue_frames`` steps of ``cue_keypoints`` body cues at ``cue_rate`` per second."""
 
     name: str = "nano"
     llm: TowerConfig = field(default_factory=TowerConfig)
@@ -125,6 +139,8 @@ class ModelConfig:
     image_size: int = 64
     audio_window: float = 4.0
     audio_windows: int = 8
+    audio_features: AudioFeaturesConfig = field(default_factory=AudioFeaturesConfig)
+    cue_keypoints: int = 22
     cue_frames: int = 32
     cue_rate: float = 8.0
     attention: Literal["auto", "varlen", "flash"] = "auto"
