@@ -1,0 +1,207 @@
+"""Build a model and its processor from the run's configuration, with random or stored weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+
+from deemo_dist.config import ModelConfig, TowerConfig
+from deemo_dist.errors import ModelError
+from deemo_dist.model.configuration import DeemoLlamaConfig, MediaShape
+from deemo_dist.model.conversation import placeholder_ids
+from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration
+from deemo_dist.model.processing import DeemoLlamaProcessor
+from deemo_dist.model.towers import load_tower, settle
+from deemo_dist.model.vocabulary import PLACEHOLDERS, PLAIN_TEMPLATE, builtin_tokenizer
+
+BUILTIN = "builtin"
+RANDOM = "random"
+WEIGHTS = "weights:"
+SPARE_ROWS = 64
+
+
+def build_processor(config: ModelConfig) -> DeemoLlamaProcessor:
+    """The processor of ``config``. Raises ``ModelError`` where the tokenizer is not to be had."""
+    tokenizer = build_tokenizer(config)
+    return DeemoLlamaProcessor.of(tokenizer, build_config(config, tokenizer))
+
+
+def build_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The built-in tokenizer, or a stored one with the placeholders added and, where it has none, a plain template."""
+    if config.tokenizer == BUILTIN:
+        return builtin_tokenizer()
+    path, options = _source(config.tokenizer)
+    tokenizer = _loaded(lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options), config.tokenizer)
+    tokenizer.add_tokens(list(PLACEHOLDERS), special_tokens=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    return tokenizer
+
+
+def build_config(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None = None) -> DeemoLlamaConfig:
+    """The model's configuration, without its weights. Raises ``ModelError`` where parts do not fit one another."""
+    tokenizer = tokenizer or build_tokenizer(config)
+    media = _media(config)
+    text = _part_config(config.llm, "llama", _text_defaults(tokenizer))
+    text.vocab_size = max(text.vocab_size, len(tokenizer))
+    vision = _part_config(config.vision, "siglip_vision_model", {"image_size": config.image_size})
+    audio = _part_config(config.audio, "whisper", _audio_defaults(media))
+    _check_fit(vision, audio, media)
+    video_id, audio_id, cue_id = placeholder_ids(tokenizer)
+    return DeemoLlamaConfig(
+        text_config=text,
+        vision_config=settle(vision),
+        audio_config=settle(audio),
+        media=media.plain(),
+        video_projector=vars(config.video_projector).copy(),
+        audio_projector=vars(config.audio_projector).copy(),
+        cue_projector=vars(config.cue_projector).copy(),
+        video_token_id=video_id,
+        audio_token_id=audio_id,
+        cue_token_id=cue_id,
+        attention=config.attention,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+
+
+def build_model(config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32) -> DeemoLlamaForConditionalGeneration:
+    """The model of ``config``: what is random comes from ``seed`` (the caller's generator is left alone), the rest is loaded.
+
+    Raises ``ModelError`` where weights are missing or do not fit.
+    """
+    tokenizer = build_tokenizer(config)
+    described = build_config(config, tokenizer)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = DeemoLlamaForConditionalGeneration(described).to(dtype)
+    _load_parts(model, config, dtype)
+    generation = model.generation_config
+    generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
+    generation.eos_token_id = tokenizer.eos_token_id
+    return model
+
+
+def _load_parts(model: DeemoLlamaForConditionalGeneration, config: ModelConfig, dtype: torch.dtype) -> None:
+    """Stored weights into the parts that have a source."""
+    if config.vision.source != RANDOM:
+        path, options = _source(config.vision.source)
+        part = model.config.vision_config
+        _copy(_loaded(lambda: load_tower(path, part, dtype=dtype, **options), config.vision.source), model.vision_tower)
+    if config.audio.source != RANDOM:
+        path, options = _source(config.audio.source)
+        part = model.config.audio_config
+        _copy(_loaded(lambda: load_tower(path, part, dtype=dtype, **options), config.audio.source), model.audio_tower)
+    if config.llm.source != RANDOM:
+        path, options = _source(config.llm.source)
+        stored = _loaded(
+            lambda: AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, dtype=dtype, **options),
+            config.llm.source,
+        )
+        stored.resize_token_embeddings(model.config.text_config.vocab_size)
+        _copy(stored, model.language_model)
+
+
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    """All of ``source``'s weights into ``target``; ``ModelError`` names what does not fit."""
+    try:
+        target.load_state_dict(source.state_dict(), strict=True)
+    except RuntimeError as error:
+        raise ModelError(f"stored weights do not fit: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _source(name: str) -> tuple[str, dict[str, Any]]:
+    """(folder or hub name, options) of a source: ``weights:NAME`` is fetched, a GGUF file is given by its folder."""
+    path = name
+    if name.startswith(WEIGHTS):
+        from deemo_dist.weights import fetch
+
+        path = str(fetch(name.removeprefix(WEIGHTS)))
+    if Path(path).suffix == ".gguf" or (Path(path).is_file() and Path(path).read_bytes()[:4] == b"GGUF"):
+        return str(Path(path).parent), {"gguf_file": Path(path).name}
+    return path, {}
+
+
+def _loaded(load: Callable[[], Any], source: str) -> Any:
+    """``load()``, its many kinds of failure as one line."""
+    try:
+        return load()
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"'{source}' cannot be loaded: {line}", hint="a folder, weights:NAME or a hub name") from error
+
+
+def _part_config(tower: TowerConfig, default_type: str, defaults: dict[str, Any]) -> PreTrainedConfig:
+    """transformers' configuration of a part: of its source, or of its type and settings. Raises ``ModelError``."""
+    if tower.source == RANDOM:
+        kind = tower.type or default_type
+        try:
+            return AutoConfig.for_model(kind, **{**defaults, **tower.settings})
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"model type '{kind}': {str(error).splitlines()[0]}", hint="a model type of transformers") from error
+    path, options = _source(tower.source)
+    found = _loaded(lambda: AutoConfig.from_pretrained(path, trust_remote_code=False, **options), tower.source)
+    found = getattr(found, "vision_config", found)
+    for name, value in tower.settings.items():
+        setattr(found, name, value)
+    return found  # type: ignore[no-any-return]
+
+
+def _media(config: ModelConfig) -> MediaShape:
+    audio = config.audio_features
+    return MediaShape(
+        frames=config.frames,
+        image_size=config.image_size,
+        audio_kind=audio.kind,
+        audio_bins=audio.bins,
+        audio_frame_ms=audio.window_ms,
+        audio_hop_ms=audio.hop_ms,
+        audio_min_hz=audio.min_hz,
+        audio_max_hz=audio.max_hz,
+        audio_window=config.audio_window,
+        audio_windows=config.audio_windows,
+        cue_keypoints=config.cue_keypoints,
+        cue_frames=config.cue_frames,
+        cue_rate=config.cue_rate,
+    )
+
+
+def _text_defaults(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    rows = -(-len(tokenizer) // SPARE_ROWS) * SPARE_ROWS
+    return {
+        "vocab_size": rows,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "tie_word_embeddings": False,
+    }
+
+
+def _audio_defaults(media: MediaShape) -> dict[str, Any]:
+    """Whisper's fixed window, said in its own words."""
+    if media.audio_kind == "waveform":
+        return {}
+    return {"num_mel_bins": media.audio_bins, "max_source_positions": media.window_frames // 2}
+
+
+def _check_fit(vision: PreTrainedConfig, audio: PreTrainedConfig, media: MediaShape) -> None:
+    """Refuse towers that cannot take what the processor makes."""
+    size = getattr(vision, "image_size", None)
+    if size not in (None, media.image_size) and "convnext" not in vision.model_type:
+        raise ModelError(f"the vision tower takes {size} pixels, model.image_size is {media.image_size}")
+    positions, bins = getattr(audio, "max_source_positions", None), getattr(audio, "num_mel_bins", None)
+    if positions is not None and media.audio_kind != "waveform" and (2 * positions, bins) != media.null_audio_shape()[::-1]:
+        raise ModelError(
+            f"the audio tower takes {bins} bins x {2 * positions} frames a window, the configuration makes "
+            f"{media.audio_bins} x {media.window_frames}",
+            hint="set model.audio_window and model.audio_features to the tower's",
+        )
+    if positions is None and media.audio_kind != "waveform":
+        raise ModelError(f"a '{audio.model_type}' tower takes the waveform", hint="model.audio_features.kind=waveform")

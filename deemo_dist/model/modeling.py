@@ -1,0 +1,261 @@
+"""DEEMO-LLaMA: towers and projectors turn media into embeddings of a causal language model, over padding-free packs.
+
+Every forward pass that is not a decoding step calls every encoder and projector exactly once, on a null medium where there
+is none (its features then flow nowhere, with zero gradients), so that ZeRO-3 ranks never diverge.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from deemo_dist.errors import ModelError
+from deemo_dist.model import attention
+from deemo_dist.model.configuration import DeemoLlamaConfig
+from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
+from deemo_dist.model.towers import build_tower, call_tower, class_tokens_of, places_of, settle, width_of
+
+IGNORED = -100
+MEDIA = (
+    "pixel_values",
+    "frame_times",
+    "input_features",
+    "audio_starts",
+    "cue_values",
+    "cue_times",
+    "video_index",
+    "audio_index",
+    "cue_index",
+)
+
+
+class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
+    """The model. Parts: ``vision_tower audio_tower video_projector audio_projector cue_projector language_model``."""
+
+    config: DeemoLlamaConfig
+    config_class = DeemoLlamaConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: DeemoLlamaConfig) -> None:
+        super().__init__(config)
+        attention.register()
+        self.vision_tower = build_tower(settle(config.vision_config))
+        self.audio_tower = build_tower(settle(config.audio_config))
+        self.language_model = AutoModelForCausalLM.from_config(
+            config.text_config, attn_implementation=attention.NAME
+        )
+        out = config.text_config.hidden_size
+        self.video_projector = build_projector(
+            width_of(config.vision_config), out, config.projector_shape("video"), per_step=True
+        )
+        self.audio_projector = build_projector(
+            width_of(config.audio_config), out, config.projector_shape("audio"), per_step=False
+        )
+        self.cue_projector = CueProjector(config.media_shape.cue_keypoints, out, config.projector_shape("cue"))
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Our own parts: variance-preserving; transformers' parts are initialised by their own classes."""
+        if isinstance(module, QFormerProjector):
+            init.normal_(module.queries)
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.MultiheadAttention):
+            init.normal_(module.in_proj_weight, std=module.embed_dim**-0.5)
+            init.zeros_(module.in_proj_bias)
+        else:
+            super()._init_weights(module)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's."""
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Hand on to the language model."""
+        self.language_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language model's head."""
+        return self.language_model.get_output_embeddings()
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Hand on to the language model."""
+        self.language_model.set_output_embeddings(value)
+
+    def video_embeddings(self, pixel_values: Tensor | None, frame_times: Tensor | None) -> Tensor:
+        """float [clips, T, 3, H, W] and seconds [clips, T] -> [clips * tokens, hidden]; None: a null clip of one frame."""
+        media = self.config.media_shape
+        if pixel_values is None:
+            pixel_values = torch.zeros(1, 1, 3, media.image_size, media.image_size, device=self.device)
+        clips, frames = pixel_values.shape[:2]
+        if frame_times is None:
+            frame_times = torch.zeros(clips, frames, device=pixel_values.device)
+        config = self.config.vision_config
+        hidden = call_tower(self.vision_tower, pixel_values.flatten(0, 1))
+        places = places_of(hidden, width_of(config), class_tokens_of(config))
+        return self.video_projector(places.unflatten(0, (clips, frames)), frame_times).flatten(0, 1)
+
+    def audio_embeddings(self, input_features: Tensor | None, audio_starts: Tensor | None) -> Tensor:
+        """Features [W, bins, frames] (or waves [W, samples]) and the windows' starts [W] in seconds -> [W * tokens, hidden]."""
+        media = self.config.media_shape
+        if input_features is None:
+            input_features = torch.zeros(1, *media.null_audio_shape(), device=self.device)
+        if audio_starts is None:
+            audio_starts = torch.zeros(len(input_features), device=input_features.device)
+        hidden = places_of(call_tower(self.audio_tower, input_features), width_of(self.config.audio_config), 0)
+        within = torch.arange(hidden.shape[1], device=hidden.device) * (media.audio_window / hidden.shape[1])
+        return self.audio_projector(hidden.unsqueeze(2), audio_starts[:, None] + within[None, :]).flatten(0, 1)
+
+    def cue_embeddings(self, cue_values: Tensor | None, cue_times: Tensor | None) -> Tensor:
+        """Body cues [clips, C, K, 3] and seconds [clips, C] -> [clips * tokens, hidden]."""
+        media = self.config.media_shape
+        if cue_values is None:
+            cue_values = torch.zeros(1, media.cue_frames, media.cue_keypoints, 3, device=self.device)
+        if cue_times is None:
+            cue_times = torch.zeros(cue_values.shape[:2], device=cue_values.device)
+        return self.cue_projector(cue_values, cue_times).flatten(0, 1)
+
+    def merge(self, input_ids: Tensor, media: dict[str, Tensor | None]) -> Tensor:
+        """Embeddings [B, T, hidden] of the tokens, placeholders replaced by the media in their order, or by ``*_index``."""
+        embeds = self.get_input_embeddings()(input_ids)
+        video = self.video_embeddings(media.get("pixel_values"), media.get("frame_times"))
+        audio = self.audio_embeddings(media.get("input_features"), media.get("audio_starts"))
+        cues = self.cue_embeddings(media.get("cue_values"), media.get("cue_times"))
+        embeds = place(embeds, input_ids == self.config.video_token_id, video, media.get("video_index"), "video")
+        embeds = place(embeds, input_ids == self.config.audio_token_id, audio, media.get("audio_index"), "audio")
+        return place(embeds, input_ids == self.config.cue_token_id, cues, media.get("cue_index"), "cue")
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        cu_seqlens: Tensor | None = None,
+        max_seqlen: int | None = None,
+        num_items_in_batch: float | Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Run over a pack, a padded batch or a decoding step.
+
+        ``input_ids`` int64 [B, T]; media as the processor makes them (``MEDIA``); ``cu_seqlens`` int32 [segments + 1] for a
+        pack (then B = 1). With ``labels`` [B, T] the loss is the summed cross-entropy over ``num_items_in_batch`` (None: the
+        labels' own number) and ``logits`` are those of the predicting positions alone, [targets, vocabulary]; without,
+        ``logits`` are [B, T, vocabulary], the last ``logits_to_keep`` of them. Raises ``ModelError``.
+        """
+        media = {name: kwargs.pop(name, None) for name in MEDIA}
+        decoding = past_key_values is not None and past_key_values.get_seq_length() > 0
+        if inputs_embeds is None:
+            if input_ids is None:
+                raise ModelError("the model needs input_ids or inputs_embeds")
+            inputs_embeds = self.get_input_embeddings()(input_ids) if decoding else self.merge(input_ids, media)
+        packed = self._packing(cu_seqlens, max_seqlen, attention_mask, position_ids, past_key_values, inputs_embeds)
+        outputs = self.language_model.base_model(
+            inputs_embeds=inputs_embeds,
+            attention_mask=None if packed else attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            use_cache=False if packed or labels is not None else use_cache,
+            deemo_attention=self.config.attention,
+            **packed,
+            **_handed_on(kwargs),
+        )
+        hidden = outputs.last_hidden_state
+        head = self.get_output_embeddings()
+        if labels is not None:
+            loss, logits = loss_over(hidden, labels, head, num_items_in_batch)
+            return CausalLMOutputWithPast(loss=loss, logits=logits)
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        return CausalLMOutputWithPast(logits=head(hidden[:, kept]), past_key_values=outputs.past_key_values)
+
+    def _packing(
+        self,
+        cu_seqlens: Tensor | None,
+        max_seqlen: int | None,
+        attention_mask: Tensor | None,
+        position_ids: Tensor | None,
+        past_key_values: Any,
+        embeds: Tensor,
+    ) -> dict[str, Any]:
+        """The arguments that make a pack a pack; restarted positions without them are taken as one, never as a leak."""
+        if cu_seqlens is None and attention_mask is None and past_key_values is None and position_ids is not None:
+            starts = torch.nonzero(position_ids.flatten() == 0).flatten().to(torch.int32)
+            if len(embeds) == 1 and len(starts) > 1:
+                cu_seqlens = F.pad(starts, (0, 1), value=embeds.shape[1])
+        if cu_seqlens is None:
+            return {}
+        if len(embeds) != 1:
+            raise ModelError("a pack has one row", hint="pass [1, T] with cu_seqlens, or a padded batch without")
+        longest = int((cu_seqlens[1:] - cu_seqlens[:-1]).max()) if max_seqlen is None else int(max_seqlen)
+        return {
+            "cu_seq_lens_q": cu_seqlens,
+            "cu_seq_lens_k": cu_seqlens,
+            "max_length_q": longest,
+            "max_length_k": longest,
+        }
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, *args: Any, is_first_iteration: bool | None = False, **kwargs: Any
+    ) -> dict[str, Any]:
+        """transformers' own; the media go in once, with the prompt, where there is a cache."""
+        inputs = super().prepare_inputs_for_generation(
+            input_ids, *args, is_first_iteration=is_first_iteration, **kwargs
+        )
+        if not is_first_iteration and kwargs.get("use_cache", True):
+            for name in MEDIA:
+                inputs.pop(name, None)
+        return inputs  # type: ignore[no-any-return]
+
+
+def _handed_on(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What transformers may add and a decoder understands; the rest is not for it."""
+    return {name: value for name, value in kwargs.items() if name in ("output_hidden_states", "cache_position")}
+
+
+def place(embeds: Tensor, where: Tensor, features: Tensor, index: Tensor | None, what: str) -> Tensor:
+    """``embeds`` [B, T, D] with the positions ``where`` [B, T] taken from ``features`` [L, D], in order or by ``index``.
+
+    Features that are not taken stay in the graph with zero gradients. Raises ``ModelError`` when the numbers differ.
+    """
+    order = where.flatten().cumsum(0) - 1
+    if where.device.type == "cpu":
+        found, given = int(where.sum()), len(features) if index is None else len(index)
+        if found and found != given:
+            raise ModelError(f"{found} {what} placeholders in the tokens, but {given} {what} embeddings")
+    if index is not None and len(index):
+        order = index[order.clamp(0, len(index) - 1)]
+    taken = features[order.clamp(0, len(features) - 1)].view_as(embeds).to(embeds.dtype)
+    return torch.where(where.unsqueeze(-1), taken, embeds)
+
+
+def loss_over(
+    hidden: Tensor, labels: Tensor, head: nn.Module, num_items: float | Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of the labelled tokens over ``num_items``, and the logits [targets, V] it came from.
+
+    The head runs over the positions that predict a label alone; over one position, to no effect, where there are none.
+    """
+    targets = F.pad(labels, (0, 1), value=IGNORED)[:, 1:].reshape(-1)
+    rows = torch.nonzero(targets != IGNORED).flatten()
+    count = len(rows)
+    if not count:
+        rows = torch.zeros(1, dtype=torch.long, device=hidden.device)
+    logits = head(hidden.flatten(0, 1)[rows])
+    total = F.cross_entropy(logits.float(), targets[rows], ignore_index=IGNORED, reduction="sum")
+    return total / (max(1, count) if num_items is None else num_items), logits[:count]

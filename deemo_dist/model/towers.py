@@ -1,0 +1,79 @@
+"""The vision and audio encoders: any of transformers' by model type, built bare or loaded, and called alike."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
+
+from deemo_dist.errors import ModelError
+
+
+def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
+    """An encoder with fresh weights. Of an encoder-decoder (Whisper) the encoder alone. Raises ``ModelError``."""
+    if config.model_type == "whisper":
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        return WhisperEncoder(config)
+    try:
+        return encoder_of(AutoModel.from_config(config))
+    except ValueError as error:
+        raise ModelError(f"transformers cannot build a '{config.model_type}' encoder: {error}") from error
+
+
+def load_tower(path: str, config: PreTrainedConfig, **options: Any) -> PreTrainedModel:
+    """The encoder stored at ``path`` (a folder or a hub name) under ``config``."""
+    return encoder_of(AutoModel.from_pretrained(path, config=config, trust_remote_code=False, **options))
+
+
+def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
+    """The encoder of an encoder-decoder, else the model itself."""
+    return model.get_encoder() if model.config.is_encoder_decoder else model  # type: ignore[no-any-return]
+
+
+def settle(config: PreTrainedConfig) -> PreTrainedConfig:
+    """Switch off what makes a tower's work depend on chance or on the rank: layer drop, masking, an unused pooling head."""
+    for name, value in (
+        ("encoder_layerdrop", 0.0),
+        ("layerdrop", 0.0),
+        ("mask_time_prob", 0.0),
+        ("mask_feature_prob", 0.0),
+        ("apply_spec_augment", False),
+        ("vision_use_head", False),
+    ):
+        if hasattr(config, name):
+            setattr(config, name, value)
+    return config
+
+
+def width_of(config: PreTrainedConfig) -> int:
+    """Channels of a tower's last hidden state."""
+    for name in ("hidden_sizes", "d_model", "hidden_size", "embed_dim"):
+        value = getattr(config, name, None)
+        if value is not None:
+            return int(value[-1] if isinstance(value, list | tuple) else value)
+    raise ModelError(f"the width of a '{config.model_type}' encoder is not known from its configuration")
+
+
+def places_of(output: Tensor, width: int, class_tokens: int) -> Tensor:
+    """A tower's last hidden state as [N, places, D]: feature maps [N, D, h, w] flattened, class tokens taken off."""
+    if output.dim() == 4:
+        output = output.flatten(2).transpose(1, 2)
+    if output.shape[-1] != width:
+        raise ModelError(f"a tower gave {output.shape[-1]} channels where its configuration says {width}")
+    return output[:, class_tokens:]
+
+
+def class_tokens_of(config: PreTrainedConfig) -> int:
+    """How many of a vision tower's tokens are not patches: by its kind."""
+    if config.model_type in ("clip_vision_model", "vit", "deit", "dinov2", "chinese_clip_vision_model"):
+        return 2 if config.model_type == "deit" else 1
+    if config.model_type in ("dinov2_with_registers", "dinov3_vit"):
+        return 1 + int(config.num_register_tokens)
+    return 0
+
+
+def call_tower(tower: nn.Module, inputs: Tensor) -> Tensor:
+    """The last hidden state for ``inputs``, given in the tower's own dtype."""
+    dtype = next((p.dtype for p in tower.parameters() if p.is_floating_point()), torch.float32)
+    return tower(inputs.to(dtype)).last_hidden_state  # type: ignore[no-any-return]
