@@ -1,0 +1,34 @@
+"""Keep secrets out of everything that is tracked: by the name of a key, by the form of a URI, by value."""
+
+import os
+import re
+from collections.abc import Mapping
+
+MASK = "***"
+_SECRET_KEY = re.compile(
+    r"(passw(or)?d|passphrase|secret|credential|private[_-]?key|access[_-]?key|api[_-]?key|root[_-]?key"
+    r"|auth[_-]?token|access[_-]?token|session[_-]?token|bearer|(^|[._-])token$)",
+    re.IGNORECASE,
+)
+_SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|ROOT_KEY|CREDENTIAL)", re.IGNORECASE)
+_USERINFO = re.compile(r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]*(?=@)")
+_SHORTEST = 8
+
+
+def is_secret_name(name: str) -> bool:
+    """True when a key so named holds a secret (``storage.secret_key``; not ``max_tokens`` or ``tokenizer``)."""
+    return bool(_SECRET_KEY.search(name))
+
+
+def secret_values(variables: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Values of the environment's secret variables, longest first; those under 8 characters would match by chance."""
+    env = os.environ if variables is None else variables
+    found = {value for name, value in env.items() if _SECRET_VARIABLE.search(name) and len(value) >= _SHORTEST}
+    return tuple(sorted(found, key=lambda value: (-len(value), value)))
+
+
+def redact(text: str, values: tuple[str, ...] = ()) -> str:
+    """``text`` with ``user:password@`` of URIs and every one of ``values`` replaced by ``***``."""
+    for value in values:
+        text = text.replace(value, MASK)
+    return _USERINFO.sub(MASK, text)

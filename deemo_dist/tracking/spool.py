@@ -1,0 +1,203 @@
+"""The spool: JSON lines on disk that hold whatever the server did not take yet.
+
+Each process writes its own two segments, one of facts (runs, params, metrics, status) and one of files, so that an
+upload that fails never holds back a metric. A sender reads segments in the order of their names (time of opening) and
+notes beside each how many bytes were taken. A line counts once its line feed is written.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deemo_dist.console import logger
+
+SPOOL_VERSION = 1
+STREAMS = ("facts", "files")
+_BACKLOG = 10_000
+_CHUNK = 1 << 20
+
+
+class Segment:
+    """A segment that this process writes. ``append`` costs some ten microseconds and never raises."""
+
+    def __init__(self, path: Path, header: dict[str, Any]) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._header: bytes | None = _line({"v": SPOOL_VERSION, "kind": "open", **header})
+        self._backlog: list[bytes] = []
+        self._warned = False
+        self._file: int | None = None
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Write one event; a full disk keeps it in memory (10,000 at most) and writes it with the next."""
+        with self._lock:
+            if self._header is not None:
+                self._backlog.append(self._header)
+                self._header = None
+            self._backlog.append(_line(event))
+            self._flush()
+
+    @property
+    def waiting(self) -> int:
+        """Lines that are in memory because the disk refused them."""
+        return len(self._backlog)
+
+    def _flush(self) -> None:
+        try:
+            if self._file is None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            while self._backlog:
+                _write_whole(self._file, self._backlog[0])
+                self._backlog.pop(0)
+        except OSError as error:
+            if not self._warned:
+                logger.warning("tracking: the spool %s cannot be written (%s); kept in memory", self.path, error)
+                self._warned = True
+            del self._backlog[_BACKLOG:]
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        with self._lock:
+            if self._backlog:
+                self._flush()
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def _write_whole(file: int, data: bytes) -> None:
+    """Write all of ``data``; a half-written line is ended so that the next try starts on a line of its own."""
+    written = os.write(file, data)
+    if written < len(data):
+        os.write(file, b"\n")
+        raise OSError(28, "the disk took half a line")
+
+
+def new_segments(directory: Path, header: dict[str, Any]) -> tuple[Segment, Segment]:
+    """This process's segments of facts and of files; their files appear with the first event."""
+    stem = f"{time.time_ns():020d}-{socket.gethostname()[:24]}-{os.getpid()}"
+    facts, files = (Segment(directory / f"{stem}.{stream}.jsonl", header) for stream in STREAMS)
+    return facts, files
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One event of a segment and the offset in bytes after its line; ``event`` is None for a line that is no JSON."""
+
+    event: dict[str, Any] | None
+    end: int
+
+
+class Reader:
+    """Reads what of a segment was not taken yet. State: ``SEGMENT.sent`` beside it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state = path.with_suffix(".sent")
+        self.offset = self._taken()
+
+    def _taken(self) -> int:
+        try:
+            return int(json.loads(self.state.read_text())["bytes"])
+        except FileNotFoundError:
+            return 0
+        except (ValueError, KeyError, TypeError):
+            logger.warning("tracking: %s is damaged; its segment is sent again (this is harmless)", self.state.name)
+            return 0
+
+    def header(self) -> dict[str, Any] | None:
+        """The segment's first line, None when it is not there yet or damaged."""
+        with self.path.open("rb") as file:
+            entry = _parse(file.readline(), 0)
+        return entry.event if entry and entry.event and entry.event.get("kind") == "open" else None
+
+    def entries(self, limit: int) -> list[Entry]:
+        """The next events, ``limit`` at most."""
+        found: list[Entry] = []
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            position = self.offset
+            while len(found) < limit and (entry := _parse(file.readline(), position)):
+                position = entry.end
+                found.append(entry)
+        return found
+
+    def pending(self) -> int:
+        """Number of lines not taken, the header left out."""
+        count = 0
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            while chunk := file.read(_CHUNK):
+                count += chunk.count(b"\n")
+        return count - (1 if self.offset == 0 and count else 0)
+
+    def commit(self, offset: int) -> None:
+        """Note that everything before ``offset`` was taken. Atomic."""
+        temporary = self.state.with_suffix(f".{uuid.uuid4().hex[:8]}.tmp")
+        temporary.write_text(json.dumps({"v": SPOOL_VERSION, "bytes": offset}))
+        temporary.replace(self.state)
+        self.offset = offset
+
+
+def _parse(line: bytes, start: int) -> Entry | None:
+    """One line; None at the end of the file or before a line feed was written."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return Entry(event if isinstance(event, dict) else None, start + len(line))
+
+
+def readers(directory: Path, stream: str) -> list[Reader]:
+    """The segments of a stream in the order in which they were opened."""
+    return [Reader(path) for path in sorted(directory.glob(f"*.{stream}.jsonl"))]
+
+
+def pending(directory: Path) -> int:
+    """Number of records below ``directory`` that no server took yet."""
+    return sum(reader.pending() for stream in STREAMS for reader in readers(directory, stream))
+
+
+def reserve_in(directory: Path, name: str, proposal: str) -> str:
+    """Put-if-absent in a local folder: the first proposal for ``name`` wins and is returned to everyone."""
+    path = directory / "reserved" / name.replace("/", "_")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary.write_text(proposal)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return path.read_text()
+    finally:
+        temporary.unlink()
+    return proposal
+
+
+@contextmanager
+def sending(directory: Path) -> Iterator[bool]:
+    """Hold the spool's lock: True when this process may send now, False when another one is sending."""
+    import fcntl
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "sender.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
