@@ -22,6 +22,7 @@ class Example:
 
     ``task`` names what is asked; ``answer`` is the closed-set label where there is one (for scoring); ``modalities``
     lists which of video, audio, cues, text this example shows to the model (the rest is absent, not zeroed).
+    ``turns_without_text`` are the turns to use when the text modality is dropped (empty where it is not shown).
     """
 
     key: str
@@ -30,6 +31,7 @@ class Example:
     sample: IndexRow
     modalities: tuple[str, ...]
     answer: str | None = None
+    turns_without_text: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,62 @@
+"""Datasets: importers, shards and their receipts, index and ledger, instructions, lengths, step plan, loader."""
+
+from deemo_dist.dataset.compact import compact, dataset_digest, write_annotations
+from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version, read_info
+from deemo_dist.dataset.ingest import (
+    import_clips,
+    import_folder,
+    import_jsonl,
+    manifest_digest,
+    read_manifest,
+    write_manifest,
+)
+from deemo_dist.dataset.instructions import build_examples, examples_digest
+from deemo_dist.dataset.layout import dataset_prefix, shard_key
+from deemo_dist.dataset.lengths import LengthTable, measure_lengths, table_of
+from deemo_dist.dataset.opened import Dataset, open_dataset
+from deemo_dist.dataset.packing import Budget, Packs, pack
+from deemo_dist.dataset.plan import PlanSettings, StepPlan, plan_stage
+from deemo_dist.dataset.receipts import commit_unit, committed_units, pending_units, read_receipt
+from deemo_dist.dataset.sample import Sample, UnitBuilder, sample_files
+from deemo_dist.dataset.shards import Shard, ShardWriter, plan_units
+
+__all__ = [
+    "Budget",
+    "Dataset",
+    "DatasetHeader",
+    "DatasetInfo",
+    "LengthTable",
+    "Packs",
+    "PlanSettings",
+    "Sample",
+    "Shard",
+    "ShardWriter",
+    "StepPlan",
+    "UnitBuilder",
+    "begin_version",
+    "build_examples",
+    "commit_unit",
+    "committed_units",
+    "compact",
+    "dataset_digest",
+    "dataset_prefix",
+    "examples_digest",
+    "import_clips",
+    "import_folder",
+    "import_jsonl",
+    "manifest_digest",
+    "measure_lengths",
+    "open_dataset",
+    "pack",
+    "pending_units",
+    "plan_stage",
+    "plan_units",
+    "read_info",
+    "read_manifest",
+    "read_receipt",
+    "sample_files",
+    "shard_key",
+    "table_of",
+    "write_annotations",
+    "write_manifest",
+]

@@ -1,0 +1,116 @@
+"""From receipts to a dataset: index, ledger and annotations as Parquet, and ``dataset.json`` last.
+
+All of it can be rebuilt from the receipts; running it twice changes nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from deemo_dist.dataset.codec import to_parquet
+from deemo_dist.dataset.door import Door
+from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, PartFile, begin_version
+from deemo_dist.dataset.layout import annotations_key, dataset_prefix, index_key, info_key, ledger_key
+from deemo_dist.dataset.receipts import committed_units, read_receipt
+from deemo_dist.digests import canonical_json, digest_of_rows, sha256_bytes
+from deemo_dist.errors import DatasetError
+from deemo_dist.records import Annotation, Receipt, Unit
+from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
+
+PART_ROWS = 50_000
+
+
+def compact(store: Door, name: str, version: str, units: Sequence[Unit], header: DatasetHeader) -> DatasetInfo:
+    """Compact the receipts of ``units`` into the dataset ``name``/``version`` and return its ``dataset.json``.
+
+    Raises ``DatasetError`` when a receipt is missing, of another policy, or does not account for its unit's clips.
+    """
+    begin_version(store, name, version, header)
+    prefix = dataset_prefix(name, version)
+    receipts = _receipts(store, prefix, units)
+    check_receipts(receipts, units, header)
+    annotations = sorted((row for receipt in receipts for row in receipt.annotations), key=lambda row: row.key)
+    overlay = digest_of_rows(annotations)
+    info = DatasetInfo(
+        name=name,
+        version=version,
+        header=header,
+        clips=sum(len(unit.clips) for unit in units),
+        samples=sum(len(receipt.index) for receipt in receipts),
+        rejected=sum(row.status == "rejected" for receipt in receipts for row in receipt.ledger),
+        shards=sum(receipt.tar is not None for receipt in receipts),
+        bytes=sum(receipt.tar.size for receipt in receipts if receipt.tar),
+        dataset_digest=dataset_digest(receipts),
+        annotations_digest=overlay,
+        toolchains=tuple(sorted({receipt.toolchain_digest for receipt in receipts})),
+        index=_write(store, _flat(receipts, "index"), INDEX_SCHEMA, lambda part: index_key(prefix, part)),
+        ledger=_write(store, _flat(receipts, "ledger"), LEDGER_SCHEMA, lambda part: ledger_key(prefix, part)),
+        annotations=write_annotations(store, annotations),
+    )
+    store.put(info_key(prefix), canonical_json(info))
+    return info
+
+
+def write_annotations(store: Door, annotations: Sequence[Annotation]) -> tuple[PartFile, ...]:
+    """Write an overlay under the digest of its rows, sorted by key; returns its parts."""
+    rows = sorted(annotations, key=lambda row: row.key)
+    digest = digest_of_rows(rows)
+    return _write(store, rows, ANNOTATION_SCHEMA, lambda part: annotations_key(digest, part))
+
+
+def dataset_digest(receipts: Iterable[Receipt]) -> str:
+    """The digest of a dataset: canonical rows of its receipts in the order of units.
+
+    Neither Parquet bytes nor statistics enter it, nor the toolchain (the tars' digests already say what bytes came).
+    """
+    return digest_of_rows(_canonical_rows(receipts))
+
+
+def _canonical_rows(receipts: Iterable[Receipt]) -> Iterator[Any]:
+    for receipt in sorted(receipts, key=lambda receipt: receipt.unit):
+        yield {"unit": receipt.unit, "tar": receipt.tar, "policy_digest": receipt.policy_digest}
+        yield from receipt.index
+        yield from receipt.ledger
+
+
+def _receipts(store: Door, prefix: str, units: Sequence[Unit]) -> list[Receipt]:
+    """The receipts of all units, in their order."""
+    done = committed_units(store, prefix)
+    missing = [unit.index for unit in units if unit.index not in done]
+    if missing:
+        raise DatasetError(
+            f"{prefix}: {len(missing)} of {len(units)} units have no receipt (first: {missing[0]})",
+            hint="run preprocessing again: it does only what is missing",
+        )
+    return [read_receipt(store, prefix, unit.index) for unit in units]
+
+
+def check_receipts(receipts: Sequence[Receipt], units: Sequence[Unit], header: DatasetHeader) -> None:
+    """Every receipt accounts for each clip of its unit once, under the header's policy. Raises ``DatasetError``."""
+    seen: set[str] = set()
+    for unit, receipt in zip(units, receipts, strict=True):
+        where = f"receipt of unit {unit.index}"
+        if receipt.policy_digest != header.policy_digest:
+            raise DatasetError(f"{where}: made under another policy", hint="set another data.version")
+        keys = [row.key for row in receipt.ledger]
+        if len(keys) != len(unit.clips) or len(set(keys)) != len(keys) or not seen.isdisjoint(keys):
+            raise DatasetError(f"{where}: its ledger does not hold each of its {len(unit.clips)} clips once")
+        if {row.key for row in receipt.index} != {row.key for row in receipt.ledger if row.status == "written"}:
+            raise DatasetError(f"{where}: its index and its ledger disagree")
+        seen.update(keys)
+
+
+def _flat(receipts: Sequence[Receipt], rows: str) -> list[Any]:
+    return [row for receipt in receipts for row in getattr(receipt, rows)]
+
+
+def _write(store: Door, rows: Sequence[Any], schema: pa.Schema, key: Callable[[int], str]) -> tuple[PartFile, ...]:
+    """Write rows in parts of ``PART_ROWS``; an empty table has one empty part."""
+    parts: list[PartFile] = []
+    for number, start in enumerate(range(0, max(len(rows), 1), PART_ROWS)):
+        chunk = rows[start : start + PART_ROWS]
+        data = to_parquet(chunk, schema)
+        store.put(key(number), data)
+        parts.append(PartFile(key=key(number), rows=len(chunk), sha256=sha256_bytes(data)))
+    return tuple(parts)

@@ -1,0 +1,7 @@
+"""Importers: from what people have to a manifest of clips. One file an importer."""
+
+from deemo_dist.dataset.ingest.detect import import_clips
+from deemo_dist.dataset.ingest.folder import import_folder, import_jsonl
+from deemo_dist.dataset.ingest.manifest import manifest_digest, read_manifest, write_manifest
+
+__all__ = ["import_clips", "import_folder", "import_jsonl", "manifest_digest", "read_manifest", "write_manifest"]

@@ -1,0 +1,97 @@
+"""A dataset opened for reading: refused unless every sample carries an attestation of a policy that is allowed."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+
+from deemo_dist.dataset.codec import from_parquet
+from deemo_dist.dataset.door import Door
+from deemo_dist.dataset.info import DatasetInfo, PartFile, read_info
+from deemo_dist.digests import sha256_bytes
+from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
+from deemo_dist.records import Annotation, IndexRow, LedgerRow
+from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A complete dataset: ``index`` in the order of units, ``annotations`` by sample key, ``ledger`` one row a clip."""
+
+    info: DatasetInfo
+    index: tuple[IndexRow, ...]
+    annotations: Mapping[str, Annotation]
+    ledger: tuple[LedgerRow, ...]
+
+    @property
+    def prefix(self) -> str:
+        """The version's prefix in the store."""
+        return self.info.prefix
+
+    @property
+    def digest(self) -> str:
+        """Digest of samples and ledger; the overlay's is ``info.annotations_digest``."""
+        return self.info.dataset_digest
+
+    def split(self, name: str) -> tuple[IndexRow, ...]:
+        """The rows of one split."""
+        return tuple(row for row in self.index if row.split == name)
+
+
+def open_dataset(store: Door, name: str, version: str, *, allow_weak: bool = False) -> Dataset:
+    """Open ``name``/``version`` for reading.
+
+    Raises ``DatasetError`` when it is incomplete, of a newer format, when a sample has no attestation or one of
+    another policy, or when its policy is weak and ``allow_weak`` is not set; ``CorruptDataError`` for damaged parts.
+    """
+    info = read_info(store, name, version)
+    if info.header.strength != "strong" and not allow_weak:
+        _refuse_weak(info)
+    index = read_parts(store, IndexRow, info.index, INDEX_SCHEMA)
+    check_attestations(index, info, allow_weak=allow_weak)
+    ledger = read_parts(store, LedgerRow, info.ledger, LEDGER_SCHEMA)
+    if len(index) != info.samples or len(ledger) != info.clips:
+        raise CorruptDataError(f"{info.prefix}: index and ledger do not have the rows that dataset.json counts")
+    annotations = read_parts(store, Annotation, info.annotations, ANNOTATION_SCHEMA)
+    return Dataset(
+        info=info, index=tuple(index), annotations={row.key: row for row in annotations}, ledger=tuple(ledger)
+    )
+
+
+def check_attestations(index: Iterable[IndexRow], info: DatasetInfo, *, allow_weak: bool) -> None:
+    """Refuse (``DatasetError``) a sample without an attestation of the dataset's policy, or with a weak one."""
+    for row in index:
+        attestation = row.attestation
+        if attestation is None:
+            raise DatasetError(f"{info.prefix}: sample {row.key} has no attestation", hint="it is not to be used")
+        if attestation.policy_digest != info.header.policy_digest:
+            raise DatasetError(f"{info.prefix}: sample {row.key} was made under another policy than the dataset's")
+        if attestation.strength != "strong" and not allow_weak:
+            _refuse_weak(info)
+
+
+def _refuse_weak(info: DatasetInfo) -> None:
+    raise DatasetError(
+        f"dataset {info.name}/{info.version} was de-identified by the weak policy '{info.header.policy}'",
+        hint="preprocess it with a strong one, or set data.allow_weak_policy=true to reproduce a paper",
+    )
+
+
+def read_parts(store: Door, kind: type[T], parts: Sequence[PartFile], schema: pa.Schema) -> list[T]:
+    """All rows of a table's parts, each checked by its digest and its count of rows."""
+    rows: list[T] = []
+    for part in parts:
+        try:
+            data = store.get(part.key)
+        except NotFoundError:
+            raise CorruptDataError(f"{part.key} is missing", hint="rebuild it: run preprocessing again") from None
+        if sha256_bytes(data) != part.sha256:
+            raise CorruptDataError(f"{part.key}: its bytes are not those dataset.json names", hint="rebuild it")
+        found = from_parquet(kind, data, schema, part.key)
+        if len(found) != part.rows:
+            raise CorruptDataError(f"{part.key}: {len(found)} rows instead of {part.rows}")
+        rows.extend(found)
+    return rows

@@ -1,0 +1,211 @@
+"""The step plan: which packs of examples each global step takes, for any number of ranks.
+
+A function of lengths, shards and settings alone. Step ``s`` is packs [s*G, (s+1)*G) of an endless-looking row of packs
+that runs across windows and epochs; the counts of packs a window are tabulated once, so a step needs only its window.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deemo_dist.config import StageConfig
+from deemo_dist.dataset.codec import parse_json
+from deemo_dist.dataset.door import Door
+from deemo_dist.dataset.layout import plan_key
+from deemo_dist.dataset.lengths import LengthTable
+from deemo_dist.dataset.packing import Budget, Packs, check_fits, pack
+from deemo_dist.dataset.windows import PACKS, Groups, epoch_windows, permutation, window_examples
+from deemo_dist.digests import canonical_json, digest_of, sha256_bytes
+from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
+from deemo_dist.records import Example
+
+PLAN_VERSION = 1
+KEPT_WINDOWS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """What a plan depends on besides lengths: ``packs_per_step`` is G, ``window`` the least examples of a window."""
+
+    seed: int
+    epochs: int
+    packs_per_step: int
+    budget: Budget
+    window: int = 20_000
+
+
+class StepPlan:
+    """The packs of each global step. ``digest`` names it; ``steps`` counts them, and the last one may be short."""
+
+    def __init__(
+        self, lengths: LengthTable, shards: np.ndarray, settings: PlanSettings, *, store: Door | None = None
+    ) -> None:
+        """``shards``: the shard number of each example, int64 [N]. With ``store``, the table of packs is kept there.
+
+        Raises ``DatasetError`` for no examples, settings below 1, or an example that no pack can hold.
+        """
+        _check(lengths, shards, settings)
+        self.lengths, self.settings = lengths, settings
+        self._costs = lengths.costs()
+        check_fits(self._costs, settings.budget)
+        self._groups = Groups.of(shards)
+        self._windows: OrderedDict[int, Packs] = OrderedDict()
+        self.digest = digest_of(
+            {
+                "version": PLAN_VERSION,
+                "lengths": lengths.digest,
+                "shards": sha256_bytes(np.ascontiguousarray(shards, "<i8").tobytes()),
+                "settings": settings,
+            }
+        )
+        self._epochs = [
+            epoch_windows(self._groups, settings.seed, epoch, settings.window) for epoch in range(settings.epochs)
+        ]
+        self._starts = np.concatenate([[0], np.cumsum(self._tabulated(store))]).astype(np.int64)
+
+    @property
+    def packs_per_step(self) -> int:
+        """G: packs of a full step."""
+        return self.settings.packs_per_step
+
+    @property
+    def packs(self) -> int:
+        """Packs of the whole plan."""
+        return int(self._starts[-1])
+
+    @property
+    def steps(self) -> int:
+        """Global steps of the whole plan."""
+        return -(-self.packs // self.packs_per_step)
+
+    def step(self, step: int) -> list[tuple[int, ...]]:
+        """The packs (example numbers) of a step, dearest first: the same whatever the number of ranks.
+
+        Raises ``DatasetError`` for a step the plan does not have.
+        """
+        if not 0 <= step < self.steps:
+            raise DatasetError(f"there is no step {step} in a plan of {self.steps} steps")
+        first = step * self.packs_per_step
+        found = [self._pack(number) for number in range(first, min(first + self.packs_per_step, self.packs))]
+        cost = np.array([self._costs[items].sum(axis=0) for items in found])
+        order = np.lexsort((-cost[:, 2], -cost[:, 1], -cost[:, 0]))
+        return [tuple(found[number].tolist()) for number in order.tolist()]
+
+    def slice(self, step: int, rank: int, world: int) -> list[tuple[int, ...] | None]:
+        """What ``rank`` of ``world`` does in a step: one pack a micro-step, None for a null pack.
+
+        Every rank has the same number of entries, ceil(G / world). Micro-step m takes packs [m*world, (m+1)*world) of
+        :meth:`step`, which are of like cost. Raises ``DatasetError`` for more ranks than packs.
+        """
+        micro = self.micro_steps(world)
+        if not 0 <= rank < world:
+            raise DatasetError(f"rank {rank} of {world} ranks makes no sense")
+        packs: list[tuple[int, ...] | None] = list(self.step(step))
+        packs += [None] * (micro * world - len(packs))
+        return packs[rank::world]
+
+    def micro_steps(self, world: int) -> int:
+        """M = ceil(G / world). Raises ``DatasetError`` for more ranks than packs a step."""
+        if not 0 < world <= self.packs_per_step:
+            raise DatasetError(
+                f"{world} ranks cannot share {self.packs_per_step} packs a step",
+                hint="use fewer ranks, or raise the stage's packs_per_step (which changes the run)",
+            )
+        return -(-self.packs_per_step // world)
+
+    def targets(self, step: int) -> int:
+        """Target tokens of a step over all ranks: what the summed loss is divided by."""
+        return int(sum(int(self.lengths.targets[list(items)].sum()) for items in self.step(step)))
+
+    def tokens(self, step: int) -> int:
+        """Tokens of a step over all ranks."""
+        return int(sum(int(self.lengths.tokens[list(items)].sum()) for items in self.step(step)))
+
+    def _pack(self, number: int) -> np.ndarray:
+        """Pack ``number`` of the whole plan."""
+        flat = int(np.searchsorted(self._starts, number, side="right")) - 1
+        return self._window(flat)[number - int(self._starts[flat])]
+
+    def _window(self, flat: int) -> Packs:
+        """The packs of a window, counted over all epochs; the last few are kept."""
+        if flat not in self._windows:
+            self._windows[flat] = self._make(flat)
+            while len(self._windows) > KEPT_WINDOWS:
+                self._windows.popitem(last=False)
+        self._windows.move_to_end(flat)
+        return self._windows[flat]
+
+    def _make(self, flat: int) -> Packs:
+        """Permute, pack, and shuffle the packs of a window."""
+        epoch, window = self._located(flat)
+        seed = self.settings.seed
+        examples = window_examples(self._groups, self._epochs[epoch][window], seed, epoch, window)
+        packed = pack(self._costs[examples], self.settings.budget)
+        order = permutation(len(packed), seed, PACKS, epoch, window)
+        lengths = np.diff(packed.offsets)[order]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        starts = np.repeat(packed.offsets[:-1][order] - offsets[:-1], lengths)
+        return Packs(items=examples[packed.items[starts + np.arange(len(examples))]], offsets=offsets)
+
+    def _located(self, flat: int) -> tuple[int, int]:
+        """Epoch and window of a flat window number."""
+        for epoch, windows in enumerate(self._epochs):
+            if flat < len(windows):
+                return epoch, flat
+            flat -= len(windows)
+        raise DatasetError("a window beyond the plan's end")
+
+    def _tabulated(self, store: Door | None) -> list[int]:
+        """Packs of each window: from the store under the plan's digest, else counted (and put there)."""
+        windows = sum(len(windows) for windows in self._epochs)
+        key = plan_key(self.digest)
+        if store is not None:
+            try:
+                return _counts(parse_json(store.get(key), key), windows, key)
+            except NotFoundError:
+                pass  # counted below
+        counts = [len(self._window(flat)) for flat in range(windows)]
+        if store is not None:
+            store.put(key, canonical_json({"version": PLAN_VERSION, "packs": counts}))
+        return counts
+
+
+def _counts(value: dict[str, Any], windows: int, key: str) -> list[int]:
+    """The stored table, checked."""
+    counts = value.get("packs")
+    if not isinstance(counts, list) or len(counts) != windows or not all(type(n) is int and n > 0 for n in counts):
+        raise CorruptDataError(f"{key}: not a table of {windows} windows", hint="delete it: it is counted anew")
+    return counts
+
+
+def _check(lengths: LengthTable, shards: np.ndarray, settings: PlanSettings) -> None:
+    if not len(lengths) or len(shards) != len(lengths):
+        raise DatasetError(f"a plan needs examples: {len(lengths)} lengths, {len(shards)} shard numbers")
+    for name in ("epochs", "packs_per_step", "window"):
+        if getattr(settings, name) < 1:
+            raise DatasetError(f"{name} is {getattr(settings, name)}", hint="1 at least")
+
+
+def plan_stage(
+    examples: Sequence[Example],
+    lengths: LengthTable,
+    stage: StageConfig,
+    *,
+    seed: int,
+    epochs: int | None = None,
+    packs_per_step: int | None = None,
+    store: Door | None = None,
+) -> StepPlan:
+    """A stage's plan over ``examples``; ``epochs`` and ``packs_per_step`` override the stage's (for validation)."""
+    settings = PlanSettings(
+        seed=seed,
+        epochs=stage.epochs if epochs is None else epochs,
+        packs_per_step=stage.packs_per_step if packs_per_step is None else packs_per_step,
+        budget=Budget(tokens=stage.max_tokens, frames=stage.max_frames, audio_seconds=stage.max_audio_seconds),
+        window=stage.window,
+    )
+    shards = np.array([example.sample.unit for example in examples], np.int64)
+    return StepPlan(lengths, shards, settings, store=store)
