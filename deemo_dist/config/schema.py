@@ -45,6 +45,8 @@ class PolicyConfig:
     pii_threshold: float = 0.35
     audit_every: int = 3
     max_residual_face_rate: float = 0.02
+    max_uncertain_rate: float = 0.25
+    allow_demo_key: bool = True
     max_pixels: int = 3840 * 2160
     max_frames: int = 20_000
     max_seconds: float = 600.0
@@ -239,7 +241,7 @@ class LaunchConfig:
     ``python`` and ``workdir``: as the cluster's nodes see them (None: as here; on a distant Ray, its own). ``setup``:
     shell lines before the command, such as ``module load cuda``. ``environment``: a shell file that the job reads on
     its node, the place for credentials: they are never written into a job. ``requeues``: how often a job that was
-    stopped may come back. ``signal_seconds``: how long before the time limit it is told to write a checkpoint.
+    stopped may come back. ``signal_seconds``: how long before the time limit (``minutes``) it is told to write a checkpoint.
     """
 
     nodes: int = operational(1)
@@ -249,7 +251,7 @@ class LaunchConfig:
     memory_mb_per_rank: int = operational(0)
     tasks: int = operational(1)
     tasks_at_once: int = operational(0)
-    time_limit: str = operational("24:00:00")
+    minutes: int = operational(1440)
     signal_seconds: int = operational(120)
     requeues: int = operational(20)
     partition: str | None = operational(None)

@@ -66,9 +66,7 @@ def run_ranks(
             team.end()
 
 
-def rank_variables(
-    env: Mapping[str, str] | None, *, rank: int, ranks: int, port: int, threads: int
-) -> dict[str, str]:
+def rank_variables(env: Mapping[str, str] | None, *, rank: int, ranks: int, port: int, threads: int) -> dict[str, str]:
     """The environment of one rank: torchrun's variables, on one host."""
     own = {
         "RANK": str(rank),

@@ -51,7 +51,9 @@ def how_it_ended(returncode: int) -> str:
 class Child:
     """A started process. ``output``: its standard output and error, or None where they go where this process's go."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], *, capture: bool, cwd: str | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], *, capture: bool, cwd: str | None = None
+    ) -> None:
         self._process = subprocess.Popen(
             guarded(command),
             env=dict(env),

@@ -1,0 +1,119 @@
+"""What is sent to a cluster, and the handle on what was sent."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from deemo_dist.config import LaunchConfig
+from deemo_dist.errors import LaunchError
+
+Kind = Literal["local", "slurm", "ray"]
+Verb = Literal["preprocess", "train"]
+KINDS: tuple[Kind, ...] = ("local", "slurm", "ray")
+VERBS: tuple[Verb, ...] = ("preprocess", "train")
+
+SUCCEEDED, FAILED, STOPPED, PENDING, RUNNING = "succeeded", "failed", "stopped", "pending", "running"
+ENDED = (SUCCEEDED, FAILED, STOPPED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One verb of one run, with the room it asks for.
+
+    ``body``: overrides the command that the job runs (each rank of it, for training). ``progress``: a command that
+    prints the last committed step; a stopped job comes back only if what it prints has changed.
+    """
+
+    verb: Verb
+    run: str
+    overrides: tuple[str, ...] = ()
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    threads: int = 1
+    body: tuple[str, ...] | None = None
+    progress: tuple[str, ...] | None = None
+
+    @property
+    def ranks(self) -> int:
+        """Ranks in all."""
+        return self.launch.nodes * self.launch.ranks_per_node
+
+    @property
+    def name(self) -> str:
+        """``deemo-train-demo``: made of letters that every batch system takes."""
+        stem = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in Path(self.run).stem)
+        return f"deemo-{self.verb}-{stem}"
+
+    @property
+    def workdir(self) -> str:
+        """Where the job runs: as configured, else here."""
+        return self.launch.workdir or str(Path.cwd())
+
+    def command(self, *more: str, python: str | None = None) -> tuple[str, ...]:
+        """The command that a task or a rank runs; ``more`` overrides come last, so they win."""
+        if self.body is not None:
+            return self.body
+        worker = ("--worker",) if self.verb == "train" else ()
+        program = (python or self.launch.python or sys.executable, "-m", "pipelines.cli", self.verb)
+        return (*program, "-c", self.run, *worker, *self.overrides, *more)
+
+    def progress_command(self) -> tuple[str, ...]:
+        """The command that prints the last committed step."""
+        python = self.launch.python or sys.executable
+        return self.progress or (python, "-m", "deemo_dist.launch.progress", "-c", self.run, *self.overrides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobHandle:
+    """A job that was sent, or, after a dry run, what would have been (``id`` is then empty).
+
+    ``rendered``: the text of what is sent. ``ids``: every job of the batch system it became, the last one that ends
+    being ``id``. ``stdout_hint``: where its output is found. ``exit_code``: of a local job, which has ended already.
+    """
+
+    kind: Kind
+    rendered: str
+    ids: tuple[str, ...] = ()
+    stdout_hint: str = ""
+    exit_code: int | None = None
+    ask: Callable[[str], str] | None = None
+
+    @property
+    def id(self) -> str:
+        """The job whose end is the end of all."""
+        return self.ids[-1] if self.ids else ""
+
+    def status(self) -> str:
+        """pending, running, succeeded, failed or stopped. Raises ``LaunchError`` when the cluster cannot be asked."""
+        if self.ask is None or not self.ids:
+            raise LaunchError("nothing was sent, so there is no status", hint="submit without --dry-run")
+        states = [self.ask(one) for one in self.ids]
+        return next((state for state in states if state in (FAILED, STOPPED)), states[-1])
+
+    def wait(self, timeout: float | None = None, *, poll: float = 2.0) -> str:
+        """Wait for its end; the last status. Raises ``LaunchError`` after ``timeout`` seconds: the job goes on."""
+        limit = None if timeout is None else time.monotonic() + timeout
+        while (state := self.status()) not in ENDED:
+            if limit is not None and time.monotonic() > limit:
+                raise LaunchError(f"{self.kind} job {self.id} is still {state} after {timeout:g} s")
+            time.sleep(poll)
+        return state
+
+
+def check(job: Job) -> None:
+    """Refuse what cannot be: an unknown verb, or room of no size. Raises ``LaunchError``."""
+    if job.verb not in VERBS:
+        raise LaunchError(f"'{job.verb}' cannot be submitted", hint=f"one of {', '.join(VERBS)}")
+    for name in ("nodes", "ranks_per_node", "cpus_per_rank", "tasks", "minutes"):
+        if getattr(job.launch, name) < 1:
+            raise LaunchError(f"launch.{name} is {getattr(job.launch, name)}", hint="it must be 1 or more")
+
+
+def overrides_of(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Overrides as a tuple. Raises ``LaunchError`` for one that a command line would take for an option."""
+    for override in overrides:
+        if override.startswith("-"):
+            raise LaunchError(f"'{override}' is no override", hint="overrides are written key.sub=value")
+    return tuple(overrides)
