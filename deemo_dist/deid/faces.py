@@ -1,0 +1,137 @@
+"""Where faces and heads are in every frame of a clip: detections now and then, tracked, bridged, held.
+
+Two sources, each with tracks of its own: CenterFace every K frames (and on every frame where a track begins, ends or
+was lost), and heads placed by the body's pose, which also sees heads turned away.
+"""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deemo_dist.config import PolicyConfig
+from deemo_dist.deid import boxes as geometry
+from deemo_dist.deid import masking
+from deemo_dist.deid.detectors import FaceDetector
+from deemo_dist.deid.pose import PersonDetector, Pose, PoseTracker, Region, head_box
+from deemo_dist.deid.tracks import Track, cover, link
+
+POSE_RATE = 4.0
+PEOPLE_SECONDS = 1.5
+HOLD_SECONDS = 0.4
+GAP_SECONDS = 1.5
+SURE_HEAD = 0.5
+HEAD_DILATE = 0.05  # a head box is wide already: it has to cover motion only
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """``poses`` of the main person by frame, ``heads`` of everybody by frame (float64 [N, 4])."""
+
+    poses: dict[int, Pose]
+    heads: dict[int, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Cover:
+    """What to mask. ``regions``: int64 [N, 4] pixels a frame; ``face_frames``: frames in which a face's track runs;
+    ``detected``: frames in which the detector saw a face; ``uncertain``: frames with a body whose head is not clear."""
+
+    regions: list[np.ndarray]
+    face_frames: int
+    detected: frozenset[int]
+    uncertain: int
+    tracks: int
+
+
+def sampled(frames: int, every: int) -> list[int]:
+    """Frame numbers 0, every, 2 every, ... and the last."""
+    return sorted({*range(0, frames, every), frames - 1}) if frames > 0 else []
+
+
+def find_faces(frames: np.ndarray, detector: FaceDetector, *, every: int) -> dict[int, np.ndarray]:
+    """Face boxes by frame looked at. Where the number of faces changes, the frames between are looked at as well."""
+    found = {number: detector(frames[number])[0] for number in sampled(len(frames), every)}
+    looked = sorted(found)
+    for before, after in itertools.pairwise(looked):
+        if len(found[before]) != len(found[after]):
+            found |= {number: detector(frames[number])[0] for number in range(before + 1, after)}
+    return found
+
+
+def find_bodies(frames: np.ndarray, people: PersonDetector, tracker: PoseTracker, *, fps: float, every: int) -> Bodies:
+    """Poses of the main person at ``POSE_RATE`` (at least at every ``every``-th frame), all heads now and then."""
+    stride = max(1, min(every, round(fps / POSE_RATE)))
+    looks = sampled(len(frames), stride)
+    census = {
+        looks[int(np.searchsorted(looks, number))] for number in sampled(len(frames), _count(fps, PEOPLE_SECONDS))
+    }
+    region: Region | None = None
+    poses: dict[int, Pose] = {}
+    heads: dict[int, np.ndarray] = {}
+    for number in looks:
+        others = np.zeros((0, 4))
+        if region is None or number in census:
+            others, regions = people(frames[number])
+            region = region or (regions[0] if regions else None)
+        tracked = tracker(frames[number], region) if region else None
+        region = tracked[1] if tracked else None
+        if tracked:
+            poses[number] = tracked[0]
+        heads[number] = _heads(tracked[0] if tracked else None, others)
+    return Bodies(poses=poses, heads=heads)
+
+
+def _heads(pose: Pose | None, others: np.ndarray) -> np.ndarray:
+    """The main person's head box, and the detector's boxes that are not on it: float64 [N, 4]."""
+    if pose is None:
+        return others
+    main = head_box(pose)[None]
+    return np.concatenate([main, others[geometry.intersection(others, main)[:, 0] == 0]])
+
+
+def cover_clip(
+    found: dict[int, np.ndarray],
+    bodies: Bodies,
+    policy: PolicyConfig,
+    *,
+    frames: int,
+    fps: float,
+    size: tuple[int, int],
+) -> Cover:
+    """Put both sources together. ``size``: width, height in pixels."""
+    hold = max(policy.hold_frames, _count(fps, HOLD_SECONDS)) + policy.detect_every - 1
+    gap = max(2 * hold, _count(fps, GAP_SECONDS))
+    face_tracks = link(found, max_gap=gap)
+    head_tracks = link(bodies.heads, max_gap=gap) if policy.mask_heads else []
+    faces = cover(face_tracks, frames=frames, dilate=policy.dilate, hold=hold)
+    heads = cover(head_tracks, frames=frames, dilate=HEAD_DILATE, hold=hold)
+    both = [np.concatenate(pair) for pair in zip(faces, heads, strict=True)]
+    return Cover(
+        regions=masking.pixel_boxes(both, *size),
+        face_frames=_frames_inside(face_tracks),
+        detected=frozenset(number for number, boxes in found.items() if len(boxes)),
+        uncertain=sum(_unclear(pose, faces[number], policy, size) for number, pose in bodies.poses.items()),
+        tracks=len(face_tracks),
+    )
+
+
+def _unclear(pose: Pose, faces: np.ndarray, policy: PolicyConfig, size: tuple[int, int]) -> bool:
+    """A body whose head should be in the frame, without a face there, and (where heads are masked by pose) without
+    landmarks sure enough to say where the head is."""
+    box = head_box(pose)[None]
+    frame = np.array([[0, 0, *size]], dtype=np.float64)
+    outside = geometry.intersection(box, frame)[0, 0] < 0.25 * geometry.area(box)[0]
+    if outside or (len(faces) and geometry.intersection(box, faces).max() > 0):
+        return False
+    return not policy.mask_heads or float(pose.facial()[1].mean()) < SURE_HEAD
+
+
+def _frames_inside(tracks: Iterable[Track]) -> int:
+    return len({number for track in tracks for number in range(int(track.frames[0]), int(track.frames[-1]) + 1)})
+
+
+def _count(fps: float, seconds: float) -> int:
+    """Whole frames in ``seconds``, at least one."""
+    return max(1, int(np.ceil(fps * seconds)))

@@ -1,0 +1,101 @@
+"""Networks on one fixed thread: with another number of threads the same weights give other bytes."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deemo_dist.weights import fetch
+
+THREADS = 1
+
+
+class TfLite:
+    """A .tflite network on one thread. ``__call__``: float32 image [H, W, 3] -> output arrays by tensor name."""
+
+    def __init__(self, path: Path) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(str(path), num_threads=THREADS)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = {item["name"]: item["index"] for item in self._interpreter.get_output_details()}
+
+    def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Run the network on one image."""
+        self._interpreter.set_tensor(self._input, np.ascontiguousarray(image[None], dtype=np.float32))
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}
+
+
+def onnx_session(path: Path) -> Any:
+    """An onnxruntime session on one thread for CenterFace's graph, whose dummy input shape is made dynamic."""
+    import onnx
+    import onnxruntime
+
+    graph_model = onnx.load(str(path))
+    _free_shapes(graph_model.graph)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = THREADS
+    options.inter_op_num_threads = THREADS
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(graph_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _free_shapes(graph: Any) -> None:
+    """Drop the initialisers from the inputs, and name batch, height and width instead of the exported 10x3x32x32."""
+    constants = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in constants]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    for value in (*graph.input, *graph.output):
+        for axis, name in ((0, "batch"), (2, "height"), (3, "width")):
+            dimension = value.type.tensor_type.shape.dim[axis]
+            dimension.Clear()
+            dimension.dim_param = f"{value.name}_{name}"
+
+
+@lru_cache(maxsize=8)
+def tflite(name: str) -> TfLite:
+    """The network ``name`` of the weights registry, loaded once in a process."""
+    return TfLite(fetch(name))
+
+
+@lru_cache(maxsize=2)
+def onnx(name: str) -> Any:
+    """The onnx network ``name`` of the weights registry, loaded once in a process."""
+    return onnx_session(fetch(name))
+
+
+def letterbox(frame: np.ndarray, side: int) -> tuple[np.ndarray, float, float, float]:
+    """Fit a uint8 frame [H, W, 3] into a black square: (uint8 [side, side, 3], scale, left, top), so that
+    x in the square = x in the frame * scale + left."""
+    import cv2
+
+    height, width = frame.shape[:2]
+    scale = side / max(height, width)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (side - new_width) // 2, (side - new_height) // 2
+    square = np.zeros((side, side, 3), dtype=np.uint8)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    square[top : top + new_height, left : left + new_width] = cv2.resize(
+        frame, (new_width, new_height), interpolation=interpolation
+    )
+    return square, scale, float(left), float(top)
+
+
+def ssd_anchors(side: int, strides: tuple[int, ...]) -> np.ndarray:
+    """Anchor centres of MediaPipe's SSD heads (two a cell and layer, equal strides merged): [N, 2] in 0..1."""
+    centres = []
+    for stride in sorted(set(strides)):
+        cells = side // stride
+        grid = (np.arange(cells) + 0.5) / cells
+        cell = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+        centres.append(np.repeat(cell, 2 * strides.count(stride), axis=0))
+    return np.concatenate(centres)
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """Logistic function, clipped as MediaPipe clips raw scores."""
+    return 1.0 / (1.0 + np.exp(-np.clip(values.astype(np.float64), -100.0, 100.0)))

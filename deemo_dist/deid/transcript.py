@@ -1,0 +1,221 @@
+"""Names, places and numbers out of transcripts and free texts, replaced by typed placeholders.
+
+``[PERSON_1]`` is the same person throughout one clip, transcript and texts alike, and another one in the next clip.
+Emotion words that are also names (joy, hope, grace) stay where they are used as words. Nothing here logs text.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deemo_dist.deid.gazetteer import COMMON, EMOTIONS, read_words
+from deemo_dist.errors import DeidError
+from deemo_dist.weights import fetch
+
+ENTITIES = ("PERSON", "LOCATION", "ORGANIZATION", "ADDRESS", "NUMBER", "EMAIL", "URL", "HANDLE")
+SPACY_LABELS = {
+    "PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION", "ORG": "ORGANIZATION",
+    "EVENT": "ORGANIZATION",
+}  # fmt: skip
+ALIASES = {
+    "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "NUMBER", "CREDIT_CARD": "NUMBER", "IBAN_CODE": "NUMBER",
+    "IP_ADDRESS": "NUMBER", "US_SSN": "NUMBER", "UK_NHS": "NUMBER", "MAC_ADDRESS": "NUMBER", "CRYPTO": "NUMBER",
+}  # fmt: skip
+PLACEHOLDER = re.compile(r"\[[A-Z]+_(\d{1,6})\]")
+GENERIC = read_words("generic")
+LONGEST = 200_000
+
+
+@dataclass(frozen=True)
+class Scrubbed:
+    """``transcript`` and ``texts`` after scrubbing; ``entities``: mentions replaced."""
+
+    transcript: str | None
+    texts: dict[str, str]
+    entities: int
+
+
+@dataclass
+class Placeholders:
+    """Numbers for what was found in one clip: the same thing gets the same number, a first name that of the full one.
+
+    ``taken``: the highest number of a placeholder that stood in the raw text already.
+    """
+
+    taken: int = 0
+    _numbers: dict[str, list[frozenset[str]]] = field(default_factory=dict)
+
+    def of(self, kind: str, mention: str) -> str:
+        """The placeholder of ``mention``."""
+        words = frozenset(re.findall(r"\w+", re.sub(r"['’]s\b", "", mention.lower())))
+        known = self._numbers.setdefault(kind, [])
+        for number, other in enumerate(known):
+            if words == other or (kind == "PERSON" and words and (words <= other or other <= words)):
+                known[number] = words | other
+                return f"[{kind}_{self.taken + number + 1}]"
+        known.append(words)
+        return f"[{kind}_{self.taken + len(known)}]"
+
+
+Span = tuple[int, int, str]
+
+
+class Scrubber:
+    """Loads spaCy and presidio once. Sentence-free: the parser is not needed and not loaded."""
+
+    def __init__(self, *, threshold: float = 0.35) -> None:
+        self._threshold = threshold
+        self._engine = _engine()
+
+    def __call__(
+        self, transcript: str | None, texts: Mapping[str, str], *, known: Iterable[str] = (), drop: bool = False
+    ) -> Scrubbed:
+        """Scrub a clip's transcript and texts together. ``known``: raw names to remove wherever they stand (the
+        subject's). ``drop``: leave the transcript out altogether. Raises ``DeidError`` (stage transcript)."""
+        kept = None if drop else transcript
+        sources = ([kept] if kept is not None else []) + list(texts.values())
+        if sum(len(source) for source in sources) > LONGEST:
+            raise DeidError("the texts of the clip are too long to be read", stage="transcript", reason="too_long")
+        spans = [self._spans(source) for source in sources]
+        names = _names(sources, spans) | {word for name in known for word in _name_words(name)}
+        spans = [merged([*found, *_repeated(source, names)]) for source, found in zip(sources, spans, strict=True)]
+        placeholders = Placeholders(
+            taken=max((int(n) for text in sources for n in PLACEHOLDER.findall(text)), default=0)
+        )
+        done = [replaced(source, found, placeholders) for source, found in zip(sources, spans, strict=True)]
+        rest = done[1:] if kept is not None else done
+        return Scrubbed(
+            transcript=done[0] if kept is not None else None,
+            texts=dict(zip(texts, rest, strict=True)),
+            entities=sum(len(found) for found in spans),
+        )
+
+    def _spans(self, text: str) -> list[Span]:
+        """What the recognisers find, common words and old placeholders left out, overlaps merged."""
+        if not text.strip():
+            return []
+        results = self._engine.analyze(text=text, language="en", score_threshold=self._threshold)
+        spans = [(item.start, item.end, ALIASES.get(item.entity_type, item.entity_type)) for item in results]
+        old = [match.span() for match in PLACEHOLDER.finditer(text)]
+        clear = [span for span in spans if not any(span[0] < end and start < span[1] for start, end in old)]
+        return merged(
+            [span for span in clear if span[2] in ENTITIES and not _is_word(text[span[0] : span[1]], span[2])]
+        )
+
+
+def _is_word(mention: str, kind: str) -> bool:
+    """A single lower-case common or emotion word is no name."""
+    return kind in ("PERSON", "LOCATION", "ORGANIZATION") and mention.islower() and mention in COMMON | EMOTIONS
+
+
+def _names(sources: Sequence[str], spans: Sequence[list[Span]]) -> set[str]:
+    """Words of all persons found, to be removed from every text of the clip."""
+    found = (
+        source[start:end]
+        for source, rows in zip(sources, spans, strict=True)
+        for start, end, kind in rows
+        if kind == "PERSON"
+    )
+    return {word for mention in found for word in _name_words(mention)}
+
+
+def _name_words(name: str) -> set[str]:
+    """Words of a name that are telling by themselves: three letters or more, not common English."""
+    words = set(re.findall(r"[^\W\d_]{3,}", name.lower()))
+    return words - COMMON - EMOTIONS - GENERIC
+
+
+def _repeated(text: str, names: set[str]) -> list[Span]:
+    if not names:
+        return []
+    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, names)))})(?!\w)", re.IGNORECASE)
+    return [(*match.span(), "PERSON") for match in pattern.finditer(text)]
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """Overlapping spans joined into one, of the kind of its longest part; neighbouring persons of one space too."""
+    result: list[Span] = []
+    longest = 0
+    for start, end, kind in sorted(spans, key=lambda span: (span[0], -span[1])):
+        near = result and (start < result[-1][1] or (start == result[-1][1] + 1 and kind == result[-1][2] == "PERSON"))
+        if near:
+            if end - start > longest:
+                longest, result[-1] = end - start, (*result[-1][:2], kind)
+            result[-1] = (result[-1][0], max(end, result[-1][1]), result[-1][2])
+        else:
+            result.append((start, end, kind))
+            longest = end - start
+    return result
+
+
+def replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> str:
+    """``text`` with each span replaced; spans are ascending and do not overlap."""
+    parts, at = [], 0
+    for start, end, kind in spans:
+        parts += [text[at:start], placeholders.of(kind, text[start:end])]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def _engine() -> Any:
+    """Presidio over the pinned spaCy model, without any recogniser that could use the network."""
+    import spacy
+    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+    from presidio_analyzer import predefined_recognizers as presidio
+    from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
+
+    from deemo_dist.deid.recognisers import NameRecogniser, english_lemmas, pattern_recognisers
+
+    ner = NerModelConfiguration(
+        model_to_presidio_entity_mapping=SPACY_LABELS,
+        labels_to_ignore=["CARDINAL", "DATE", "TIME", "ORDINAL", "QUANTITY", "MONEY", "PERCENT", "NORP", "PRODUCT",
+                          "WORK_OF_ART", "LAW", "LANGUAGE"],
+        low_score_entity_names=[],
+    )  # fmt: skip
+    engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": "pinned"}], ner_model_configuration=ner)
+    nlp = spacy.load(model_folder(fetch("spacy-en-sm")), exclude=["parser", "senter"])
+    engine.nlp = {"en": nlp}  # type: ignore[assignment]
+    registry = RecognizerRegistry(supported_languages=["en"])
+    for recogniser in (
+        presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION", "ORGANIZATION"]),
+        presidio.PhoneRecognizer(),
+        presidio.CreditCardRecognizer(),
+        presidio.IbanRecognizer(),
+        presidio.IpRecognizer(),
+        presidio.UsSsnRecognizer(),
+        *pattern_recognisers(),
+        NameRecogniser(english_lemmas(nlp)),
+    ):
+        registry.add_recognizer(recogniser)
+    return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
+
+
+def model_folder(path: Path) -> Path:
+    """The folder with spaCy's ``config.cfg`` under a weight: a folder, or a wheel that is unpacked beside it once."""
+    folder = path if path.is_dir() else _unpacked(path)
+    found = sorted(folder.rglob("config.cfg"))
+    if not found:
+        raise DeidError("the spaCy model has no config.cfg", stage="transcript", reason="bad_model")
+    return found[0].parent
+
+
+def _unpacked(wheel: Path) -> Path:
+    """Unpack a checked wheel beside itself; a concurrent process may do the same, the first rename wins."""
+    import shutil
+    import tempfile
+    import zipfile
+
+    folder = wheel.with_name(wheel.name + ".unpacked")
+    if not folder.is_dir():
+        partial = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=wheel.parent))
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(partial)
+        try:
+            partial.rename(folder)
+        except OSError:
+            shutil.rmtree(partial, ignore_errors=True)
+            if not folder.is_dir():
+                raise
+    return folder
