@@ -18,9 +18,9 @@ from deemo_dist.deid.pose import PersonDetector, Pose, PoseTracker, Region, head
 from deemo_dist.deid.tracks import Track, cover, link
 
 POSE_RATE = 4.0
-PEOPLE_SECONDS = 1.5
+PEOPLE_SECONDS = 2.0
 HOLD_SECONDS = 0.4
-GAP_SECONDS = 1.5
+GAP_SECONDS = 2.0
 SURE_HEAD = 0.5
 HEAD_DILATE = 0.05  # a head box is wide already: it has to cover motion only
 

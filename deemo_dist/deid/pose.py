@@ -50,7 +50,7 @@ class PersonDetector:
     """MediaPipe's pose detector: whom to look at, and a head box for each person."""
 
     def __init__(self) -> None:
-        self._network = runtime.tflite("pose-detection")
+        self._network = runtime.tflite("pose-detector")
         self._anchors = runtime.ssd_anchors(DETECTOR_SIDE, (8, 16, 32, 32, 32))
 
     def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, list[Region]]:

@@ -11,7 +11,7 @@ PACKAGES = (
     "ai-edge-litert", "av", "cryptography", "faker", "numpy", "onnxruntime", "opencv-python-headless",
     "presidio-analyzer", "pyworld", "scipy", "spacy",
 )  # fmt: skip
-WEIGHTS = ("centerface", "pose-detection", "pose-full", "blazeface-short", "spacy-en-sm")
+WEIGHTS = ("centerface", "pose-detector", "pose-full", "blazeface-short", "spacy-en-sm")
 FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 

@@ -7,7 +7,6 @@ Emotion words that are also names (joy, hope, grace) stay where they are used as
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from deemo_dist.deid.gazetteer import COMMON, EMOTIONS, read_words
@@ -175,7 +174,7 @@ def _engine() -> Any:
         low_score_entity_names=[],
     )  # fmt: skip
     engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": "pinned"}], ner_model_configuration=ner)
-    nlp = spacy.load(model_folder(fetch("spacy-en-sm")), exclude=["parser", "senter"])
+    nlp = spacy.load(fetch("spacy-en-sm"), exclude=["parser", "senter"])
     engine.nlp = {"en": nlp}  # type: ignore[assignment]
     registry = RecognizerRegistry(supported_languages=["en"])
     for recogniser in (
@@ -190,32 +189,3 @@ def _engine() -> Any:
     ):
         registry.add_recognizer(recogniser)
     return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
-
-
-def model_folder(path: Path) -> Path:
-    """The folder with spaCy's ``config.cfg`` under a weight: a folder, or a wheel that is unpacked beside it once."""
-    folder = path if path.is_dir() else _unpacked(path)
-    found = sorted(folder.rglob("config.cfg"))
-    if not found:
-        raise DeidError("the spaCy model has no config.cfg", stage="transcript", reason="bad_model")
-    return found[0].parent
-
-
-def _unpacked(wheel: Path) -> Path:
-    """Unpack a checked wheel beside itself; a concurrent process may do the same, the first rename wins."""
-    import shutil
-    import tempfile
-    import zipfile
-
-    folder = wheel.with_name(wheel.name + ".unpacked")
-    if not folder.is_dir():
-        partial = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=wheel.parent))
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(partial)
-        try:
-            partial.rename(folder)
-        except OSError:
-            shutil.rmtree(partial, ignore_errors=True)
-            if not folder.is_dir():
-                raise
-    return folder

@@ -11,6 +11,7 @@ import numpy as np
 
 from deemo_dist.deid import mcadams, world
 from deemo_dist.errors import DeidError
+from deemo_dist.media import resample
 
 RATE = 16_000
 QUIETEST = 2.0**-15
@@ -39,7 +40,7 @@ def disguise(
     last bit of 16-bit audio becomes exact silence. Raises ``DeidError`` (stage voice) for values that are not finite
     or another shape or rate.
     """
-    sound = _at_16k(_checked(waveform, rate), rate)
+    sound = resample(_checked(waveform, rate), rate, RATE).astype(np.float64)
     if not len(sound):
         return None
     if np.abs(sound).max() < QUIETEST:
@@ -57,19 +58,7 @@ def _checked(waveform: np.ndarray, rate: int) -> np.ndarray:
         )
     if not np.isfinite(waveform).all():
         raise DeidError("the sound holds values that are not finite", stage="voice", reason="bad_audio")
-    return waveform.astype(np.float64)
-
-
-def _at_16k(sound: np.ndarray, rate: int) -> np.ndarray:
-    """Polyphase resampling to 16 kHz, ``round(N * 16000 / rate)`` samples."""
-    from scipy.signal import resample_poly
-
-    if rate == RATE or not len(sound):
-        return sound
-    shared = int(np.gcd(rate, RATE))
-    wanted = round(len(sound) * RATE / rate)
-    changed = resample_poly(sound, RATE // shared, rate // shared)[:wanted]
-    return np.pad(changed, (0, wanted - len(changed)))
+    return waveform
 
 
 def _shift(sound: np.ndarray, method: str, random: np.random.Generator) -> np.ndarray:

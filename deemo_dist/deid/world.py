@@ -3,19 +3,24 @@
 import numpy as np
 
 RATE = 16_000
-PERIOD_MS = 8.0
+PERIOD_MS = 10.0
 FLOOR, CEILING = 60.0, 600.0
 
 
+COARSE = 4
+
+
 def pitch(sound: np.ndarray) -> np.ndarray:
-    """f0 in Hz every 8 ms, 0 where unvoiced: float64 [F], of float64 [N] at 16 kHz."""
-    return _pitch(np.ascontiguousarray(sound, dtype=np.float64))[0]
+    """f0 in Hz every 10 ms, 0 where unvoiced: float64 [F], of float64 [N] at 16 kHz. For figures: on a coarser signal
+    than synthesis takes it from."""
+    return _pitch(np.ascontiguousarray(sound, dtype=np.float64), speed=COARSE)[0]
 
 
-def _pitch(sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pitch(sound: np.ndarray, speed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     import pyworld
 
-    coarse, times = pyworld.dio(sound, RATE, f0_floor=FLOOR, f0_ceil=CEILING, frame_period=PERIOD_MS)
+    settings = {"f0_floor": FLOOR, "f0_ceil": CEILING, "frame_period": PERIOD_MS, "speed": speed}
+    coarse, times = pyworld.dio(sound, RATE, **settings)
     return pyworld.stonemask(sound, coarse, times, RATE), times
 
 
