@@ -1,0 +1,69 @@
+"""Training: one stage at a time, on ZeRO ranks, resumable at any world size.
+
+Each rank process calls ``train_stage(spec)`` for stage after stage and ``leave()`` at the end. Nothing heavy is
+imported here: torch and DeepSpeed load at the first use of a name that needs them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from deemo_dist.training.callbacks import Callback, ProgressLines
+from deemo_dist.training.schedule import factor, micro_steps
+from deemo_dist.training.spec import CommitInfo, StageResult, StageSpec, StepBatches, StepReport
+
+if TYPE_CHECKING:
+    from deemo_dist.training.checkpoint.commit import Commit, commits, finished, take_attempt
+    from deemo_dist.training.checkpoint.restore import read_full_state
+    from deemo_dist.training.ranks import Ranks, attempt_of, join, leave
+    from deemo_dist.training.stage import train_stage
+    from deemo_dist.training.state import consolidated_state, load_full_state
+    from deemo_dist.training.trainable import Trainable, apply_rules
+
+_LAZY = {
+    "Commit": "checkpoint.commit",
+    "commits": "checkpoint.commit",
+    "finished": "checkpoint.commit",
+    "take_attempt": "checkpoint.commit",
+    "read_full_state": "checkpoint.restore",
+    "Ranks": "ranks",
+    "attempt_of": "ranks",
+    "join": "ranks",
+    "leave": "ranks",
+    "train_stage": "stage",
+    "consolidated_state": "state",
+    "load_full_state": "state",
+    "Trainable": "trainable",
+    "apply_rules": "trainable",
+}
+
+__all__ = [
+    "Callback",
+    "Commit",
+    "CommitInfo",
+    "ProgressLines",
+    "Ranks",
+    "StageResult",
+    "StageSpec",
+    "StepBatches",
+    "StepReport",
+    "Trainable",
+    "apply_rules",
+    "attempt_of",
+    "commits",
+    "consolidated_state",
+    "factor",
+    "finished",
+    "join",
+    "leave",
+    "load_full_state",
+    "micro_steps",
+    "read_full_state",
+    "take_attempt",
+    "train_stage",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"deemo_dist.training.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'deemo_dist.training' has no attribute {name!r}")

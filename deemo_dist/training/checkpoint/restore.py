@@ -1,0 +1,162 @@
+"""Reading checkpoints: the newest valid one, sliced for this rank; or whole tensors without any engine."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from deemo_dist.console import logger
+from deemo_dist.digests import sha256_bytes
+from deemo_dist.errors import CheckpointError, CorruptDataError, DeemoError, NotFoundError
+from deemo_dist.training.checkpoint.commit import commit_keys, read_commit
+from deemo_dist.training.checkpoint.layout import (
+    KINDS,
+    Commit,
+    Fragment,
+    PartFile,
+    RankReceipt,
+    ReceiptRef,
+    overlap,
+    receipt_from_json,
+)
+from deemo_dist.training.checkpoint.snapshot import LocalFragment
+
+if TYPE_CHECKING:
+    from deemo_dist.storage import Store
+    from deemo_dist.training.ranks import Ranks
+
+Staged = dict[str, dict[str, torch.Tensor]]
+
+
+def restore(
+    locals_: Sequence[LocalFragment], store: "Store", prefix: str, stage_key: str, ranks: "Ranks"
+) -> tuple[str, Commit] | None:
+    """Set this rank's fragments from the newest commit that every rank finds whole. A collective.
+
+    Corrupt or half-written ones are skipped with a message. Returns the commit's key and record, None when there is no
+    commit at all. Raises ``CheckpointError``: another stage key, or commits but none whole; storage's own errors.
+    """
+    keys: list[str] = ranks.from_first(commit_keys(store, prefix) if ranks.rank == 0 else None)
+    for key in keys:
+        commit, staged, reason = _try(locals_, store, key, stage_key, ranks)
+        if ranks.all_agree(not reason):
+            assert commit is not None
+            _apply(locals_, staged)
+            return key, commit
+        logger.warning("the checkpoint %s is skipped: %s", key, reason or "another rank cannot read it")
+    if keys:
+        raise CheckpointError(
+            f"none of the {len(keys)} checkpoints under {prefix} is whole",
+            hint=f"remove {prefix}/commits to start the stage anew",
+        )
+    return None
+
+
+def read_full_state(store: "Store", commit: Commit) -> dict[str, torch.Tensor]:
+    """Whole float32 tensors of the trained parameters, by name, from a commit, without engine or ranks.
+
+    Raises ``CorruptDataError`` when a file does not match its digest or an element is missing.
+    """
+    state: dict[str, torch.Tensor] = {}
+    filled: dict[str, int] = {}
+    for ref in commit.receipts:
+        for part in _read_receipt(store, ref).parts:
+            tensors = _read_part(store, part)
+            for piece in part.fragments:
+                flat = state.setdefault(piece.name, torch.empty(piece.shape, dtype=torch.float32)).view(-1)
+                flat[piece.offset : piece.offset + piece.numel] = tensors[f"{piece.name}/fp32"]
+                filled[piece.name] = filled.get(piece.name, 0) + piece.numel
+    short = [name for name, tensor in state.items() if filled[name] != tensor.numel()]
+    if short:
+        raise CorruptDataError(f"the checkpoint at step {commit.step} lacks elements of {short[0]}")
+    return state
+
+
+def _try(
+    locals_: Sequence[LocalFragment], store: "Store", key: str, stage_key: str, ranks: "Ranks"
+) -> tuple[Commit | None, Staged, str]:
+    """Read one checkpoint's share: the commit, the staged tensors, and why not (empty: all well). Any other failure
+    is told to all ranks before it is raised, so that none waits for this one."""
+    fatal: DeemoError | None = None
+    result: tuple[Commit | None, Staged, str] = (None, {}, "")
+    try:
+        commit = read_commit(store, key, stage_key)
+        result = (commit, _stage(locals_, store, commit), "")
+    except (CorruptDataError, NotFoundError) as error:
+        result = (None, {}, str(error))
+    except DeemoError as error:
+        fatal = error
+    if not ranks.all_agree(fatal is None):
+        raise fatal or CheckpointError(f"another rank could not read the checkpoint {key}")
+    return result
+
+
+def _stage(locals_: Sequence[LocalFragment], store: "Store", commit: Commit) -> Staged:
+    """Collect this rank's ranges out of every file that meets them."""
+    wanted = {local.fragment.name: local.fragment for local in locals_ if local.fragment.numel}
+    staged = {name: {kind: torch.empty(piece.numel) for kind in KINDS} for name, piece in wanted.items()}
+    missing = {name: piece.numel for name, piece in wanted.items()}
+    for receipt in _receipts(store, commit):
+        for part in receipt.parts:
+            meets = [(piece, wanted[piece.name]) for piece in part.fragments if _meet(piece, wanted)]
+            if meets:
+                _copy(_read_part(store, part), meets, staged, missing)
+    lacking = [name for name, count in missing.items() if count]
+    if lacking:
+        raise CorruptDataError(f"elements of {len(lacking)} parameters are missing, first {lacking[0]}")
+    return staged
+
+
+def _meet(piece: Fragment, wanted: Mapping[str, Fragment]) -> bool:
+    own = wanted.get(piece.name)
+    if own is None:
+        return False
+    if own.shape != piece.shape:
+        raise CheckpointError(f"{piece.name} has shape {piece.shape} in the checkpoint, {own.shape} in the model")
+    return overlap(piece.offset, piece.numel, own.offset, own.numel)[1] > 0
+
+
+def _copy(
+    tensors: Mapping[str, torch.Tensor],
+    meets: Sequence[tuple[Fragment, Fragment]],
+    staged: Staged,
+    missing: dict[str, int],
+) -> None:
+    for piece, own in meets:
+        start, count = overlap(piece.offset, piece.numel, own.offset, own.numel)
+        for kind in KINDS:
+            source = tensors[f"{piece.name}/{kind}"][start - piece.offset :][:count]
+            staged[own.name][kind][start - own.offset :][:count] = source
+        missing[own.name] -= count
+
+
+def _receipts(store: "Store", commit: Commit) -> Iterator[RankReceipt]:
+    return (_read_receipt(store, ref) for ref in commit.receipts)
+
+
+def _read_receipt(store: "Store", ref: ReceiptRef) -> RankReceipt:
+    data = store.get(ref.key)
+    if sha256_bytes(data) != ref.sha256:
+        raise CorruptDataError(f"{ref.key} does not match its digest")
+    return receipt_from_json(data, ref.key)
+
+
+def _read_part(store: "Store", part: PartFile) -> dict[str, torch.Tensor]:
+    """The tensors of a file, verified. Raises ``CorruptDataError``."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    data = store.get(part.key)
+    if len(data) != part.size or sha256_bytes(data) != part.sha256:
+        raise CorruptDataError(f"{part.key} does not match its digest (half-written or changed)")
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise CorruptDataError(f"{part.key} is not a safetensors file: {error}") from error
+
+
+def _apply(locals_: Sequence[LocalFragment], staged: Staged) -> None:
+    for local in locals_:
+        if local.fragment.numel:
+            for kind in KINDS:
+                local.write(kind, staged[local.fragment.name][kind])

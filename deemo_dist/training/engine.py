@@ -1,0 +1,182 @@
+"""The engine of one stage: a DeepSpeed ZeRO engine, with the few operations that the loop needs.
+
+Gradients are averaged by DeepSpeed over ranks (R) and micro-steps (M). The model divides the sum of its token losses by
+``num_items_in_batch``; given targets / (R * M), the average is the loss per target token of the whole global step.
+"""
+
+import gc
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from deemo_dist.config import EngineConfig, StageConfig
+from deemo_dist.training.checkpoint.snapshot import LocalFragment
+from deemo_dist.training.engine_config import check, deepspeed_config
+from deemo_dist.training.fragments import adam_states, local_fragments, refresh
+from deemo_dist.training.ranks import Ranks, import_deepspeed
+from deemo_dist.training.schedule import micro_steps
+from deemo_dist.training.state import load_full_state
+from deemo_dist.training.trainable import Trainable, apply_rules, size_of
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+
+
+class Engine:
+    """A model under ZeRO with its optimizer. ``updates``: how many optimizer updates were applied so far."""
+
+    def __init__(
+        self, deepspeed_engine: Any, trainable: Trainable, ranks: Ranks, *, micro: int, zero_stage: int
+    ) -> None:
+        self.deepspeed = deepspeed_engine
+        self.trainable = trainable
+        self.ranks = ranks
+        self.micro = micro
+        self.zero_stage = zero_stage
+        self.updates = 0
+        self.base_lr = tuple(group.lr for group in trainable.groups)
+        self.labels = tuple(group.label for group in trainable.groups)
+        self.set_updates(0)
+
+    @property
+    def module(self) -> nn.Module:
+        """The model, its parameters partitioned."""
+        module = self.deepspeed.module
+        assert isinstance(module, nn.Module)
+        return module
+
+    def loss(self, batch: Mapping[str, Any], *, targets: int) -> torch.Tensor:
+        """Forward of one micro-batch: its token losses summed, times R * M / targets. A scalar with a graph."""
+        items = targets / (self.ranks.world * self.micro)
+        output = self.deepspeed(**self._placed(batch), num_items_in_batch=items)
+        loss = output.loss
+        assert isinstance(loss, torch.Tensor)
+        return loss
+
+    def backward(self, loss: torch.Tensor, *, last: bool) -> None:
+        """Accumulate the gradients of one micro-batch; ``last`` of its global step or not."""
+        self.deepspeed.backward(loss)
+        if not last:
+            self.deepspeed.step()
+
+    def step(self, lr_factor: float) -> tuple[float, bool]:
+        """Clip, update at ``lr_factor`` of the base rates. Returns the gradient norm before clipping (inf when it was
+        not finite) and whether the update was applied."""
+        for group, lr in zip(self.deepspeed.optimizer.param_groups, self.base_lr, strict=True):
+            group["lr"] = lr * lr_factor
+        self.deepspeed.step()
+        applied = bool(self.deepspeed.was_step_applied())
+        self.updates += applied
+        norm = self.deepspeed.get_global_grad_norm()
+        return (math.inf if norm is None else float(norm)), applied
+
+    def lr(self, lr_factor: float) -> dict[str, float]:
+        """Learning rates by group."""
+        return {label: lr * lr_factor for label, lr in zip(self.labels, self.base_lr, strict=True)}
+
+    def fragments(self) -> list[LocalFragment]:
+        """What this rank owns of the trained parameters and of their optimizer state."""
+        return local_fragments(self)
+
+    def set_updates(self, updates: int) -> None:
+        """Give Adam the number of updates so far, with moments that exist (zero unless set since)."""
+        self.updates = updates
+        adam_states(self.deepspeed.optimizer, updates)
+
+    def refresh(self) -> None:
+        """After the fp32 partitions were set: bring the working copies in line. A collective."""
+        refresh(self.deepspeed.optimizer, self.zero_stage)
+
+    def destroy(self) -> None:
+        """Remove DeepSpeed's hooks and let its memory go. The model cannot be trained again."""
+        self.deepspeed.destroy()
+        for parameter in self.module.parameters():
+            parameter.__dict__.pop("_z3_optimizer", None)
+        self.deepspeed.optimizer = None
+        gc.collect()
+
+    def _placed(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        """The batch on this rank's device, floats in the working precision."""
+        if self.ranks.device.type == "cpu":
+            return dict(batch)
+        return {
+            name: value.to(self.ranks.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in batch.items()
+        }
+
+
+def build_engine(
+    source: nn.Module | Callable[[], nn.Module],
+    stage: StageConfig,
+    config: EngineConfig,
+    ranks: Ranks,
+    *,
+    initial_state: Mapping[str, torch.Tensor] | None = None,
+    partition_at_build: bool = False,
+) -> Engine:
+    """Make the model, set what trains, load ``initial_state``, and partition it all. A collective.
+
+    Raises ``TrainingError``: settings that do not work, more ranks than packs, a pattern that matches nothing.
+    """
+    check(config)
+    micro = micro_steps(stage.packs_per_step, ranks.world)
+    with _placing(config, ranks, partitioned=partition_at_build):
+        model = source if isinstance(source, nn.Module) else source()
+    trainable = apply_rules(model, stage.trains)
+    if initial_state is not None:
+        load_full_state(model, initial_state)
+    if config.gradient_checkpointing:
+        _checkpoint_activations(model)
+    sizes = [size_of(parameter) for parameter in model.parameters()]
+    settings = deepspeed_config(
+        config,
+        micro_steps=micro,
+        max_grad_norm=stage.max_grad_norm,
+        largest_param=max(sizes),
+        trainable_params=trainable.trainable,
+        on_gpu=ranks.device.type != "cpu",
+    )
+    engine, *_ = import_deepspeed().initialize(
+        model=model, optimizer=_optimizer(model, trainable, config, ranks), config=settings, dist_init_required=False
+    )
+    return Engine(engine, trainable, ranks, micro=micro, zero_stage=config.zero_stage)
+
+
+def _placing(config: EngineConfig, ranks: Ranks, *, partitioned: bool) -> AbstractContextManager[Any]:
+    """zero.Init for models that fit no host. Its dtype comes from the config: given torch.float32 it would silently
+    make bf16 parameters."""
+    if not partitioned or config.zero_stage != 3:
+        return nullcontext()
+    settings = deepspeed_config(
+        config, micro_steps=1, max_grad_norm=0.0, largest_param=1, trainable_params=1, on_gpu=ranks.device.type != "cpu"
+    )
+    settings["train_batch_size"] = ranks.world
+    context = import_deepspeed().zero.Init(config_dict_or_path=settings)
+    assert isinstance(context, AbstractContextManager)
+    return context
+
+
+def _optimizer(model: nn.Module, trainable: Trainable, config: EngineConfig, ranks: Ranks) -> Any:
+    """torch's AdamW on a CPU (DeepSpeed's would be compiled for minutes), DeepSpeed's fused ones beside a GPU."""
+    parameters = dict(model.named_parameters())
+    groups = [
+        {"params": [parameters[name] for name in group.names], "lr": group.lr, "weight_decay": group.weight_decay}
+        for group in trainable.groups
+    ]
+    if ranks.device.type == "cpu":
+        return torch.optim.AdamW(groups, betas=BETAS, eps=EPSILON)
+    import_deepspeed()
+    from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
+
+    kind = DeepSpeedCPUAdam if config.offload == "cpu" else FusedAdam
+    return kind(groups, betas=BETAS, eps=EPSILON)
+
+
+def _checkpoint_activations(model: nn.Module) -> None:
+    enable = getattr(model, "gradient_checkpointing_enable", None)
+    if enable is not None:
+        enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -1,0 +1,243 @@
+"""The training loop: step after step, with what may happen between two of them."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from deemo_dist.console import bind, logger
+from deemo_dist.errors import Interrupted, TrainingError
+from deemo_dist.training.checkpoint.saver import FLAGS, Saver
+from deemo_dist.training.engine import Engine
+from deemo_dist.training.metrics import Waiting, device_bytes, rss_bytes, seed_micro_step, tokens_of
+from deemo_dist.training.ranks import Ranks
+from deemo_dist.training.schedule import factor
+from deemo_dist.training.signals import StopFlag
+from deemo_dist.training.spec import CommitInfo, StageSpec, StepBatches, StepReport
+from deemo_dist.training.watchdog import Progress
+
+SKIPPED_IN_A_ROW = 5
+SKIPPED_IN_ALL = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What the ranks told each other in one step, summed."""
+
+    loss: float
+    stop: bool
+    tokens: float
+    samples: float
+    wait: float
+    saves: Sequence[float]
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """The loop's own numbers: kept in every commit, but for the losses."""
+
+    skipped: int = 0
+    in_a_row: int = 0
+    best_validation: float | None = None
+    best_step: int | None = None
+    first_loss: float | None = None
+    last_loss: float | None = None
+    committed: CommitInfo | None = field(default=None)
+
+    def state(self, updates: int) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "updates": updates,
+            "skipped": self.skipped,
+            "best_validation": self.best_validation,
+            "best_step": self.best_step,
+        }
+
+
+class Loop:
+    """One stage's steps on one rank."""
+
+    def __init__(
+        self, spec: StageSpec, engine: Engine, ranks: Ranks, saver: Saver, tally: Tally, *, stop: StopFlag
+    ) -> None:
+        self.spec = spec
+        self.engine = engine
+        self.ranks = ranks
+        self.saver = saver
+        self.tally = tally
+        self.stop = stop
+        self.progress = Progress()
+
+    def run(self, start_step: int) -> CommitInfo:
+        """Train from ``start_step`` to the end of the stage; returns the last commit.
+
+        Raises ``Interrupted`` after a stop was asked for and its checkpoint committed, ``TrainingError`` when the data
+        end early or too many updates were not finite, ``CheckpointError`` when this attempt is fenced.
+        """
+        self.engine.module.train()
+        data = Waiting(iter(self.spec.batches(start_step, self.ranks.placement)))
+        for step in range(start_step, self.spec.total_steps):
+            self.progress.at(step, 0, "data")
+            heard = self._one_step(step, self._next(data, step), data)
+            done = step + 1 == self.spec.total_steps
+            if heard.stop:
+                self._leave_checkpoint(step + 1, final=done)
+            if not done and self._save_is_due(step + 1):
+                self._told(self.saver.begin(self.ranks, step + 1, self._state()))
+        return self._last_commit()
+
+    def _next(self, data: Waiting, step: int) -> StepBatches:
+        """The step's micro-batches, checked."""
+        batches = next(data, None)
+        if batches is None:
+            raise TrainingError(
+                f"the data of stage {self.spec.name} end before step {step} of {self.spec.total_steps}",
+                hint="the plan and the loader disagree",
+            )
+        if len(batches.batches) != self.engine.micro or batches.targets < 1:
+            raise TrainingError(
+                f"step {step} brings {len(batches.batches)} micro-batches and {batches.targets} targets;"
+                f" {self.engine.micro} and at least 1 are needed on every rank",
+                hint="pad the step with null packs",
+            )
+        return batches
+
+    def _one_step(self, step: int, batches: StepBatches, data: Waiting) -> Heard:
+        """Forward, backward, word from all ranks, update, report."""
+        started = time.perf_counter()
+        share = factor(step, self.spec.total_steps, kind=self.spec.stage.schedule, warmup=self.spec.stage.warmup)
+        heard = self._accumulate(step, batches, data.seconds)
+        self.progress.at(step, self.engine.micro + 1, "update")
+        norm, applied = self.engine.step(share)
+        self._count(step, heard.loss, applied=applied)
+        validation = self._validate(step)
+        self._told(self.saver.advance(heard.saves))
+        seconds = time.perf_counter() - started + data.seconds
+        report = StepReport(
+            step=step,
+            total_steps=self.spec.total_steps,
+            loss=heard.loss,
+            lr=self.engine.lr(share),
+            grad_norm=norm,
+            targets=batches.targets,
+            tokens_per_second=heard.tokens / seconds,
+            samples_per_second=heard.samples / seconds,
+            data_wait_seconds=heard.wait / self.ranks.world,
+            step_seconds=seconds,
+            rss_bytes=rss_bytes(),
+            device_bytes=device_bytes(self.ranks.device),
+            skipped=not applied,
+            skipped_total=self.tally.skipped,
+            validation_loss=validation,
+        )
+        bind(step=step)
+        for callback in self.spec.callbacks:
+            callback.on_step(report)
+        return heard
+
+    def _accumulate(self, step: int, batches: StepBatches, wait: float) -> Heard:
+        """All micro-steps. The ranks' words are exchanged before the last backward: a loss that is not finite anywhere
+        then makes every gradient so, and the optimizer leaves the update out by its own rule, on every rank."""
+        total = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
+        heard: Heard | None = None
+        for number, batch in enumerate(batches.batches):
+            self.progress.at(step, number + 1, f"micro-step {number}")
+            seed_micro_step(self.spec.seed, step, self._pack(batches, number))
+            loss = self.engine.loss(batch, targets=batches.targets)
+            total += loss.detach()
+            last = number + 1 == self.engine.micro
+            if last:
+                heard = self._exchange(float(total), batches, wait)
+                loss = loss if math.isfinite(heard.loss) else loss * math.nan
+            self.engine.backward(loss, last=last)
+        assert heard is not None
+        return heard
+
+    def _pack(self, batches: StepBatches, number: int) -> int:
+        return batches.packs[number] if batches.packs else number * self.ranks.world + self.ranks.rank
+
+    def _exchange(self, total: float, batches: StepBatches, wait: float) -> Heard:
+        """One all-reduce a step: loss, stop flag, throughput, and how the save in flight stands."""
+        own = [total, float(bool(self.stop)), tokens_of(batches), batches.samples, wait, *self.saver.flags()]
+        loss, stop, tokens, samples, waited, *saves = self.ranks.sums(own)
+        assert len(saves) == FLAGS
+        mean = loss / (self.ranks.world * self.engine.micro)
+        return Heard(loss=mean, stop=stop > 0, tokens=tokens, samples=samples, wait=waited, saves=saves)
+
+    def _count(self, step: int, loss: float, *, applied: bool) -> None:
+        """Count what was left out, within bounds."""
+        tally = self.tally
+        if applied:
+            tally.in_a_row = 0
+            tally.first_loss = loss if tally.first_loss is None else tally.first_loss
+            tally.last_loss = loss
+            return
+        tally.skipped += 1
+        tally.in_a_row += 1
+        logger.warning("step %d: the loss or its gradient is not finite, the update is left out", step)
+        if tally.in_a_row > SKIPPED_IN_A_ROW or tally.skipped > SKIPPED_IN_ALL:
+            raise TrainingError(
+                f"stage {self.spec.name} diverges: {tally.in_a_row} updates in a row up to step {step} were not finite"
+                f" ({tally.skipped} in all)",
+                hint="lower the learning rate, or lengthen the warm-up",
+            )
+
+    def _validate(self, step: int) -> float | None:
+        """Mean loss per target token over the validation batches, when it is due. A collective."""
+        every = self.spec.stage.validate_every
+        if self.spec.validation is None or every < 1 or (step + 1) % every:
+            return None
+        self.engine.module.eval()
+        loss_sum, targets = 0.0, 0
+        with torch.no_grad():
+            for number, batches in enumerate(self.spec.validation(self.ranks.placement)):
+                self.progress.at(step, self.engine.micro + 2 + number, f"validation {number}")
+                share = sum(float(self.engine.loss(batch, targets=batches.targets)) for batch in batches.batches)
+                loss_sum += share * batches.targets / (self.ranks.world * self.engine.micro)
+                targets += batches.targets
+        self.engine.module.train()
+        loss = self.ranks.sums([loss_sum])[0] / max(1, targets)
+        if math.isfinite(loss) and (self.tally.best_validation is None or loss < self.tally.best_validation):
+            self.tally.best_validation, self.tally.best_step = loss, step + 1
+        return loss
+
+    def _save_is_due(self, done: int) -> bool:
+        """At every ``checkpoint_every`` steps, and where the validation loss is the best so far."""
+        every = self.spec.engine.checkpoint_every
+        return (every > 0 and done % every == 0) or self.tally.best_step == done
+
+    def _state(self) -> dict[str, Any]:
+        return self.tally.state(self.engine.updates)
+
+    def _told(self, commit: CommitInfo | None) -> None:
+        """Remember a commit, and tell those who listen."""
+        if commit is None:
+            return
+        self.tally.committed = commit
+        for callback in self.spec.callbacks:
+            callback.on_checkpoint(commit)
+
+    def _leave_checkpoint(self, done: int, *, final: bool) -> None:
+        self._save_now(done, final=final)
+        raise Interrupted(
+            f"stage {self.spec.name} was interrupted ({self.stop.reason or 'a signal at another rank'}):"
+            f" the checkpoint at step {done} of {self.spec.total_steps} is committed",
+            hint="run the same command to go on",
+        )
+
+    def _last_commit(self) -> CommitInfo:
+        self._save_now(self.spec.total_steps, final=True)
+        assert self.tally.committed is not None
+        return self.tally.committed
+
+    def _save_now(self, done: int, *, final: bool) -> None:
+        """Save and wait for the commit; once more when the first try failed. Raises ``CheckpointError``."""
+        self.progress.at(done, 0, "checkpoint")
+        commit = None
+        while commit is None:
+            self._told(self.saver.begin(self.ranks, done, self._state(), final=final))
+            commit = self.saver.settle(self.ranks)
+        self._told(commit)

@@ -1,0 +1,157 @@
+"""The ranks of this job: joined once a process, with the few collectives that the loop needs."""
+
+import atexit
+import json
+import logging
+import os
+import socket
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from deemo_dist.config import EngineConfig
+from deemo_dist.environ import Placement, placement
+from deemo_dist.training.checkpoint.commit import take_attempt
+
+if TYPE_CHECKING:
+    from deemo_dist.storage import Store
+
+
+class Ranks:
+    """This process among its peers. Every method but the properties is a collective: all ranks call it, in one order."""
+
+    def __init__(self, place: Placement, device: torch.device) -> None:
+        self.placement = place
+        self.device = device
+        self.attempts: dict[tuple[str, str], int] = {}
+
+    @property
+    def rank(self) -> int:
+        """This rank, from 0."""
+        return self.placement.rank
+
+    @property
+    def world(self) -> int:
+        """How many ranks there are."""
+        return self.placement.world
+
+    def sums(self, values: Sequence[float]) -> list[float]:
+        """Element-wise float64 sums over ranks: the same bits on every rank."""
+        tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return [float(value) for value in tensor.tolist()]
+
+    def all_agree(self, yes: bool) -> bool:
+        """Whether every rank says yes."""
+        return self.sums([0.0 if yes else 1.0])[0] == 0.0
+
+    def from_first(self, value: Any) -> Any:
+        """Rank 0's plain value on every rank, sent as JSON (never a pickle)."""
+        if self.world == 1:
+            return value
+        data = json.dumps(value).encode() if self.rank == 0 else b""
+        size = int(self.sums([float(len(data))])[0])
+        buffer = torch.zeros(size, dtype=torch.uint8, device=self.device)
+        if self.rank == 0:
+            buffer.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+        dist.broadcast(buffer, src=0)
+        return json.loads(bytes(buffer.cpu().tolist()))
+
+
+_joined: Ranks | None = None
+
+
+def join(config: EngineConfig) -> Ranks:
+    """Join the ranks named by the environment; again in the same process: the same object.
+
+    Sets torch's threads, seeds nothing. gloo on a CPU, NCCL on GPUs; ``config.timeout_seconds`` bounds a collective.
+    """
+    global _joined
+    if _joined is None:
+        place = placement()
+        torch.set_num_threads(max(1, config.threads))
+        device = _device(place)
+        os.environ.update(place.variables())
+        _init_distributed(place, device, config.timeout_seconds)
+        _joined = Ranks(place, device)
+        atexit.register(leave)
+    return _joined
+
+
+def leave() -> None:
+    """Leave the process group; without it an exit race can abort a run that succeeded. Again: nothing."""
+    global _joined
+    _joined = None
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def attempt_of(ranks: Ranks, store: "Store", run_prefix: str) -> int:
+    """This life's attempt number in a run: taken once a process by rank 0, the same on every rank. A collective."""
+    name = (store.root, run_prefix)
+    if name not in ranks.attempts:
+        taken = take_attempt(store, run_prefix, world=ranks.world) if ranks.rank == 0 else None
+        ranks.attempts[name] = int(ranks.from_first(taken))
+    return ranks.attempts[name]
+
+
+def _device(place: Placement) -> torch.device:
+    if os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available():
+        torch.cuda.set_device(place.local_rank)
+        return torch.device("cuda", place.local_rank)
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    return torch.device("cpu")
+
+
+def _init_distributed(place: Placement, device: torch.device, seconds: float) -> None:
+    """DeepSpeed's communication over torch's; its shared-memory kernel would be compiled at first use, so it is off."""
+    deepspeed = import_deepspeed()
+    if device.type == "cpu":
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    backend = "gloo" if device.type == "cpu" else "nccl"
+    if place.launcher == "single":
+        # a lone rank meets nobody: a free port keeps two single runs on one host apart
+        os.environ["MASTER_PORT"] = str(_free_port())
+    deepspeed.init_distributed(
+        dist_backend=backend, auto_mpi_discovery=False, verbose=False, timeout=timedelta(seconds=seconds)
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def import_deepspeed() -> Any:
+    """DeepSpeed, imported once, quietly, and without MLflow, which only its autotuner would use (3 of 6 seconds)."""
+    with _without("mlflow"):
+        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        os.environ.setdefault("DS_LOG_LEVEL", "warning")
+        import deepspeed
+    from deepspeed.utils import logger as deepspeed_logger
+
+    deepspeed_logger.setLevel(logging.WARNING)
+    # one line for every collective of every step otherwise
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
+    return deepspeed
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Make ``import module`` fail for a while, unless it is loaded already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.modules.pop(module, None)

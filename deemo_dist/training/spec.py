@@ -1,0 +1,128 @@
+"""What the training of one stage is handed, and what it hands back. No torch here."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from deemo_dist.config import EngineConfig, StageConfig
+from deemo_dist.environ import Placement
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from deemo_dist.storage import Store
+    from deemo_dist.training.callbacks import Callback
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepBatches:
+    """This rank's share of one global step.
+
+    ``batches``: M keyword dicts for the model, one a micro-step, null packs included; ``targets``: tokens that carry
+    loss in the *whole* step, over all ranks; ``packs``: global number of each pack within the step, -1 for a null pack
+    (seeds dropout; empty: micro * world + rank); ``tokens`` and ``samples``: this rank's, for throughput alone
+    (``tokens`` 0: counted from ``input_ids``).
+    """
+
+    batches: Sequence[Mapping[str, Any]]
+    targets: int
+    packs: tuple[int, ...] = ()
+    tokens: int = 0
+    samples: int = 0
+
+
+BatchFactory = Callable[[int, Placement], Iterator[StepBatches]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """One stage to train, whole.
+
+    ``model``: a torch module, or a callable that makes one (under ``deepspeed.zero.Init`` when ``partition_at_build``,
+    for models that fit no host), such that ``model(**batch, num_items_in_batch=x).loss`` is the sum of token losses / x.
+    ``batches(start_step, placement)`` yields the steps from ``start_step`` on, ``total_steps`` in all.
+    ``validation(placement)`` gives the same batches whenever called; None: no validation.
+    ``stage_key``: digest of what the stage depends on (semantic config, parents, plans): a checkpoint that has another
+    is refused. ``prefix``: key prefix of the stage in ``store`` (``runs/{run}/{stage}``); ``run_prefix``: of the run,
+    where attempts are counted. ``initial_state``: full fp32 tensors by parameter name, loaded before partitioning.
+    ``callbacks``: called on this rank; hand them to rank 0 alone where only one may speak.
+    ``extra``: plain data kept in every commit (digests).
+    """
+
+    name: str
+    stage: StageConfig
+    engine: EngineConfig
+    seed: int
+    model: "nn.Module | Callable[[], nn.Module]"
+    batches: BatchFactory
+    total_steps: int
+    store: "Store"
+    run_prefix: str
+    prefix: str
+    stage_key: str
+    validation: Callable[[Placement], Iterable[StepBatches]] | None = None
+    initial_state: "Mapping[str, Tensor] | None" = None
+    partition_at_build: bool = False
+    callbacks: "tuple[Callback, ...]" = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    attempt: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """One global step, as every rank knows it.
+
+    ``step`` counts from 0; ``loss`` is the mean over the step's target tokens; ``lr`` by group label; ``grad_norm``
+    before clipping (inf when skipped); ``data_wait_seconds`` the mean over ranks; ``rss_bytes`` this process's resident
+    memory; ``device_bytes`` peak on the accelerator (0 on a CPU); ``skipped``: the update was left out (non-finite).
+    """
+
+    step: int
+    total_steps: int
+    loss: float
+    lr: Mapping[str, float]
+    grad_norm: float
+    targets: int
+    tokens_per_second: float
+    samples_per_second: float
+    data_wait_seconds: float
+    step_seconds: float
+    rss_bytes: int
+    device_bytes: int
+    skipped: bool
+    skipped_total: int
+    validation_loss: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitInfo:
+    """A committed checkpoint: ``step`` steps are done; ``key`` is that of the commit object."""
+
+    step: int
+    attempt: int
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageResult:
+    """How a stage ended.
+
+    ``first_loss`` and ``last_loss`` are those of this attempt's steps, None when there were none (the stage was
+    already done). ``start_step`` is where this attempt took up. ``save_stall_seconds``: time that saving kept the loop.
+    """
+
+    name: str
+    ranks: int
+    zero_stage: int
+    steps: int
+    start_step: int
+    first_loss: float | None
+    last_loss: float | None
+    trainable_params: int
+    total_params: int
+    skipped_steps: int
+    best_validation: float | None
+    best_step: int | None
+    commit: CommitInfo
+    seconds: float
+    save_stall_seconds: float

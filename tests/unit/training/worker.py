@@ -1,0 +1,185 @@
+"""One rank of a tiny training, started as a process by the tests: reads a JSON plan, writes losses as it goes."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+PLAN = json.loads(Path(sys.argv[1]).read_text())
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import torch  # noqa: E402
+from deemo_dist.storage import open_store  # noqa: E402
+from torch import nn  # noqa: E402
+
+from deemo_dist.config import EngineConfig, StageConfig, StorageConfig, TrainRule  # noqa: E402
+from deemo_dist.environ import Placement, placement  # noqa: E402
+from deemo_dist.errors import DeemoError  # noqa: E402
+from deemo_dist.training import StageSpec, StepBatches, consolidated_state, leave, train_stage  # noqa: E402
+
+VOCABULARY, WIDTH = 61, 48
+PACKS = PLAN.get("packs", 4)
+
+
+class Tiny(nn.Module):
+    """A frozen tower, a projector and a head, with dropout; the contract of the real model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vision_tower = nn.Embedding(VOCABULARY, WIDTH)
+        self.video_projector = nn.Sequential(nn.Linear(WIDTH, 300), nn.GELU(), nn.Linear(300, WIDTH))
+        self.language_model = nn.Linear(WIDTH, VOCABULARY)
+        self.dropout = nn.Dropout(PLAN.get("dropout", 0.0))
+
+    def forward(self, input_ids, labels, num_items_in_batch):
+        hidden = self.vision_tower(input_ids)
+        logits = self.language_model(self.dropout(hidden + self.video_projector(hidden)))
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
+        return SimpleNamespace(loss=loss / num_items_in_batch)
+
+
+def pack(step: int, number: int) -> dict[str, torch.Tensor]:
+    """Pack ``number`` of ``step``: a function of both alone; lengths differ."""
+    generator = torch.Generator().manual_seed(1000 * step + number)
+    length = 5 + int(torch.randint(0, 20, (1,), generator=generator))
+    ids = torch.randint(0, VOCABULARY, (1, length), generator=generator)
+    labels = (ids * 7 + 3) % VOCABULARY
+    labels[:, : length // 3] = -100
+    return {"input_ids": ids, "labels": labels}
+
+
+def null_pack() -> dict[str, torch.Tensor]:
+    return {"input_ids": torch.zeros(1, 1, dtype=torch.long), "labels": torch.full((1, 1), -100)}
+
+
+def targets(packs: list[dict[str, torch.Tensor]]) -> int:
+    return sum(int((item["labels"] != -100).sum()) for item in packs)
+
+
+def one_step(step: int, place: Placement) -> StepBatches:
+    count = PACKS if step + 1 < PLAN["steps"] else PLAN.get("last_packs", PACKS)
+    packs = [pack(step, number) for number in range(count)]
+    micro = -(-PACKS // place.world)
+    own = [m * place.world + place.rank for m in range(micro)]
+    batches = [packs[number] if number < count else null_pack() for number in own]
+    if step == PLAN.get("poison_step"):
+        batches[0]["input_ids"] = batches[0]["input_ids"] * 0
+    return StepBatches(batches=batches, targets=targets(packs), packs=tuple(own), samples=len(own))
+
+
+def batches(start: int, place: Placement) -> Iterator[StepBatches]:
+    for step in range(start, PLAN["steps"]):
+        time.sleep(PLAN.get("sleep", 0.0))
+        if step == PLAN.get("hang_step") and place.rank == PLAN.get("hang_rank", 1):
+            hang(PLAN.get("hang_how", "sleep"))
+        yield one_step(step, place)
+
+
+def hang(how: str) -> None:
+    if how == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+
+
+class Listener:
+    """Writes every step's loss, to the bit, and kills the process where the plan says so."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+
+    def on_start(self, spec, *, start_step, attempt, trainable):
+        self.say({"start": start_step, "attempt": attempt, "trainable": trainable})
+
+    def on_step(self, report):
+        self.say({"step": report.step, "loss": report.loss, "hex": report.loss.hex(), "lr": dict(report.lr),
+                  "norm": report.grad_norm, "skipped": report.skipped, "validation": report.validation_loss,
+                  "seconds": report.step_seconds, "tokens": report.tokens_per_second})  # fmt: skip
+        if report.step == PLAN.get("kill_step"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if report.step == PLAN.get("term_step"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_checkpoint(self, commit):
+        self.say({"commit": commit.step, "key": commit.key})
+
+    def on_end(self, result):
+        self.say({"end": result.steps, "stall": result.save_stall_seconds, "seconds": result.seconds})
+
+    def say(self, row):
+        with self.out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+
+def model() -> nn.Module:
+    torch.manual_seed(11)
+    return Tiny()
+
+
+def spec(name: str, place: Placement) -> StageSpec:
+    out = Path(PLAN["out"]) / f"{name}-{place.rank}.jsonl"
+    rules = PLAN.get(
+        "trains", {"*video_projector*": {"lr": 1e-2, "weight_decay": 0.1}, "*language_model*": {"lr": 1e-3}}
+    )
+    return StageSpec(
+        name=name,
+        stage=StageConfig(
+            tasks=("t",),
+            trains={pattern: TrainRule(**rule) for pattern, rule in rules.items()},
+            packs_per_step=PACKS,
+            validate_every=PLAN.get("validate_every", 0),
+        ),
+        engine=EngineConfig(
+            zero_stage=PLAN.get("zero_stage", 3),
+            timeout_seconds=PLAN.get("timeout", 60),
+            watchdog_seconds=PLAN.get("watchdog", 60),
+            checkpoint_every=PLAN.get("every", 3),
+            keep_checkpoints=PLAN.get("keep", 2),
+            deepspeed=PLAN.get("deepspeed", {"zero_optimization": {"stage3_param_persistence_threshold": 1000}}),
+            offload=PLAN.get("offload", "none"),
+        ),
+        seed=5,
+        model=model,
+        batches=batches,
+        total_steps=PLAN["steps"],
+        store=open_store(StorageConfig(root=PLAN["store"])),
+        run_prefix="runs/r",
+        prefix=f"runs/r/{name}",
+        stage_key=PLAN.get("stage_key", "a" * 64),
+        validation=lambda place: [one_step(10_000 + number, place) for number in range(2)],
+        partition_at_build=PLAN.get("partition_at_build", False),
+        callbacks=(Listener(out),),
+    )
+
+
+def export(engine) -> None:
+    state = consolidated_state(engine)
+    if state is not None:
+        from safetensors.torch import save_file
+
+        save_file(state, Path(PLAN["out"]) / "export.safetensors")
+
+
+def main() -> int:
+    from deemo_dist.console import setup_logging
+
+    setup_logging()
+    place = placement()
+    try:
+        for name in PLAN.get("stages", ["s"]):
+            train_stage(spec(name, place), export=export if PLAN.get("export") else None)
+    except DeemoError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        os._exit(error.exit_code)
+    leave()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
