@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 SERVERS = ("http", "https")
 _CHECK_SECONDS = 5.0
-_FEW_RETRIES = {  # a synchronous call to a dead server blocks 247 s by MLflow's defaults
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+_FEW_RETRIES = {  # a call to a dead server blocks 247 s by MLflow's defaults; the sender retries itself
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

@@ -88,7 +88,7 @@ class Drain:
                 refused += 1
             reader.commit(group[-1].end)
             self._clean(group)
-            sent += len(group)
+            sent += sum(1 for entry in group if (entry.event or {}).get("kind") != "open")
         return sent - refused, refused, None
 
     def _one(self, reader: Reader, header: Mapping[str, Any], entry: Entry) -> "str | _Wait | None":
@@ -157,4 +157,4 @@ def _metric_run(entry: Entry) -> str | None:
 
 def _shown(error: Exception) -> str:
     text = str(error).strip().splitlines()
-    return redact(f"{type(error).__name__}: {text[0][:300] if text else ''}", secret_values())
+    return redact(f"{type(error).__name__}: {text[0][:160] if text else ''}", secret_values())

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deemo_dist.config import TrackingConfig
@@ -50,6 +50,7 @@ def test_the_first_reservation_wins(tmp_path):
     assert [reserve_in(tmp_path, "a/b", value) for value in ("1", "2")] == ["1", "1"]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=400))
 def test_every_cleaned_key_is_one_that_mlflow_takes(name):
     from mlflow.utils.validation import _validate_metric_name
@@ -57,6 +58,7 @@ def test_every_cleaned_key_is_one_that_mlflow_takes(name):
     _validate_metric_name(clean_key(name), "name")
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.dictionaries(st.text(max_size=30), st.text(max_size=9000), max_size=300))
 def test_batches_hold_everything_within_limits(params):
     short, _ = shorten(params)

@@ -1,0 +1,184 @@
+"""report.html: one file with everything in it (no network, no scripts), escaped, readable on a desktop and a phone."""
+
+import base64
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deemo_dist.evaluation import plots
+from deemo_dist.evaluation.ablation import ALL, AblationRow
+from deemo_dist.evaluation.facts import ReportData, StageCurve
+from deemo_dist.evaluation.metrics import Estimate
+from deemo_dist.evaluation.recognition import Recognition
+from deemo_dist.evaluation.subgroups import SubgroupRow, widest_gap
+
+TEMPLATES = Path(__file__).parent / "templates"
+_MIME = {"svg": "image/svg+xml", "png": "image/png", "mp4": "video/mp4"}
+
+
+def write_report(data: ReportData, path: Path) -> Path:
+    """Write the report to ``path``, whole or not at all, and return it. Raises ``OSError`` when it cannot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = render_report(data)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8") as file:
+        file.write(page)
+    temporary = Path(file.name)
+    temporary.chmod(0o644)
+    return temporary.replace(path)
+
+
+def render_report(data: ReportData) -> str:
+    """The report as HTML. Every text is escaped; media are inlined as base64."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        inline=inline, percent=percent, figure=figure, span=span, change=change, duration=duration, count=count
+    )
+    evaluation = data.evaluation
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        result=evaluation.likelihood,
+        generation=evaluation.generation,
+        headline=_headline(data),
+        reading=_reading(data),
+        plots=_plots(data),
+        gaps=widest_gap(evaluation.subgroups),
+        condition_title=condition_title,
+    )
+
+
+def _plots(data: ReportData) -> dict[str, Any]:
+    """SVGs by section; empty where there is nothing to plot."""
+    evaluation = data.evaluation
+    chance = evaluation.likelihood.chance_majority
+    return {
+        "losses": [_loss_plot(stage) for stage in data.stages if stage.steps],
+        "confusion": plots.confusion(evaluation.likelihood.confusion, evaluation.likelihood.choices),
+        "generation": _confusion_of(evaluation.generation),
+        "ablation": plots.bars(_ablation_bars(evaluation.ablation), chance=chance) if evaluation.ablation else None,
+        "subgroups": plots.bars(_subgroup_bars(evaluation.subgroups), chance=chance) if evaluation.subgroups else None,
+    }
+
+
+def _confusion_of(found: Recognition | None) -> bytes | None:
+    return plots.confusion(found.confusion, found.choices) if found else None
+
+
+def _loss_plot(stage: StageCurve) -> bytes:
+    return plots.losses(stage.name, stage.steps, stage.losses, stage.validation_steps, stage.validation_losses)
+
+
+def _ablation_bars(rows: Sequence[AblationRow]) -> list[plots.Bar]:
+    return [
+        plots.Bar(label=condition_title(row.name), estimate=row.recognition.accuracy, strong=row.name == ALL)
+        for row in rows
+    ]
+
+
+def _subgroup_bars(rows: Sequence[SubgroupRow]) -> list[plots.Bar]:
+    return [
+        plots.Bar(label=f"{row.attribute}: {row.value}", estimate=row.recognition.accuracy, strong=not row.few)
+        for row in rows
+    ]
+
+
+def condition_title(name: str) -> str:
+    """``without_audio`` as ``without audio``, ``audio`` as ``audio alone``, ``all`` as ``all modalities``."""
+    if name == ALL:
+        return "all modalities"
+    return name.replace("_", " ") if name.startswith("without_") else f"{name} alone"
+
+
+def _headline(data: ReportData) -> list[tuple[str, str, str]]:
+    """The tiles: (what, figure, small print)."""
+    result, generation, deid = data.evaluation.likelihood, data.evaluation.generation, data.deid
+    tiles = [
+        ("Accuracy", figure(result.accuracy), span(result.accuracy)),
+        ("Weighted F1", figure(result.weighted_f1), span(result.weighted_f1)),
+        ("Macro F1", figure(result.macro_f1), span(result.macro_f1)),
+        ("Chance", f"{result.chance_majority:.2f}", f"majority; uniform {result.chance_uniform:.2f}"),
+    ]
+    if generation:
+        failed = f"{generation.parse_failures} of {generation.samples} answers unreadable"
+        tiles.append(("Accuracy, generated", figure(generation.accuracy), failed))
+    detector = ", ".join(deid.audit_detectors) or "no detector"
+    tiles.append(("Residual face rate", percent(deid.residual_face_rate), f"by {detector}"))
+    return tiles
+
+
+def _reading(data: ReportData) -> str:
+    """One sentence that says what the headline means, for better or worse."""
+    result = data.evaluation.likelihood
+    low, value = result.accuracy.low, result.accuracy.value
+    if low is None:
+        judgement = "with one subject no interval can be given, so nothing follows from it"
+    elif low > result.chance_majority:
+        judgement = "its whole interval lies above chance"
+    elif value > result.chance_majority:
+        judgement = "its interval reaches down to chance, so the model may have learnt nothing"
+    else:
+        judgement = "that is no better than chance"
+    people = "subject" if result.subjects == 1 else "subjects"
+    return (
+        f"On {result.samples} clips of {result.subjects} {people} of the {data.evaluation.split} split the model names"
+        f" the right label in {value:.0%} of cases (chance {result.chance_majority:.0%}): {judgement}."
+    )
+
+
+def inline(data: bytes, kind: str) -> str:
+    """A data URI of ``data``; ``kind`` is svg, png or mp4."""
+    return f"data:{_MIME[kind]};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def percent(share: float) -> str:
+    """0.0123 as 1.23 %; a small one never rounds to zero; not a number as a dash."""
+    if not math.isfinite(share):
+        return "\u2013"
+    if 0 < share < 0.0001:
+        return "< 0.01 %"
+    return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def figure(estimate: Estimate) -> str:
+    """An estimate's value with two decimals, a dash when there is none."""
+    return f"{estimate.value:.2f}" if math.isfinite(estimate.value) else "\u2013"
+
+
+def span(estimate: Estimate) -> str:
+    """The 95 % interval in words."""
+    if estimate.low is None or estimate.high is None:
+        return "no interval (one subject)"
+    return f"95 %: {estimate.low:.2f} \u2013 {estimate.high:.2f}"
+
+
+def change(estimate: Estimate | None) -> str:
+    """A signed difference with its interval."""
+    if estimate is None:
+        return ""
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:+.2f}"
+    return f"{estimate.value:+.2f} ({estimate.low:+.2f} \u2013 {estimate.high:+.2f})"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 12 s, 3 min 20 s or 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def count(number: int) -> str:
+    """A whole number with thin spaces between thousands."""
+    return f"{number:,}".replace(",", "\u202f")
