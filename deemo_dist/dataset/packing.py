@@ -1,7 +1,8 @@
 """Packing: best-fit decreasing bins under a vector budget of tokens, frames and audio.
 
-Bins are kept in buckets by the tokens they have left, and a bit mask says which buckets hold any, so that the best fit
-is one shift and one lowest set bit away. After Coffman et al., "Approximation algorithms for bin packing" (1984).
+Bins are kept in buckets by the share they have left of their most used resource, and a bit mask says which buckets
+hold any, so that the best fit is one shift and one lowest set bit away. After Coffman, Garey and Johnson,
+"Approximation algorithms for bin packing" (1984).
 """
 
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ import numpy as np
 
 from deemo_dist.errors import DatasetError
 
-TRIES = 64
-"""How many of the tightest bins are tried before a new one is opened, when frames or audio do not fit."""
+LEVELS = 4096
+TRIES = 16
+"""How many bins of a lower level are tried before a new one is opened."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,26 +54,22 @@ class Packs:
 
 
 def pack(costs: np.ndarray, budget: Budget) -> Packs:
-    """Pack items of ``costs`` (int64 [N, 3]: tokens >= 1, frames, audio ms) best-fit decreasing by tokens.
+    """Pack items of ``costs`` (int64 [N, 3]: tokens >= 1, frames, audio ms) best-fit decreasing by their largest share.
 
     Every item is in exactly one pack and no pack is over budget. Deterministic; equal items keep their order.
     Raises ``DatasetError`` for an item that no pack can hold.
     """
     check_fits(costs, budget)
-    bins = _Bins(budget, _least(costs, 1), _least(costs, 2))
-    order = np.argsort(-costs[:, 0], kind="stable")
+    limits = budget.as_integers()
+    needs = np.ceil(costs * (LEVELS / np.maximum(limits, 1)) + 1e-9).astype(np.int64).max(axis=1, initial=1)
+    bins = _Bins(limits, costs.min(axis=0, initial=np.iinfo(np.int64).max).tolist())
+    order = np.argsort(-needs, kind="stable")
+    place, columns = bins.place, costs[order].T.tolist()
     chosen = np.empty(len(costs), np.int64)
-    place = bins.place
-    for item, (tokens, frames, audio) in zip(order.tolist(), costs[order].tolist(), strict=True):
-        chosen[item] = place(tokens, frames, audio)
+    chosen[order] = [place(*item) for item in zip(*columns, np.minimum(needs[order], LEVELS).tolist(), strict=True)]
     packed = order[np.argsort(chosen[order], kind="stable")]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(chosen, minlength=bins.count))]).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(chosen, minlength=len(bins.left)))]).astype(np.int64)
     return Packs(items=packed, offsets=offsets)
-
-
-def _least(costs: np.ndarray, column: int) -> int:
-    """Smallest cost in a column: a bin with less left can take nothing more."""
-    return int(costs[:, column].min()) if len(costs) else 0
 
 
 def check_fits(costs: np.ndarray, budget: Budget) -> None:
@@ -89,52 +87,60 @@ def check_fits(costs: np.ndarray, budget: Budget) -> None:
 
 
 class _Bins:
-    """Open bins by tokens left. A bin whose frames or audio left are below every item's is closed."""
+    """Open bins, in buckets by level: what share of its most used resource a bin has left, in ``LEVELS`` steps.
 
-    def __init__(self, budget: Budget, least_frames: int, least_audio: int) -> None:
-        self.tokens, self.frames, self.audio = budget.as_integers()
-        self.least_frames, self.least_audio = least_frames, least_audio
-        self.buckets: list[list[int]] = [[] for _ in range(self.tokens + 1)]
+    A bin that has less left of any resource than the smallest item needs is closed.
+    """
+
+    def __init__(self, limits: tuple[int, int, int], least: list[int]) -> None:
+        self.limits = (limits[0], max(limits[1], 1), max(limits[2], 1))  # a limit of 0 is never short: nothing asks
+        self.least = least
+        self.scales = [LEVELS / limit for limit in self.limits]
+        self.buckets: list[list[int]] = [[] for _ in range(LEVELS + 1)]
         self.mask = 0
-        self.frames_left: list[int] = []
-        self.audio_left: list[int] = []
+        self.left: list[tuple[int, int, int]] = []
 
-    @property
-    def count(self) -> int:
-        return len(self.frames_left)
-
-    def place(self, tokens: int, frames: int, audio: int) -> int:
+    def place(self, tokens: int, frames: int, audio: int, need: int) -> int:
         """Put an item into the fullest bin that holds it, else into a new one; returns the bin's number."""
-        found = self._take(tokens, frames, audio)
-        if found is None:
-            number, left = self.count, self.tokens
-            self.frames_left.append(self.frames)
-            self.audio_left.append(self.audio)
-        else:
-            number, left = found
-        self.frames_left[number] -= frames
-        self.audio_left[number] -= audio
-        left -= tokens
-        if left > 0 and self.frames_left[number] >= self.least_frames and self.audio_left[number] >= self.least_audio:
-            self.buckets[left].append(number)
-            self.mask |= 1 << left
+        number = self._take(need)
+        if number is None:
+            number = self._take_below(tokens, frames, audio, need)
+        if number is None:
+            number = len(self.left)
+            self.left.append(self.limits)
+        before = self.left[number]
+        left = (before[0] - tokens, before[1] - frames, before[2] - audio)
+        self.left[number] = left
+        least = self.least
+        if left[0] >= least[0] and left[1] >= least[1] and left[2] >= least[2]:
+            scales = self.scales
+            level = int(min(left[0] * scales[0], left[1] * scales[1], left[2] * scales[2]))
+            self.buckets[level].append(number)
+            self.mask |= 1 << level
         return number
 
-    def _take(self, tokens: int, frames: int, audio: int) -> tuple[int, int] | None:
-        """Remove the tightest bin that holds the item: (number, tokens left)."""
-        waiting = self.mask >> tokens
-        base, tries = tokens, TRIES
+    def _take(self, need: int) -> int | None:
+        """Remove the tightest bin of a level at which the item surely fits."""
+        waiting = self.mask >> need
+        return self._pop(need + (waiting & -waiting).bit_length() - 1, -1) if waiting else None
+
+    def _take_below(self, tokens: int, frames: int, audio: int, need: int) -> int | None:
+        """Remove a bin of a lower level that the item fits all the same, since it needs little of what is short."""
+        waiting, tries = self.mask & ((1 << need) - 1), TRIES
         while waiting and tries > 0:
-            left = base + (waiting & -waiting).bit_length() - 1
-            bucket = self.buckets[left]
+            level = waiting.bit_length() - 1
+            bucket = self.buckets[level]
             for position in range(len(bucket) - 1, max(-1, len(bucket) - 1 - tries), -1):
-                number = bucket[position]
-                if self.frames_left[number] >= frames and self.audio_left[number] >= audio:
-                    del bucket[position]
-                    if not bucket:
-                        self.mask ^= 1 << left
-                    return number, left
+                left = self.left[bucket[position]]
+                if left[0] >= tokens and left[1] >= frames and left[2] >= audio:
+                    return self._pop(level, position)
             tries -= len(bucket)
-            waiting = self.mask >> (left + 1)
-            base = left + 1
+            waiting ^= 1 << level
         return None
+
+    def _pop(self, level: int, position: int) -> int:
+        bucket = self.buckets[level]
+        number = bucket.pop(position)
+        if not bucket:
+            self.mask ^= 1 << level
+        return number

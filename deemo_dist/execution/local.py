@@ -1,0 +1,129 @@
+"""Workers as spawned processes of this machine, a pipe to each.
+
+Spawned, never forked: a fork after native libraries started their threads hangs. Workers ignore Ctrl-C, which a
+terminal sends to the whole group: the calling process ends them.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+from typing import Any
+
+from deemo_dist.config import ExecutionConfig
+from deemo_dist.execution.tries import Tries
+from deemo_dist.execution.work import Outcome, Worker
+
+GRACE_SECONDS = 5.0
+
+
+@dataclass
+class _Child:
+    """A worker process, our end of its pipe, and the unit it works on."""
+
+    process: SpawnProcess
+    pipe: Connection
+    unit: int | None = None
+
+
+def run_locally(
+    tries: Tries[Any],
+    factory: Callable[[], Callable[[Any], Any]],
+    config: ExecutionConfig,
+    on_result: Callable[[Any, Any], None],
+) -> None:
+    """See :func:`deemo_dist.execution.run`."""
+    children: list[_Child] = []
+    try:
+        while tries.open:
+            _employ(children, tries, factory, config.workers)
+            ready = wait([child.pipe for child in children])
+            for child in [child for child in children if child.pipe in ready]:
+                outcome = _receive(child)
+                if outcome is None:
+                    _bury(child, children, tries)
+                    continue
+                if outcome.error is not None:
+                    raise outcome.error
+                number, child.unit = child.unit, None
+                assert number is not None
+                on_result(tries.done(number), outcome.result)
+    finally:
+        _end(children)
+
+
+def _employ(
+    children: list[_Child], tries: Tries[Any], factory: Callable[[], Callable[[Any], Any]], workers: int
+) -> None:
+    """Give waiting units to idle workers, starting new ones up to ``workers``."""
+    idle = [child for child in children if child.unit is None]
+    while tries.waiting and (idle or len(children) < workers):
+        if idle:
+            child = idle.pop()
+        else:
+            child = _start(factory)
+            children.append(child)
+        child.unit = tries.take()
+        assert child.unit is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # dead: its pipe's end is seen by wait
+            child.pipe.send(tries.units[child.unit])
+
+
+def _start(factory: Callable[[], Callable[[Any], Any]]) -> _Child:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, factory), name="deemo-worker")
+    process.start()
+    theirs.close()
+    return _Child(process=process, pipe=ours)
+
+
+def _receive(child: _Child) -> Outcome | None:
+    """What the worker sent; None when it died."""
+    try:
+        return child.pipe.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def _bury(child: _Child, children: list[_Child], tries: Tries[Any]) -> None:
+    """Take a dead worker out, and put its unit back."""
+    children.remove(child)
+    child.pipe.close()
+    child.process.join()
+    if child.unit is not None:
+        code = child.process.exitcode or 0
+        tries.lost(child.unit, f"signal {-code}" if code < 0 else f"exit code {code}")
+
+
+def _end(children: list[_Child]) -> None:
+    """End all workers: asked first, then told, then killed."""
+    for child in children:
+        child.pipe.close()
+        if child.unit is not None:
+            child.process.terminate()
+    for child in children:
+        child.process.join(GRACE_SECONDS)
+        if child.process.is_alive():
+            child.process.kill()
+            child.process.join()
+
+
+def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]]) -> None:
+    """The worker process: units in, outcomes out, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
+    worker = Worker(factory)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            pipe.send(worker.attempt(pipe.recv()))
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """SIGTERM: leave by an exception, so that open contexts (temporary files, children) close."""
+    sys.exit(128 + number)

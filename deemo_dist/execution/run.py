@@ -1,0 +1,50 @@
+"""Run units of work in parallel, each to its end exactly once as far as the caller sees."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from deemo_dist.config import ExecutionConfig
+from deemo_dist.errors import ConfigError
+from deemo_dist.execution.tries import Tries
+
+U = TypeVar("U")
+R = TypeVar("R")
+
+
+def run(
+    units: Sequence[U],
+    factory: Callable[[], Callable[[U], R]],
+    *,
+    config: ExecutionConfig,
+    on_result: Callable[[U, R], None],
+) -> None:
+    """Apply a worker function to every unit, on ``config.workers`` workers, and hand each result to ``on_result``.
+
+    ``factory`` must be picklable; it is called once in each worker process and returns the function. At most one unit
+    a worker is in flight; nothing but units goes in and nothing but results comes out. ``on_result`` runs in the
+    calling process, in the order of completion; what it raises ends the run.
+
+    The death of a worker loses only its unit, which is tried elsewhere a bounded number of times. Raises what the
+    function raised if that is a ``DeemoError``; ``DeemoError`` for any other failure. However it ends (Ctrl-C too),
+    no worker process is left.
+    """
+    if config.workers < 1:
+        raise ConfigError(f"execution.workers is {config.workers}", hint="1 at least")
+    if not units:
+        return
+    if config.executor == "ray":
+        from deemo_dist.execution.ray import run_on_ray as execute
+    else:
+        from deemo_dist.execution.local import run_locally as execute
+    execute(Tries(units), factory, config, on_result)
+
+
+def share(units: Sequence[U], config: ExecutionConfig) -> Sequence[U]:
+    """The units of task ``config.task`` of ``config.tasks``: to be taken of *all* units, done ones included."""
+    if not 0 <= config.task < config.tasks:
+        raise ConfigError(f"execution.task is {config.task} of {config.tasks} tasks", hint="tasks count from 0")
+    return units[config.task :: config.tasks]
+
+
+Execute = Callable[[Tries[Any], Callable[[], Callable[[Any], Any]], ExecutionConfig, Callable[[Any, Any], None]], None]
+"""What an executor is."""

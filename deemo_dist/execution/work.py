@@ -1,0 +1,42 @@
+"""What a worker process does with one unit, under every executor."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from deemo_dist.errors import DeemoError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A unit's result, or the error that ends the run."""
+
+    result: Any = None
+    error: DeemoError | None = None
+
+
+class Worker:
+    """Builds the function when the first unit comes, so that its errors travel like a unit's."""
+
+    def __init__(self, factory: Callable[[], Callable[[Any], Any]]) -> None:
+        self.factory = factory
+        self.function: Callable[[Any], Any] | None = None
+
+    def attempt(self, unit: Any) -> Outcome:
+        """Run one unit; every exception becomes an error that can be sent and shown."""
+        try:
+            if self.function is None:
+                self.function = self.factory()
+            return Outcome(result=self.function(unit))
+        except DeemoError as error:
+            return Outcome(error=error)
+        except Exception as error:  # noqa: BLE001 - a fault of the code: reported by place, not by its text
+            return Outcome(error=_placed(error))
+
+
+def _placed(error: Exception) -> DeemoError:
+    """An unexpected exception by type and place. Its own text may quote a path of raw data, so it is left out."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-4:]))
+    return DeemoError(f"a worker failed: {type(error).__name__} in {places}", hint="this is a fault of the program")

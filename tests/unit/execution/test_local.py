@@ -1,0 +1,126 @@
+"""Spawned workers: every unit once, deaths survived, errors clean, nobody left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deemo_dist.config import ExecutionConfig
+from deemo_dist.errors import ConfigError, DatasetError, DeemoError
+from deemo_dist.execution import run, share
+from deemo_dist.execution.tries import Tries
+
+LOCAL = ExecutionConfig(executor="local", workers=2)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def workers(folder: Path) -> list[int]:
+    return [int(path.name.split("-")[1]) for path in folder.glob("built-*")]
+
+
+def squares(folder: Path, units: list[int], **how: Any) -> dict[int, int]:
+    from work_functions import Squares
+
+    found: dict[int, int] = {}
+
+    def on_result(unit: int, result: tuple[int, int]) -> None:
+        assert unit not in found
+        assert result[1] != os.getpid()
+        found[unit] = result[0]
+
+    run(units, Squares(str(folder), **how), config=LOCAL, on_result=on_result)
+    return found
+
+
+def test_every_unit_once_on_two_processes_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
+    assert squares(tmp_path, list(range(8)), kill=3, sleep=0.02) == {n: n * n for n in range(8)}
+    assert len(list(tmp_path.glob("try-3-*"))) == 2
+    assert len(workers(tmp_path)) == 3
+    assert not any(alive(pid) for pid in workers(tmp_path))
+
+
+def test_an_error_of_the_function_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="this unit is refused - as told"):
+        squares(tmp_path, [0, 1, 2], refuse=1)
+    assert not any(alive(pid) for pid in workers(tmp_path))
+
+
+def test_an_unexpected_exception_is_shown_by_place_without_its_text(tmp_path: Path) -> None:
+    with pytest.raises(DeemoError, match=r"RuntimeError in _work \(.*work_functions.py:\d+\)") as caught:
+        squares(tmp_path, [5], crash=5)
+    assert "jane" not in str(caught.value)
+
+
+def test_a_unit_that_always_kills_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(DeemoError, match="ended its worker 3 times"):
+        squares(tmp_path, [4], kill=4, kill_times=9)
+
+
+def test_a_factory_that_fails_is_one_clean_error() -> None:
+    from work_functions import BadFactory
+
+    with pytest.raises(DatasetError, match="the model is not there"):
+        run([1], BadFactory(), config=LOCAL, on_result=print)
+
+
+def test_no_units_no_workers(tmp_path: Path) -> None:
+    assert squares(tmp_path, []) == {}
+    assert workers(tmp_path) == []
+
+
+def test_no_workers_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        run([1], print, config=ExecutionConfig(workers=0), on_result=print)  # type: ignore[arg-type]
+
+
+def test_tasks_share_all_units() -> None:
+    parts = [list(share(range(10), ExecutionConfig(task=task, tasks=3))) for task in range(3)]
+    assert sorted(unit for part in parts for unit in part) == list(range(10))
+    with pytest.raises(ConfigError):
+        share([], ExecutionConfig(task=3, tasks=3))
+
+
+def test_tries_are_bounded() -> None:
+    tries = Tries(["a"])
+    for _ in range(2):
+        assert tries.take() == 0
+        tries.lost(0, "signal 9")
+    assert tries.take() == 0
+    with pytest.raises(DeemoError):
+        tries.lost(0, "signal 9")
+
+
+def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+    script = f"""
+        from deemo_dist.config import ExecutionConfig
+        from deemo_dist.execution import run
+        from work_functions import Squares
+        if __name__ == "__main__":
+            run(range(9), Squares({str(tmp_path)!r}, sleep=30), config=ExecutionConfig(executor="local", workers=2),
+                on_result=print)
+    """
+    (tmp_path / "main.py").write_text(textwrap.dedent(script))
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "main.py")], start_new_session=True, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 30
+    while len(list(tmp_path.glob("try-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=15)
+    assert b"KeyboardInterrupt" in said
+    assert len(workers(tmp_path)) == 2
+    assert not any(alive(pid) for pid in workers(tmp_path))
