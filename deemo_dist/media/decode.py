@@ -124,11 +124,14 @@ class _Reader:
     """The state of one pass over a clip."""
 
     def __init__(self, bounds: Bounds, sink: Sink, video: Any, sound: Any | None) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self.bounds, self.sink, self.video, self.sound = bounds, sink, video, sound
         self.tally = _Tally()
         self.size: tuple[int, int] | None = None
         self.rate = sound.codec_context.sample_rate if sound is not None else 0
         self.resampler: Any = None
+        self.convert = VideoReformatter()
 
     def decoded(self, container: Any) -> Iterator[tuple[str, Any]]:
         """Frames of both streams in file order; packets that do not decode are counted."""
@@ -169,7 +172,7 @@ class _Reader:
         width, height = self.size
         check_pixels(width * height, self.bounds)
         check_bytes(3 * width * height * (tally.frames + 1), self.bounds)
-        image = frame.reformat(width=width, height=height, format="rgb24", threads=1).to_ndarray()
+        image = self.convert.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
         self.sink.frame(np.ascontiguousarray(np.rot90(image, turned)), elapsed)
         tally.frames += 1
         tally.times.append(elapsed)

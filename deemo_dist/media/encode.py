@@ -89,9 +89,13 @@ def _open(buffer: io.BytesIO, width: int, height: int, rate: Fraction, clock: Fr
 
 def _video_frames(frames: np.ndarray, ticks: list[int], clock: Fraction) -> Iterator[Any]:
     import av
+    from av.video.reformatter import Colorspace, VideoReformatter
 
+    convert = VideoReformatter()
     for image, tick in zip(frames, ticks, strict=True):
         rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = rgb.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+        frame = convert.reformat(
+            rgb, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range="MPEG", threads=1
+        )
         frame.pts, frame.time_base = tick, clock
         yield frame

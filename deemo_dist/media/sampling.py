@@ -53,7 +53,10 @@ def _positions(shown: np.ndarray, tick: float, indices: np.ndarray | None, times
 
 def _decode_groups(context: Any, packets: list[Any], wanted: set[int]) -> dict[int, np.ndarray]:
     """Decode each group of pictures (from a key frame to the next) that has a wanted frame: image by time stamp."""
+    from av.video.reformatter import VideoReformatter
+
     context.thread_count = 1
+    convert = VideoReformatter()
     images: dict[int, np.ndarray] = {}
     starts = [number for number, packet in enumerate(packets) if packet.is_keyframe] + [len(packets)]
     for start, end in itertools.pairwise(starts):
@@ -65,7 +68,7 @@ def _decode_groups(context: Any, packets: list[Any], wanted: set[int]) -> dict[i
             for frame in context.decode(packet):
                 if frame.pts in missing:
                     missing.discard(frame.pts)
-                    images[frame.pts] = frame.to_ndarray(format="rgb24")
+                    images[frame.pts] = convert.reformat(frame, format="rgb24", threads=1).to_ndarray()
             if not missing:
                 break
         context.flush_buffers()

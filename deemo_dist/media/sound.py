@@ -2,6 +2,7 @@
 
 import io
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,7 @@ def mux(mp4: bytes, waveform: np.ndarray, rate: int, *, bit_rate: int = 96_000) 
         sound_out: Any = target.add_stream("aac", rate=rate, layout="mono")
         sound_out.codec_context.bit_rate = bit_rate
         sound_out.codec_context.thread_count = 1
+        sound_out.options = {"aac_coder": "fast"}
         for packet in source.demux(video_in):
             if packet.size:
                 packet.stream = video_out
@@ -84,12 +86,6 @@ def _audio_frames(waveform: np.ndarray, rate: int, block: int = 1024) -> list[An
         samples = np.ascontiguousarray(waveform[None, start : start + block], np.float32)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
         frame.sample_rate, frame.pts = rate, start
-        frame.time_base = _tick(rate)
+        frame.time_base = Fraction(1, rate)
         frames.append(frame)
     return frames
-
-
-def _tick(rate: int) -> Any:
-    from fractions import Fraction
-
-    return Fraction(1, rate)

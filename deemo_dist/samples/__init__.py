@@ -1,0 +1,6 @@
+"""Sample clips: generated people with known cues, and real footage dubbed with real speech."""
+
+from deemo_dist.samples.design import bayes_rates, plan_clips
+from deemo_dist.samples.generate import generate_clips
+
+__all__ = ["bayes_rates", "generate_clips", "plan_clips"]
