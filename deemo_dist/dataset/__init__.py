@@ -1,6 +1,7 @@
 """Datasets: importers, shards and their receipts, index and ledger, instructions, lengths, step plan, loader."""
 
 from deemo_dist.dataset.compact import compact, dataset_digest, write_annotations
+from deemo_dist.dataset.dropout import drop_modalities, restrict
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version, read_info
 from deemo_dist.dataset.ingest import (
     import_clips,
@@ -13,12 +14,15 @@ from deemo_dist.dataset.ingest import (
 from deemo_dist.dataset.instructions import build_examples, examples_digest
 from deemo_dist.dataset.layout import dataset_prefix, shard_key
 from deemo_dist.dataset.lengths import LengthTable, measure_lengths, table_of
+from deemo_dist.dataset.loader import Loader, MicroBatch, StepBatch
+from deemo_dist.dataset.media import load_example, load_examples
 from deemo_dist.dataset.opened import Dataset, open_dataset
 from deemo_dist.dataset.packing import Budget, Packs, pack
 from deemo_dist.dataset.plan import PlanSettings, StepPlan, plan_stage
 from deemo_dist.dataset.receipts import commit_unit, committed_units, pending_units, read_receipt
 from deemo_dist.dataset.sample import Sample, UnitBuilder, sample_files
 from deemo_dist.dataset.shards import Shard, ShardWriter, plan_units
+from deemo_dist.dataset.verify import ledger_totals, verify
 
 __all__ = [
     "Budget",
@@ -26,11 +30,14 @@ __all__ = [
     "DatasetHeader",
     "DatasetInfo",
     "LengthTable",
+    "Loader",
+    "MicroBatch",
     "Packs",
     "PlanSettings",
     "Sample",
     "Shard",
     "ShardWriter",
+    "StepBatch",
     "StepPlan",
     "UnitBuilder",
     "begin_version",
@@ -40,10 +47,14 @@ __all__ = [
     "compact",
     "dataset_digest",
     "dataset_prefix",
+    "drop_modalities",
     "examples_digest",
     "import_clips",
     "import_folder",
     "import_jsonl",
+    "ledger_totals",
+    "load_example",
+    "load_examples",
     "manifest_digest",
     "measure_lengths",
     "open_dataset",
@@ -54,9 +65,11 @@ __all__ = [
     "read_info",
     "read_manifest",
     "read_receipt",
+    "restrict",
     "sample_files",
     "shard_key",
     "table_of",
+    "verify",
     "write_annotations",
     "write_manifest",
 ]
