@@ -31,7 +31,7 @@ class LocalRay:
 
     def __init__(self, *, cpus: int = 1, store_mb: int = 80, env: Mapping[str, str] | None = None) -> None:
         # a short path: Ray's sockets lie below it, and a socket's path has 107 characters at most
-        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # noqa: S108 - mkdtemp makes it private
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
         self.cpus, self.store_mb = cpus, store_mb
         self.env = {**_QUIET, **(env or {})}
         self.address = self.job_address = ""

@@ -1,5 +1,6 @@
 """What is sent to a cluster, and the handle on what was sent."""
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -58,6 +59,13 @@ class Job:
         worker = ("--worker",) if self.verb == "train" else ()
         program = (python or self.launch.python or sys.executable, "-m", "pipelines.cli", self.verb)
         return (*program, "-c", self.run, *worker, *self.overrides, *more)
+
+    def shelled(self, command: Sequence[str]) -> tuple[str, ...]:
+        """The command after ``launch.setup``, with the variables of ``launch.environment``: by a shell, if need be."""
+        lines = [*self.launch.setup]
+        if self.launch.environment:
+            lines = [f"set -a; . {shlex.quote(self.launch.environment)} || exit 1; set +a", *lines]
+        return ("bash", "-c", "\n".join([*lines, 'exec "$@"']), "bash", *command) if lines else tuple(command)
 
     def progress_command(self) -> tuple[str, ...]:
         """The command that prints the last committed step."""

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from types import FrameType
 
 from deemo_dist.console import logger
-from deemo_dist.errors import Interrupted, LaunchError
-from deemo_dist.launch.process import Child, Reaper, exit_code, free_port, how_it_ended
+from deemo_dist.errors import LaunchError
+from deemo_dist.launch.process import Child, Reaper, free_port, how_it_ended
+from deemo_dist.launch.verdict import Verdict, named
 
-INTERRUPTED = Interrupted.exit_code
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _POLL_SECONDS = 0.5
 
@@ -56,7 +56,7 @@ def run_ranks(
     if shutil.which(command[0]) is None:
         raise LaunchError(f"the program {command[0]} is not there", hint="is the virtual environment whole?")
     port = free_port()
-    team = _Team(ranks, grace=grace, stop_grace=stop_grace)
+    team = _Team(Verdict(ranks, grace=grace, stop_grace=stop_grace))
     with team.forwarding():
         try:
             for rank in range(ranks):
@@ -86,12 +86,9 @@ def rank_variables(env: Mapping[str, str] | None, *, rank: int, ranks: int, port
 class _Team:
     """The ranks of one run, watched by one selector: pidfds tell who died first, pipes bring what they say."""
 
-    def __init__(self, ranks: int, *, grace: float, stop_grace: float) -> None:
-        self.ranks, self.grace, self.stop_grace = ranks, grace, stop_grace
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
         self.children: list[Child] = []
-        self.ended: list[int] = []
-        self.deadline: float | None = None
-        self.told = False
         self.interrupts = 0
         self.selector = selectors.DefaultSelector()
         self.reaper = Reaper()
@@ -109,17 +106,16 @@ class _Team:
     def wait(self, timeout: float | None) -> int:
         """Watch until every rank has ended; the exit code of them all."""
         limit = None if timeout is None else time.monotonic() + timeout
-        while len(self.ended) < len(self.children):
+        while not self.verdict.done:
             for key, _ in self.selector.select(_POLL_SECONDS):
                 self._hear(key)
-            now = time.monotonic()
-            if limit is not None and now > limit:
+            if limit is not None and time.monotonic() > limit:
                 raise LaunchError(
-                    f"{self._running()} had not ended after {timeout:g} s and was killed", hint="raise the time limit"
+                    f"{self._left()} had not ended after {timeout:g} s and was killed", hint="raise the time limit"
                 )
-            if self.deadline is not None and now > self.deadline:
+            if self.verdict.late:
                 self._kill_the_rest()
-        return self._code()
+        return 128 + signal.SIGINT if self.interrupts > 1 else self.verdict.code()
 
     def _hear(self, key: selectors.SelectorKey) -> None:
         """A rank wrote something, closed its output, or ended."""
@@ -132,46 +128,26 @@ class _Team:
             return
         self.selector.unregister(key.fileobj)
         os.close(key.fd)
-        self.ended.append(rank)
-        self._judge(rank)
+        if self.verdict.end(rank, child.wait()):
+            self._report(rank, child)
+            self._send_all(signal.SIGTERM)
 
-    def _judge(self, rank: int) -> None:
-        """Decide what the end of a rank means for the others."""
-        code = self.children[rank].returncode
-        if not code or self.told:
-            return
-        if code == INTERRUPTED:
-            self.deadline = self.deadline or time.monotonic() + self.stop_grace
-            return
-        self.told = True
-        self._report(rank, code)
-        self._send_all(signal.SIGTERM)
-        self.deadline = time.monotonic() + self.grace
-
-    def _report(self, rank: int, code: int) -> None:
+    def _report(self, rank: int, child: Child) -> None:
         if self.interrupts > 1:
             return
-        logger.error("rank %d of %d %s; the others are ended", rank, self.ranks, how_it_ended(code))
-        for line in self.children[rank].tail():
+        others = "; the others are ended" if self.verdict.left else ""
+        logger.error("rank %d of %d %s%s", rank, self.verdict.ranks, how_it_ended(child.wait()), others)
+        for line in child.tail():
             logger.error("  rank %d | %s", rank, line)
 
-    def _running(self) -> str:
-        left = [str(rank) for rank in range(self.ranks) if rank not in self.ended]
-        return f"rank{'s' if len(left) > 1 else ''} {', '.join(left)} of {self.ranks}"
+    def _left(self) -> str:
+        return named(self.verdict.left, self.verdict.ranks)
 
     def _kill_the_rest(self) -> None:
-        if not self.told:
-            logger.error("%s had not stopped %g s after the first and was killed", self._running(), self.stop_grace)
-            self.told = True
+        if self.verdict.failed is None:
+            logger.error("%s had not stopped %g s after the first: killed", self._left(), self.verdict.stop_grace)
+        self.verdict.deadline = None
         self._send_all(signal.SIGKILL)
-
-    def _code(self) -> int:
-        """The first failure decides; 75 only if nothing worse came first; 0 if all went well."""
-        if self.interrupts > 1:
-            return 128 + signal.SIGINT
-        codes = [exit_code(self.children[rank].returncode or 0) for rank in self.ended]
-        worse = [code for code in codes if code not in (0, INTERRUPTED)]
-        return worse[0] if worse else max(codes)
 
     def _send_all(self, number: int) -> None:
         for child in self.children:

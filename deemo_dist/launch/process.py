@@ -66,7 +66,7 @@ class Child:
         self.pid = self._process.pid
         self.output: IO[bytes] | None = self._process.stdout
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
-        self._partial = b""
+        self.partial = b""
         self.closed = self.output is None
         if self.output is not None:
             os.set_blocking(self.output.fileno(), False)
@@ -76,11 +76,15 @@ class Child:
         """None while it runs, else as ``Popen.returncode``: negative for a signal."""
         return self._process.poll()
 
+    def wait(self) -> int:
+        """Wait for its end; its returncode."""
+        return self._process.wait()
+
     def read(self) -> list[str]:
         """Take what it has written since the last call: whole lines, without waiting. The last ones are kept."""
         fresh: list[str] = []
         while chunk := self._chunk():
-            *whole, self._partial = (self._partial + chunk).split(b"\n")
+            *whole, self.partial = (self.partial + chunk).split(b"\n")
             fresh += [line[:LINE_BYTES].decode(errors="replace") for line in whole]
         self._lines.extend(fresh)
         return fresh
@@ -96,7 +100,7 @@ class Child:
     def tail(self) -> list[str]:
         """Its last lines, an unfinished one included."""
         self.read()
-        last = self._partial[:LINE_BYTES].decode(errors="replace")
+        last = self.partial[:LINE_BYTES].decode(errors="replace")
         return [*self._lines, last] if last.strip() else list(self._lines)
 
     def send(self, number: int) -> None:

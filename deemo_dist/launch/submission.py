@@ -8,7 +8,8 @@ from typing import Any
 from deemo_dist.config import load
 from deemo_dist.errors import LaunchError
 from deemo_dist.launch.job import FAILED, KINDS, STOPPED, SUCCEEDED, Job, JobHandle, check, overrides_of
-from deemo_dist.launch.local import INTERRUPTED, run_ranks
+from deemo_dist.launch.local import run_ranks
+from deemo_dist.launch.verdict import INTERRUPTED
 
 
 def submit(

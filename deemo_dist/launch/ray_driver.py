@@ -1,0 +1,242 @@
+"""Training on Ray, the job's own process: it places one rank a bundle, watches over them, and exits as they do.
+
+``python -m deemo_dist.launch.ray_driver --ranks 2 --cpus 1 ... -- COMMAND...``. A node that is lost takes the ranks
+down; they are placed anew, a bounded number of times, and go on from their last checkpoint. Exit code 75: stopped on
+request.
+"""
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from deemo_dist.console import logger, setup_logging
+from deemo_dist.errors import DeemoError, LaunchError
+from deemo_dist.launch.process import how_it_ended
+from deemo_dist.launch.ray_ranks import News, Place, RankActor
+from deemo_dist.launch.verdict import Verdict, named
+
+POLL_SECONDS = 0.5
+ANSWER_SECONDS = 60.0
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+_LOST = -signal.SIGKILL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What each rank gets, how many there are, and how long to wait until the cluster has so much free."""
+
+    ranks: int
+    cpus: float
+    gpus: float
+    memory_mb: float
+    threads: int
+    wait: float
+
+    def bundle(self) -> dict[str, float]:
+        """The resources of one rank, by Ray's names."""
+        asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_mb * 2**20}
+        return {name: amount for name, amount in asked.items() if amount}
+
+
+class NodeLostError(LaunchError):
+    """A rank's node or actor is gone: not the rank's own fault, so the ranks may be placed anew."""
+
+
+class RayRanks:
+    """One life of the ranks: ``start``, ``watch``, ``end``."""
+
+    def __init__(self, room: Room) -> None:
+        from ray.util.placement_group import placement_group
+
+        self.room = room
+        self.verdict = Verdict(room.ranks)
+        self.actors: list[Any] = []
+        self.places: list[Place] = []
+        self.group = placement_group([room.bundle()] * room.ranks, strategy="SPREAD")
+
+    def _place(self) -> None:
+        """Wait for room, then put one actor into each bundle."""
+        import ray
+
+        room = self.room
+        if not self.group.wait(room.wait):
+            raise LaunchError(
+                f"the cluster had no room for {room.ranks} x {room.bundle()} within {room.wait:g} s",
+                hint=f"it has {_shown(ray.cluster_resources())} in all; ask for less by launch.*",
+            )
+        self.actors = [self._actor(rank) for rank in range(room.ranks)]
+        self.places = [self._ask(actor.place.remote()) for actor in self.actors]
+
+    def _actor(self, rank: int) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        strategy = PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=rank)
+        options = {
+            "num_cpus": self.room.cpus,
+            "num_gpus": self.room.gpus,
+            "memory": self.room.memory_mb * 2**20 or None,
+            "scheduling_strategy": strategy,
+            "max_restarts": 0,
+        }
+        return ray.remote(RankActor).options(**options).remote()
+
+    def start(self, command: Sequence[str]) -> None:
+        """Place and start every rank; they meet at rank 0's node. Raises ``LaunchError`` when there is no room."""
+        self._place()
+        for rank, actor in enumerate(self.actors):
+            variables = rank_variables(rank, self.places, threads=self.room.threads, gpus=self.room.gpus)
+            self._ask(actor.start.remote(list(command), variables, str(Path.cwd())))
+        logger.info("%d ranks on %d nodes", self.room.ranks, len({place.node for place in self.places}))
+
+    def watch(self, pending: Callable[[], list[int]]) -> int:
+        """Until every rank has ended: pass on signals and rank 0's output. The exit code of them all.
+
+        Raises ``NodeLostError`` when a rank ends with its node or actor, and not by itself.
+        """
+        while not self.verdict.done:
+            for number in pending():
+                self._send(number)
+            for rank in self.verdict.left:
+                self._hear(rank)
+            if self.verdict.late:
+                self._kill_the_rest()
+            time.sleep(POLL_SECONDS)
+        return self.verdict.code()
+
+    def _hear(self, rank: int) -> None:
+        news: News = self._ask(self.actors[rank].news.remote(), rank=rank)
+        if rank == 0 and news.lines:
+            sys.stdout.write("\n".join(news.lines) + "\n")
+            sys.stdout.flush()
+        if news.code is not None and self.verdict.end(rank, news.code):
+            self._report(rank, how_it_ended(news.code))
+            self._send(signal.SIGTERM)
+
+    def _report(self, rank: int, end: str) -> None:
+        where = self.places[rank].host
+        logger.error("rank %d of %d on %s %s; the others are ended", rank, self.room.ranks, where, end)
+        for line in self._ask(self.actors[rank].tail.remote(), rank=rank) if rank else []:
+            logger.error("  rank %d | %s", rank, line)
+
+    def _kill_the_rest(self) -> None:
+        if self.verdict.failed is None:
+            left = named(self.verdict.left, self.room.ranks)
+            logger.error("%s had not stopped %g s after the first: killed", left, self.verdict.stop_grace)
+        self.verdict.deadline = None
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
+        for rank in self.verdict.left:
+            self.actors[rank].send.remote(int(number))
+
+    def _ask(self, reference: Any, *, rank: int | None = None) -> Any:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError
+
+        try:
+            return ray.get(reference, timeout=ANSWER_SECONDS)
+        except (RayActorError, GetTimeoutError) as error:
+            who = "a rank" if rank is None else f"rank {rank} of {self.room.ranks} on {self.places[rank].host}"
+            raise NodeLostError(f"{who} was lost with its node or its actor") from error
+
+    def end(self) -> None:
+        """Kill what is left and give the room back."""
+        import ray
+
+        for actor in self.actors:
+            ray.wait([actor.end.remote()], timeout=5)
+            ray.kill(actor)
+        ray.util.remove_placement_group(self.group)
+
+
+def rank_variables(rank: int, places: Sequence[Place], *, threads: int, gpus: float) -> dict[str, str]:
+    """Torchrun's variables for a rank. Ray shows a rank only its own GPUs, so there the local rank is 0."""
+    same = [other for other in range(len(places)) if places[other].node == places[rank].node]
+    return {
+        "RANK": str(rank),
+        "WORLD_SIZE": str(len(places)),
+        "LOCAL_RANK": "0" if gpus else str(same.index(rank)),
+        "MASTER_ADDR": places[0].host,
+        "MASTER_PORT": str(places[0].port),
+        "OMP_NUM_THREADS": str(threads),
+        "DEEMO_LAUNCHER": "ray",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def run(room: Room, command: Sequence[str], *, restarts: int) -> int:
+    """Run the ranks to their end, placing them anew when a node is lost, at most ``restarts`` times."""
+    import ray
+
+    ray.init(address="auto", log_to_driver=False, configure_logging=False)
+    pending = _listen()
+    for life in range(restarts + 1):
+        ranks = RayRanks(room)
+        try:
+            ranks.start(command)
+            return ranks.watch(pending)
+        except NodeLostError as error:
+            if life == restarts:
+                raise
+            logger.error("%s; the ranks are placed anew (%d of at most %d times)", error.message, life + 1, restarts)
+        finally:
+            ranks.end()
+    raise AssertionError("the last life returns or raises")
+
+
+def _listen() -> Callable[[], list[int]]:
+    """Collect signals for the ranks (after ``ray.init``, which sets handlers of its own); call to take them."""
+    heard: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+
+    for number in _FORWARDED:
+        signal.signal(number, handler)
+
+    def take() -> list[int]:
+        taken, heard[:] = list(heard), []
+        return taken
+
+    return take
+
+
+def _shown(resources: dict[str, float]) -> str:
+    kept = {name: amount for name, amount in resources.items() if name in ("CPU", "GPU", "memory")}
+    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(kept.items()))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse the command line; the exit code."""
+    parser = argparse.ArgumentParser(prog="deemo_dist.launch.ray_driver", description=__doc__)
+    for name, kind in (("ranks", int), ("threads", int), ("restarts", int)):
+        parser.add_argument(f"--{name}", type=kind, required=True)
+    for name in ("cpus", "gpus", "memory-mb", "wait"):
+        parser.add_argument(f"--{name}", type=float, required=True)
+    parser.add_argument("command", nargs="+")
+    asked = parser.parse_args(arguments)
+    setup_logging()
+    room = Room(
+        ranks=asked.ranks,
+        cpus=asked.cpus,
+        gpus=asked.gpus,
+        memory_mb=asked.memory_mb,
+        threads=asked.threads,
+        wait=asked.wait,
+    )
+    try:
+        return run(room, asked.command, restarts=asked.restarts)
+    except DeemoError as error:
+        sys.stderr.write(f"deemo: {error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
