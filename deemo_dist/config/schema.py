@@ -18,6 +18,7 @@ class StorageConfig:
     cache: str = operational("build/cache")
     requests_per_second: float = operational(400.0)
     retries: int = operational(6)
+    timeout_seconds: float = operational(30.0)
 
 
 @dataclass(frozen=True, kw_only=True)

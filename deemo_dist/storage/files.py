@@ -1,0 +1,88 @@
+"""Writing files whole: a temporary neighbour, fsync, then rename or link. Faults become ``StorageError``."""
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from deemo_dist.errors import AlreadyExistsError, NotFoundError, StorageError
+from deemo_dist.storage.keys import TEMPORARY
+
+_HINTS = {
+    errno.ENOSPC: "free some space, or choose another storage.root",
+    errno.EDQUOT: "the quota is used up: free some space, or choose another storage.root",
+    errno.EROFS: "the file system is read-only: choose another storage.root",
+    errno.EACCES: "check the owner and mode of the folder, or choose another storage.root",
+    errno.EPERM: "check the owner and mode of the folder, or choose another storage.root",
+    errno.ENOTDIR: "a file stands where a folder is needed: remove it, or choose another storage.root",
+    errno.EISDIR: "a folder stands where a file is needed",
+    errno.ENAMETOOLONG: "use shorter names",
+}
+
+
+@contextmanager
+def translated(verb: str, label: str, where: str) -> Iterator[None]:
+    """Turn ``OSError`` into one line: what could not be done to ``label``, where, and what to do."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFoundError(f"{label} is not in {where}", hint="check the key and storage.root") from None
+    except (IsADirectoryError, NotADirectoryError) as error:
+        if verb == "write":
+            hint = _HINTS[error.errno or errno.ENOTDIR]
+            raise StorageError(f"cannot write {label} in {where}: {error.strerror}", hint=hint) from None
+        raise NotFoundError(f"{label} is no object in {where}", hint="check the key and storage.root") from None
+    except OSError as error:
+        hint = _HINTS.get(error.errno or 0)
+        reason = error.strerror or type(error).__name__
+        raise StorageError(f"cannot {verb} {label} in {where}: {reason}", hint=hint) from None
+
+
+def write_whole(target: Path, fill: Callable[[BinaryIO], object], *, new: bool = False) -> None:
+    """Let ``fill`` write a temporary neighbour of ``target``, flush it to disk and put it in place.
+
+    ``new`` refuses to replace: ``AlreadyExistsError`` when the name is taken (a hard link decides, also over NFS).
+    Raises ``OSError`` as it comes; the temporary file is removed in any case but the death of the process.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{uuid.uuid4().hex}{TEMPORARY}"
+    try:
+        with temporary.open("xb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            _link(temporary, target)
+        else:
+            temporary.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file to ``target`` by ``write_whole``."""
+    with source.open("rb") as stream:
+        write_whole(target, lambda file: shutil.copyfileobj(stream, file, 1 << 20))
+
+
+def _link(temporary: Path, target: Path) -> None:
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise AlreadyExistsError(f"{target.name} exists already") from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,128 @@
+"""Objects as files below a folder."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from deemo_dist.errors import AlreadyExistsError, CorruptDataError, StorageError
+from deemo_dist.storage.files import copy_whole, translated, write_whole
+from deemo_dist.storage.keys import check_key, file_path, file_uri, folder_prefix, is_temporary
+from deemo_dist.storage.store import Store
+
+
+class LocalStore(Store):
+    """Files below ``root``; folders are made as needed. Writes are atomic and flushed to disk."""
+
+    def __init__(self, root: str) -> None:
+        self.folder = Path(os.path.abspath(file_path(root)))  # noqa: PTH100 - without following links
+        self.root = file_uri(self.folder)
+
+    def uri(self, key: str) -> str:
+        """file:// URI of ``key``."""
+        return file_uri(self._path(key))
+
+    def get(self, key: str) -> bytes:
+        """The whole file."""
+        path = self._path(key)
+        with translated("read", key, self.root):
+            return path.read_bytes()
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start``."""
+        _check_range(key, start, length)
+        path = self._path(key)
+        with translated("read", key, self.root), path.open("rb") as file:
+            file.seek(start)
+            data = file.read(length)
+        if len(data) != length:
+            raise short_object(key, self.root, start, length, len(data))
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace by rename."""
+        path = self._path(key)
+        with translated("write", key, self.root):
+            write_whole(path, lambda file: file.write(data))
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Write if the name is free, decided by a hard link."""
+        path = self._path(key)
+        try:
+            with translated("write", key, self.root):
+                if path.exists():
+                    raise AlreadyExistsError("taken")
+                write_whole(path, lambda file: file.write(data), new=True)
+        except AlreadyExistsError:
+            raise AlreadyExistsError(f"{key} exists already in {self.root}") from None
+
+    def exists(self, key: str) -> bool:
+        """Whether the file is there."""
+        path = self._path(key)
+        with translated("look at", key, self.root):
+            return path.is_file()
+
+    def size(self, key: str) -> int:
+        """Bytes of the file."""
+        path = self._path(key)
+        with translated("look at", key, self.root):
+            if path.is_dir():
+                raise IsADirectoryError
+            return path.stat().st_size
+
+    def list(self, prefix: str) -> list[str]:
+        """Sorted keys below the folder ``prefix``; half-written files are left out."""
+        start = self.folder / folder_prefix(prefix)
+        with translated("list", prefix or "everything", self.root):
+            return sorted(path.relative_to(self.folder).as_posix() for path in _files_below(start))
+
+    def delete(self, key: str) -> None:
+        """Remove the file if it is there."""
+        path = self._path(key)
+        with translated("delete", key, self.root), contextlib.suppress(NotADirectoryError):
+            path.unlink(missing_ok=True)
+
+    def local_path(self, key: str) -> Path | None:
+        """The file itself."""
+        return self._path(key)
+
+    def upload(self, path: Path, key: str) -> None:
+        """Copy the file in."""
+        target = self._path(key)
+        with translated("read", key, "the folder it is uploaded from"):
+            path.stat()
+        with translated("write", key, self.root):
+            copy_whole(path, target)
+
+    def download(self, key: str, path: Path) -> None:
+        """Copy the file out."""
+        source = self._path(key)
+        with translated("copy", key, self.root):
+            copy_whole(source, path)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / check_key(key)
+
+
+def short_object(key: str, where: str, start: int, length: int, got: int) -> CorruptDataError:
+    """The error for an object that ends before a wanted range does."""
+    return CorruptDataError(
+        f"{key} in {where} ends early: {got} of {length} bytes from {start}",
+        hint="the object is damaged or its index belongs to another one: verify the dataset",
+    )
+
+
+def _files_below(start: Path) -> Iterator[Path]:
+    for folder, _, names in os.walk(start, onerror=_raise_unless_missing):
+        yield from (Path(folder) / name for name in names if not is_temporary(name))
+
+
+def _check_range(key: str, start: int, length: int) -> None:
+    if start < 0 or length < 0:
+        raise StorageError(f"{key}: no range starts at {start} with {length} bytes")
+
+
+def _raise_unless_missing(error: OSError) -> None:
+    """A folder that is not there has no keys; one that cannot be read is an error."""
+    if not isinstance(error, FileNotFoundError):
+        raise error

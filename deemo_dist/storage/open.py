@@ -1,0 +1,42 @@
+"""Opening the project's store, and reading any single URI (raw clips, manifests)."""
+
+import dataclasses
+from pathlib import Path
+
+from deemo_dist.config import StorageConfig
+from deemo_dist.storage.files import copy_whole, translated
+from deemo_dist.storage.keys import file_path, scheme_of, split_s3
+from deemo_dist.storage.local import LocalStore
+from deemo_dist.storage.s3 import S3Store
+from deemo_dist.storage.store import Store
+
+
+def open_store(config: StorageConfig) -> Store:
+    """The store at ``config.root``. Nothing is asked of a server yet; ``ConfigError`` for another scheme."""
+    return S3Store(config) if scheme_of(config.root) == "s3" else LocalStore(config.root)
+
+
+def read_uri(uri: str, config: StorageConfig, *, label: str = "the object") -> bytes:
+    """All bytes of a file:// or s3:// URI or plain path. ``label`` names it in errors: a raw URI may hold a name."""
+    if scheme_of(uri) == "s3":
+        store, name = _bucket_of(uri, config)
+        return store.get_named(name, label)
+    with translated("read", label, "file storage"):
+        return file_path(uri).read_bytes()
+
+
+def fetch_uri(uri: str, config: StorageConfig, into: Path, *, label: str = "the object") -> Path:
+    """Copy a file:// or s3:// URI or plain path to the file ``into``, whole or not at all; returns ``into``."""
+    if scheme_of(uri) == "s3":
+        store, name = _bucket_of(uri, config)
+        store.download_named(name, label, into)
+        return into
+    with translated("copy", label, "file storage"):
+        copy_whole(file_path(uri), into)
+    return into
+
+
+def _bucket_of(uri: str, config: StorageConfig) -> tuple[S3Store, str]:
+    """A store over the URI's whole bucket, and the object's name as it stands."""
+    bucket, name = split_s3(uri)
+    return S3Store(dataclasses.replace(config, root=f"s3://{bucket}")), name

@@ -1,0 +1,241 @@
+"""Objects in an S3 bucket, by boto3 with our own retries inside a request budget."""
+
+import functools
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from deemo_dist.config import StorageConfig
+from deemo_dist.errors import AlreadyExistsError, DeemoError, NotFoundError, StorageError
+from deemo_dist.storage import retry
+from deemo_dist.storage.budget import RequestBudget, shared_budget
+from deemo_dist.storage.client import endpoint_of, make_client
+from deemo_dist.storage.files import translated, write_whole
+from deemo_dist.storage.keys import check_key, folder_prefix, split_s3
+from deemo_dist.storage.local import short_object
+from deemo_dist.storage.store import Store
+
+Result = TypeVar("Result")
+SINGLE_PUT_BYTES = 1 << 30
+CHUNK_BYTES = 1 << 20
+_WRITER = "deemo-writer"
+
+
+class S3Store(Store):
+    """Objects of one bucket below a prefix. The client is made at first use in each process.
+
+    Credentials come from the usual AWS_* variables, the endpoint from ``config.endpoint`` or AWS_ENDPOINT_URL. A 503,
+    5xx, time-out, reset or truncated body is retried ``config.retries`` times; requests stay within
+    ``config.requests_per_second`` of this process.
+    """
+
+    def __init__(self, config: StorageConfig) -> None:
+        self.config = config
+        self.bucket, prefix = split_s3(config.root)
+        self.prefix = folder_prefix(prefix)
+        self.root = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        self.endpoint = endpoint_of(config)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._client: Any = None
+        self._process = 0
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in ("_client", "_process", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._reset()
+
+    @property
+    def budget(self) -> RequestBudget:
+        """The request budget of this process for this endpoint."""
+        return shared_budget(self.endpoint, self.config.requests_per_second)
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client of this process (a fork gets its own)."""
+        with self._lock:
+            if self._client is None or self._process != os.getpid():
+                self._client, self._process = make_client(self.config), os.getpid()
+            return self._client
+
+    def uri(self, key: str) -> str:
+        """s3:// URI of ``key``."""
+        return f"s3://{self.bucket}/{self._name(key)}"
+
+    def get(self, key: str) -> bytes:
+        """The whole object, of exactly the announced length."""
+        return self.get_named(self._name(key), key)
+
+    def get_named(self, name: str, label: str) -> bytes:
+        """The object of the bucket called ``name``; messages call it ``label``."""
+
+        def read(attempt: int) -> bytes:
+            answer = self.client.get_object(Bucket=self.bucket, Key=name)
+            return _body(answer, answer["ContentLength"])
+
+        return self._try(read, label)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` in one request."""
+        if start < 0 or length < 0:
+            raise StorageError(f"{key}: no range starts at {start} with {length} bytes")
+        name = self._name(key)
+        if length == 0:
+            return b""
+
+        def read(attempt: int) -> bytes:
+            try:
+                span = f"bytes={start}-{start + length - 1}"
+                answer = self.client.get_object(Bucket=self.bucket, Key=name, Range=span)
+            except self.client.exceptions.ClientError as error:
+                if retry.status_of(error) == 416:
+                    raise short_object(key, self.root, start, length, 0) from None
+                raise
+            if answer["ContentLength"] != length:
+                raise short_object(key, self.root, start, length, answer["ContentLength"])
+            return _body(answer, length)
+
+        return self._try(read, key)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace in one request (atomic on the server, its checksum sent along)."""
+        name = self._name(key)
+        self._try(lambda attempt: self.client.put_object(Bucket=self.bucket, Key=name, Body=data), key)
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Write under ``If-None-Match: *``.
+
+        When an answer was lost, a retry may find the key taken by this very call: a mark in its metadata tells.
+        """
+        name, mark = self._name(key), uuid.uuid4().hex
+
+        def write(attempt: int) -> None:
+            try:
+                metadata = {_WRITER: mark}
+                self.client.put_object(Bucket=self.bucket, Key=name, Body=data, IfNoneMatch="*", Metadata=metadata)
+            except self.client.exceptions.ClientError as error:
+                if retry.status_of(error) != 412:
+                    raise
+                if not (attempt and self._head(name)["Metadata"].get(_WRITER) == mark):
+                    raise AlreadyExistsError(f"{key} exists already in {self.root}") from None
+
+        self._try(write, key)
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there; a missing bucket is an error."""
+        try:
+            self.size(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def size(self, key: str) -> int:
+        """Bytes of the object."""
+        name = self._name(key)
+        try:
+            return int(self._try(lambda attempt: self._head(name)["ContentLength"], key))
+        except NotFoundError:
+            # an answer to HEAD has no body: 404 may mean the bucket
+            self._try(lambda attempt: self._head_bucket(), key)
+            raise
+
+    def list(self, prefix: str) -> list[str]:
+        """Sorted keys below the folder ``prefix``, page by page."""
+        start = self.prefix + folder_prefix(prefix)
+        names: list[str] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._try(functools.partial(self._page, start, token), prefix or "everything")
+            names.extend(item["Key"] for item in page.get("Contents", []) if not item["Key"].endswith("/"))
+            if not page.get("IsTruncated"):
+                return sorted(name[len(self.prefix) :] for name in names)
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def delete(self, key: str) -> None:
+        """Remove the object if it is there."""
+        name = self._name(key)
+        self._try(lambda attempt: self.client.delete_object(Bucket=self.bucket, Key=name), key)
+
+    def local_path(self, key: str) -> Path | None:
+        """``None``: a bucket has no files."""
+        check_key(key)
+        return None
+
+    def upload(self, path: Path, key: str) -> None:
+        """Send a file: one request up to 1 GiB, in parts above."""
+        name = self._name(key)
+        with translated("read", key, "the folder it is uploaded from"):
+            large = path.stat().st_size > SINGLE_PUT_BYTES
+
+        def send(attempt: int) -> None:
+            if large:
+                self.client.upload_file(str(path), self.bucket, name)
+                return
+            with path.open("rb") as file:
+                self.client.put_object(Bucket=self.bucket, Key=name, Body=file)
+
+        self._try(send, key)
+
+    def download(self, key: str, path: Path) -> None:
+        """Stream the object to ``path``."""
+        self.download_named(self._name(key), key, path)
+
+    def download_named(self, name: str, label: str, path: Path) -> None:
+        """Stream the object of the bucket called ``name`` to ``path``; messages call it ``label``."""
+
+        def receive(attempt: int) -> None:
+            answer = self.client.get_object(Bucket=self.bucket, Key=name)
+            with translated("write", label, "the local folder"):
+                write_whole(path, lambda file: _stream(answer, file))
+
+        self._try(receive, label)
+
+    def _name(self, key: str) -> str:
+        return self.prefix + check_key(key)
+
+    def _head(self, name: str) -> dict[str, Any]:
+        return self.client.head_object(Bucket=self.bucket, Key=name)
+
+    def _head_bucket(self) -> None:
+        try:
+            self.client.head_bucket(Bucket=self.bucket)
+        except self.client.exceptions.ClientError as error:
+            if retry.status_of(error) != 404:
+                raise
+            error.response["Error"]["Code"] = "NoSuchBucket"
+            raise
+
+    def _page(self, prefix: str, token: dict[str, str], attempt: int) -> dict[str, Any]:
+        return self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
+
+    def _try(self, call: Callable[[int], Result], label: str) -> Result:
+        def describe(error: BaseException, tries: int) -> DeemoError:
+            return retry.describe(error, label=label, bucket=self.bucket, endpoint=self.endpoint, tries=tries)
+
+        return retry.with_retries(call, budget=self.budget, retries=self.config.retries, describe=describe)
+
+
+def _body(answer: dict[str, Any], length: int) -> bytes:
+    """The whole body; ``TruncatedBodyError`` when it is not ``length`` bytes."""
+    with answer["Body"] as body:
+        data: bytes = body.read()
+    if len(data) != length:
+        raise retry.TruncatedBodyError
+    return data
+
+
+def _stream(answer: dict[str, Any], file: BinaryIO) -> None:
+    """Copy a body to a file in chunks; ``TruncatedBodyError`` when it ends early."""
+    done = 0
+    with answer["Body"] as body:
+        for chunk in body.iter_chunks(CHUNK_BYTES):
+            done += file.write(chunk)
+    if done != answer["ContentLength"]:
+        raise retry.TruncatedBodyError

@@ -1,0 +1,62 @@
+"""The interface of a store: immutable-minded objects by key below one root."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+
+class Store(ABC):
+    """Objects by key below ``root`` (a URI). Safe for threads; picklable: a copy in another process opens anew.
+
+    Every method raises ``StorageError`` (what, where, what to do) when the store cannot be used, ``NotFoundError``
+    where the object is missing, and ``StorageError`` for a key that is absolute or holds ``..``.
+    """
+
+    root: str
+
+    @abstractmethod
+    def uri(self, key: str) -> str:
+        """The full URI of ``key``, readable by ``read_uri``."""
+
+    @abstractmethod
+    def get(self, key: str) -> bytes:
+        """The whole object; ``NotFoundError`` when there is none."""
+
+    @abstractmethod
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start``; ``CorruptDataError`` when the object ends before."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace the object, at once: a reader sees the old or the new one, never a part."""
+
+    @abstractmethod
+    def put_new(self, key: str, data: bytes) -> None:
+        """Write the object only if the key is free; ``AlreadyExistsError`` otherwise. One of many writers wins."""
+
+    @abstractmethod
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+
+    @abstractmethod
+    def size(self, key: str) -> int:
+        """Bytes of the object; ``NotFoundError`` when there is none."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> list[str]:
+        """Sorted keys of all objects in the folder ``prefix`` and below; all objects when it is empty."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens when there is none."""
+
+    @abstractmethod
+    def local_path(self, key: str) -> Path | None:
+        """Where the object is (or would be) as a file; ``None`` in a bucket."""
+
+    @abstractmethod
+    def upload(self, path: Path, key: str) -> None:
+        """Write the file ``path`` as the object ``key``, without holding it in memory."""
+
+    @abstractmethod
+    def download(self, key: str, path: Path) -> None:
+        """Write the object to the file ``path`` (folders are made), whole or not at all."""
