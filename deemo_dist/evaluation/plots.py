@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID = "#1d2733", "#5f6f80", "#e3e8ee"
 BLUE, AMBER, GREY, RED = "#2f6fdb", "#e08a1e", "#b4bfcb", "#c8433c"
-_WIDTH = 5.4
+_WIDTH = 4.9
+_NARROW = 4.1
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -71,9 +72,9 @@ def bars(rows: Sequence[Bar], *, chance: float, label: str = "accuracy") -> byte
         axes.barh(places, [row.estimate.value for row in rows], height=0.62, color=colours)
         for place, row in zip(places, rows, strict=True):
             _interval(axes, float(place), row.estimate)
-        axes.axvline(chance, color=AMBER, linestyle=(0, (4, 3)), linewidth=1.6)
-        axes.text(chance, len(rows) - 0.38, f"chance {chance:.2f}", color=AMBER, ha="center", va="bottom", size=9)
-        axes.set(xlim=(0, 1.13), ylim=(-0.6, len(rows) - 0.1), xlabel=f"{label} (line: 95 % interval)")
+        axes.plot([chance, chance], [-0.6, len(rows) - 0.5], color=AMBER, linestyle=(0, (4, 3)), linewidth=1.6)
+        axes.text(chance, len(rows) - 0.45, f"chance {chance:.2f}", color=AMBER, ha="center", va="bottom", size=9)
+        axes.set(xlim=(0, 1.16), ylim=(-0.6, len(rows) - 0.1), xlabel=f"{label} (line: 95 % interval)")
         axes.set_xticks(np.linspace(0, 1, 6))
         axes.set_yticks(places, [row.label for row in rows])
         axes.tick_params(length=0)
@@ -86,7 +87,7 @@ def _interval(axes: "Axes", place: float, estimate: Estimate) -> None:
     if low is not None and high is not None:
         axes.plot([low, high], [place, place], color=INK, linewidth=1.6, solid_capstyle="butt")
     end = max(estimate.value, high or 0.0)
-    axes.text(end + 0.02, place, f"{estimate.value:.2f}", va="center", size=9.5, color=INK)
+    axes.text(end + 0.02, place, f"{estimate.value:.3f}", va="center", size=9.5, color=INK)
 
 
 def confusion(table: Sequence[Sequence[int]], choices: Sequence[str]) -> bytes:
@@ -96,8 +97,7 @@ def confusion(table: Sequence[Sequence[int]], choices: Sequence[str]) -> bytes:
     if not counts[:, -1].any():
         counts, columns = counts[:, :-1], columns[:-1]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = min(_WIDTH, 1.9 + 0.85 * len(columns))
-    with _canvas(side, 1.3 + 0.75 * len(choices)) as (figure, axes):
+    with _canvas(_WIDTH, 1.3 + 0.75 * len(choices)) as (figure, axes):
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.6 else INK
@@ -107,7 +107,10 @@ def confusion(table: Sequence[Sequence[int]], choices: Sequence[str]) -> bytes:
         axes.set_yticks(range(len(choices)), choices)
         axes.set(xlabel="answer", ylabel="truth")
         axes.grid(visible=False)
-        axes.tick_params(length=0, labelcolor=INK)
+        axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(len(choices) + 1) - 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=4)
+        axes.tick_params(which="both", length=0, labelcolor=INK)
         axes.spines[:].set_visible(False)
         return _svg(figure)
 
@@ -120,7 +123,7 @@ def losses(
     validation_values: Sequence[float] = (),
 ) -> bytes:
     """One stage's loss by step: raw faint, smoothed strong, validation as dots. SVG."""
-    with _canvas(_WIDTH, 2.9) as (figure, axes):
+    with _canvas(_NARROW, 2.7) as (figure, axes):
         few = len(values) < 20
         axes.plot(steps, values, color=BLUE, alpha=1.0 if few else 0.28, linewidth=1.4 if few else 1.0)
         if not few:
@@ -136,10 +139,10 @@ def losses(
 
 
 def smoothed(values: Sequence[float]) -> np.ndarray:
-    """Exponential mean over about a twentieth of the curve, corrected at its start: float64 [N]."""
-    keep = 1.0 - 1.0 / max(2.0, len(values) / 20)
-    mean, weight, found = 0.0, 0.0, []
-    for value in values:
-        mean, weight = keep * mean + (1 - keep) * value, keep * weight + (1 - keep)
-        found.append(mean / weight)
-    return np.asarray(found)
+    """Centred mean over about a tenth of the curve, over fewer values at its ends: float64 [N]."""
+    reach = max(1, len(values) // 20)
+    total = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    places = np.arange(len(values))
+    reach_here = np.minimum(np.minimum(places, len(values) - 1 - places), reach)
+    low, high = places - reach_here, places + reach_here + 1
+    return (total[high] - total[low]) / (high - low)

@@ -15,6 +15,18 @@ from deemo_dist.evaluation.recognition import Recognition
 from deemo_dist.evaluation.subgroups import SubgroupRow, widest_gap
 
 TEMPLATES = Path(__file__).parent / "templates"
+_SPACE = "\u00a0"
+_METHODS = {
+    "fill": "covered with an opaque fill",
+    "mosaic": "mosaic (weak: for reproduction only)",
+    "blur": "blurred (weak: for reproduction only)",
+    "world": "disguised: formants shifted (WORLD)",
+    "mcadams": "disguised: spectral envelope shifted (McAdams)",
+    "sum": "disguised: formants shifted and McAdams",
+    "scrub": "personal details replaced by placeholders",
+    "drop": "left out",
+    "none": "no sound",
+}
 _MIME = {"svg": "image/svg+xml", "png": "image/png", "mp4": "video/mp4"}
 
 
@@ -41,7 +53,14 @@ def render_report(data: ReportData) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        inline=inline, percent=percent, figure=figure, span=span, change=change, duration=duration, count=count
+        inline=inline,
+        percent=percent,
+        figure=figure,
+        span=span,
+        change=change,
+        duration=duration,
+        count=count,
+        spelled=spelled,
     )
     evaluation = data.evaluation
     return environment.get_template("report.html.j2").render(
@@ -105,11 +124,11 @@ def _headline(data: ReportData) -> list[tuple[str, str, str]]:
         ("Accuracy", figure(result.accuracy), span(result.accuracy)),
         ("Weighted F1", figure(result.weighted_f1), span(result.weighted_f1)),
         ("Macro F1", figure(result.macro_f1), span(result.macro_f1)),
-        ("Chance", f"{result.chance_majority:.2f}", f"majority; uniform {result.chance_uniform:.2f}"),
+        ("Chance", f"{result.chance_majority:.3f}", f"majority; uniform {result.chance_uniform:.2f}"),
     ]
     if generation:
         failed = f"{generation.parse_failures} of {generation.samples} answers unreadable"
-        tiles.append(("Accuracy, generated", figure(generation.accuracy), failed))
+        tiles.append(("By generation", figure(generation.accuracy), failed))
     detector = ", ".join(deid.audit_detectors) or "no detector"
     tiles.append(("Residual face rate", percent(deid.residual_face_rate), f"by {detector}"))
     return tiles
@@ -130,7 +149,7 @@ def _reading(data: ReportData) -> str:
     people = "subject" if result.subjects == 1 else "subjects"
     return (
         f"On {result.samples} clips of {result.subjects} {people} of the {data.evaluation.split} split the model names"
-        f" the right label in {value:.0%} of cases (chance {result.chance_majority:.0%}): {judgement}."
+        f" the right label in {value:.1%} of cases (chance {result.chance_majority:.1%}): {judgement}."
     )
 
 
@@ -144,13 +163,13 @@ def percent(share: float) -> str:
     if not math.isfinite(share):
         return "\u2013"
     if 0 < share < 0.0001:
-        return "< 0.01 %"
-    return f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.0f} %"
+        return f"< 0.01{_SPACE}%"
+    return f"{100 * share:.2f}{_SPACE}%" if share < 0.1 else f"{100 * share:.0f}{_SPACE}%"
 
 
 def figure(estimate: Estimate) -> str:
-    """An estimate's value with two decimals, a dash when there is none."""
-    return f"{estimate.value:.2f}" if math.isfinite(estimate.value) else "\u2013"
+    """An estimate's value with three decimals, a dash when there is none."""
+    return f"{estimate.value:.3f}" if math.isfinite(estimate.value) else "\u2013"
 
 
 def span(estimate: Estimate) -> str:
@@ -165,8 +184,18 @@ def change(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:+.2f}"
-    return f"{estimate.value:+.2f} ({estimate.low:+.2f} \u2013 {estimate.high:+.2f})"
+        return _signed(estimate.value)
+    return f"{_signed(estimate.value)} ({_signed(estimate.low)} to {_signed(estimate.high)})"
+
+
+def _signed(value: float) -> str:
+    """Two decimals with a sign, a true minus for a negative one."""
+    return f"{value:+.2f}".replace("-", "\u2212")
+
+
+def spelled(words: Sequence[str]) -> str:
+    """Methods of de-identification by their short names, said in plain words."""
+    return ", ".join(_METHODS.get(word, word) for word in words) or "\u2013"
 
 
 def duration(seconds: float) -> str:

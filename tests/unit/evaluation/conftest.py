@@ -110,6 +110,21 @@ def png(seed: int) -> bytes:
     return buffer.getvalue()
 
 
+def mp4() -> bytes:
+    """Half a second of moving grey, H.264."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p"
+        for number in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((256, 256, 3), 60 + 20 * number, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
 @pytest.fixture(scope="session")
 def report_data(evaluation) -> ReportData:
     """A report with every section filled."""
@@ -141,7 +156,7 @@ def report_data(evaluation) -> ReportData:
             for name in ("align_video", "align_audio", "tune")
         ),
         pictures=tuple(Picture(png=png(n), caption=f"clip {n}, 1.0 s") for n in range(6)),
-        film=Film(mp4=b"\x00\x00\x00\x18ftypmp42", caption="3 s, 8 frames a second."),
+        film=Film(mp4=mp4(), caption="3 s, 8 frames a second."),
         explanations=(
             Explanation(
                 key="ab" * 16,
