@@ -2,5 +2,7 @@
 
 from deemo_dist.samples.design import bayes_rates, plan_clips
 from deemo_dist.samples.generate import generate_clips
+from deemo_dist.samples.manifest import read_jsonl
+from deemo_dist.samples.real import real_clips
 
-__all__ = ["bayes_rates", "generate_clips", "plan_clips"]
+__all__ = ["bayes_rates", "generate_clips", "plan_clips", "read_jsonl", "real_clips"]
