@@ -13,7 +13,7 @@ from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.layout import shard_key
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CorruptDataError, DatasetError
-from deemo_dist.records import Example, LoadedExample, Media, Member
+from deemo_dist.records import Example, IndexRow, LoadedExample, Media, Member
 
 GAP = 64 * 2**10
 """Members of a shard this many bytes apart or nearer are read in one request."""
@@ -151,3 +151,11 @@ def _member(files: Mapping[str, bytes], extension: str, example: Example) -> byt
     if extension not in files:
         raise CorruptDataError(f"sample {example.key} has no member {extension}", hint="its index row promises one")
     return files[extension]
+
+
+def load_member(row: IndexRow, store: Door, prefix: str, extension: str) -> bytes:
+    """One file of a sample, checked by its digest. Raises ``DatasetError`` where the sample has none of that kind."""
+    member = next((member for member in row.members if member.extension == extension), None)
+    if member is None:
+        raise DatasetError(f"sample {row.key} has no member {extension}")
+    return _read(store, shard_key(prefix, row.shard), [(row.key, member)])[row.key, extension]

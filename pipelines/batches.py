@@ -1,0 +1,87 @@
+"""The bridge from a stage's plan to the training loop: this rank's micro-batches, step by step."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from deemo_dist.config import RunConfig
+from deemo_dist.dataset import Dataset, Loader, StepBatch
+from deemo_dist.environ import Placement
+from deemo_dist.storage import Store
+from deemo_dist.training import StepBatches
+from pipelines.stages import PlannedStage
+
+if TYPE_CHECKING:
+    from deemo_dist.model import DeemoLlamaProcessor
+
+StepFactory = Callable[[int, Placement], Iterator[StepBatches]]
+ValidationFactory = Callable[[Placement], Iterator[StepBatches]]
+
+
+def step_factory(
+    config: RunConfig, dataset: Dataset, store: Store, processor: "DeemoLlamaProcessor", stage: PlannedStage
+) -> StepFactory:
+    """A callable that yields the stage's steps from any step on, for any placement."""
+
+    def steps(start_step: int, place: Placement) -> Iterator[StepBatches]:
+        loader = Loader(
+            dataset=dataset,
+            store=store,
+            examples=stage.examples,
+            plan=stage.plan,
+            processor=processor,
+            rank=place.rank,
+            world=place.world,
+            start_step=start_step,
+            seed=config.seed,
+            modality_dropout=stage.config.modality_dropout,
+            **_loading(config),
+        )
+        return (_of_rank(step, place) for step in loader)
+
+    return steps
+
+
+def validation_factory(
+    config: RunConfig, dataset: Dataset, store: Store, processor: "DeemoLlamaProcessor", stage: PlannedStage
+) -> ValidationFactory | None:
+    """A callable that yields the same held-out steps at each call; None where the stage has no validation."""
+    held = stage.validation
+    if held is None:
+        return None
+    steps = -(-stage.config.validation_packs // held.plan.packs_per_step)
+
+    def batches(place: Placement) -> Iterator[StepBatches]:
+        loader = Loader(
+            dataset=dataset,
+            store=store,
+            examples=held.examples,
+            plan=held.plan,
+            processor=processor,
+            rank=place.rank,
+            world=place.world,
+            stop_step=steps,
+            **_loading(config),
+        )
+        return (_of_rank(step, place) for step in loader)
+
+    return batches
+
+
+def _loading(config: RunConfig) -> dict[str, Any]:
+    return {
+        "frames": config.model.frames,
+        "workers": config.engine.loader_workers,
+        "prefetch": config.engine.prefetch,
+    }
+
+
+def _of_rank(step: StepBatch, place: Placement) -> StepBatches:
+    """One global step as the training loop takes it. A micro-batch without samples is a null pack."""
+    packs = tuple(micro * place.world + place.rank if batch.keys else -1 for micro, batch in enumerate(step.micro))
+    return StepBatches(
+        batches=[micro.batch for micro in step.micro],
+        targets=step.targets,
+        packs=packs,
+        tokens=sum(micro.tokens for micro in step.micro),
+        samples=sum(micro.examples for micro in step.micro),
+    )

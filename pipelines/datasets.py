@@ -1,0 +1,46 @@
+"""``deemo dataset``: what a dataset holds, and whether it is whole."""
+
+from collections import Counter
+
+from deemo_dist.config import RunConfig
+from deemo_dist.dataset import open_dataset, verify
+from deemo_dist.errors import CorruptDataError
+from deemo_dist.storage import open_store
+
+
+def describe(config: RunConfig) -> str:
+    """Samples, rejects by reason, splits, policy and digests, as text, whatever the policy."""
+    dataset = open_dataset(open_store(config.storage), config.data.name, config.data.version, allow_weak=True)
+    info = dataset.info
+    rejects = Counter(f"{row.stage}: {row.reason}" for row in dataset.ledger if row.status == "rejected")
+    splits = Counter(row.split for row in dataset.index)
+    hours = sum(row.audio_seconds for row in dataset.index) / 3600
+    lines = [
+        f"dataset      {info.name} {info.version}  {info.dataset_digest}",
+        f"clips        {info.clips} in, {info.samples} written, {info.rejected} rejected",
+        *(f"  rejected   {count} {reason}" for reason, count in rejects.most_common()),
+        f"splits       {', '.join(f'{name} {count}' for name, count in sorted(splits.items()))}",
+        f"subjects     {len({row.subject_key for row in dataset.index})}",
+        f"media        {sum(row.frames for row in dataset.index)} frames, {hours:.2f} h of sound",
+        f"shards       {info.shards}, {info.bytes / 1e6:.1f} MB",
+        f"policy       {info.header.policy} ({info.header.strength})  {info.header.policy_digest}",
+        f"manifest     {info.header.manifest_digest}",
+        f"annotations  {info.annotations_digest}",
+    ]
+    if info.header.demo_key:
+        lines.append("key          the demo key, which everybody knows: not for personal data")
+    return "\n".join(lines)
+
+
+def check(config: RunConfig, *, deep: bool) -> str:
+    """One line when everything agrees. Raises ``CorruptDataError`` that names every problem."""
+    store = open_store(config.storage)
+    problems = verify(store, config.data.name, config.data.version, deep=deep)
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+        raise CorruptDataError(f"{len(problems)} problems: {shown}", hint="rebuild the version, or restore the objects")
+    dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=True)
+    how = "every member's digest read" if deep else "shallow: receipts, index, ledger and sizes"
+    info = dataset.info
+    fates = f"{info.samples} written + {info.rejected} rejected"
+    return f"whole: {info.clips} clips = {fates} = {len(dataset.ledger)} rows ({how})"

@@ -1,0 +1,286 @@
+"""``deemo evaluate``: the trained model on held-out subjects -> scores -> report."""
+
+import datetime
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deemo_dist.config import RunConfig, config_digest, to_yaml
+from deemo_dist.console import logger, progress
+from deemo_dist.dataset import Dataset, build_examples, load_example, open_dataset, restrict
+from deemo_dist.digests import canonical_json, digest_of, plain
+from deemo_dist.errors import ConfigError, NotFoundError
+from deemo_dist.evaluation import (
+    MODALITIES,
+    Evaluation,
+    Explanation,
+    ReportData,
+    StageCurve,
+    answers_of,
+    deid_figures,
+    evaluate,
+    explain,
+    show,
+    write_report,
+)
+from deemo_dist.records import Example, LoadedExample
+from deemo_dist.storage import Store, open_store
+from pipelines.curves import read_curve
+from pipelines.export import export_place, fetch_model
+from pipelines.preview import film_of, pictures_of
+from pipelines.stages import PlannedStage, plan_stages, run_prefix
+from pipelines.tracked import open_tracker
+
+BATCH = 8
+RESULT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """The figures that a summary needs; ``report``: the local file; ``ablation``: accuracy of each
+    modality alone; ``chance``: of always naming the most frequent truth."""
+
+    accuracy: float
+    weighted_f1: float
+    macro_f1: float
+    chance: float
+    ablation: Mapping[str, float]
+    residual_face_rate: float
+    parse_failures: int | None
+    report: str
+    mlflow: Mapping[str, str]
+    version: int = RESULT_VERSION
+
+
+def run_evaluate(config: RunConfig) -> EvaluationResult:
+    """Score the run's model and write its report; an evaluation that was done with the same key is not done again."""
+    from deemo_dist.model import build_processor
+
+    store = open_store(config.storage)
+    dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=config.data.allow_weak_policy)
+    stages = plan_stages(config, dataset, build_processor(config.model), store)
+    place = export_place(config, stages[-1])
+    key = digest_of({"model": place, "evaluation": config_digest(config.evaluation), "version": RESULT_VERSION})
+    prefix = f"{run_prefix(config)}/evaluation-{key[:12]}"
+    done = _done(store, prefix)
+    if done is not None:
+        logger.info("evaluate: done before, %s", done.report)
+        return done
+    folder = fetch_model(store, place, Path(config.storage.cache) / place)
+    result = _evaluate(config, store, dataset, stages, folder, prefix)
+    store.put(f"{prefix}/result.json", canonical_json(result))
+    return result
+
+
+def _done(store: Store, prefix: str) -> EvaluationResult | None:
+    try:
+        result = EvaluationResult(**json.loads(store.get(f"{prefix}/result.json")))
+    except NotFoundError:
+        return None
+    return result if Path(result.report).is_file() else None
+
+
+def _evaluate(
+    config: RunConfig,
+    store: Store,
+    dataset: Dataset,
+    stages: Sequence[PlannedStage],
+    folder: Path,
+    prefix: str,
+) -> EvaluationResult:
+    started = time.monotonic()
+    judge = _Judge(config, store, dataset, folder)
+    evaluation = judge.recognition()
+    explanations = judge.explanations(evaluation)
+    seconds = {"evaluate": time.monotonic() - started}
+    report = Path(config.storage.cache).parent / "report.html"
+    with open_tracker(config, store) as tracker:
+        parent = tracker.parent()
+        children = [tracker.stage(stage.name) for stage in stages]
+        ids = tracker.run_ids()
+        data = _report_data(config, store, dataset, stages, evaluation, explanations, ids, seconds)
+        write_report(data, report)
+        parent.log_metrics(_figures(evaluation))
+        parent.log_metrics({"residual_face_rate": data.deid.residual_face_rate})
+        parent.log_artifact(report, "report")
+        for run in (*children, parent):
+            run.finish()
+    store.put(f"{prefix}/report.html", report.read_bytes())
+    store.put(f"{prefix}/predictions.json", canonical_json(plain(list(evaluation.predictions))))
+    likelihood = evaluation.likelihood
+    return EvaluationResult(
+        accuracy=likelihood.accuracy.value,
+        weighted_f1=likelihood.weighted_f1.value,
+        macro_f1=likelihood.macro_f1.value,
+        chance=likelihood.chance_majority,
+        ablation={row.name: row.recognition.accuracy.value for row in evaluation.ablation if row.name in MODALITIES},
+        residual_face_rate=data.deid.residual_face_rate,
+        parse_failures=evaluation.generation.parse_failures if evaluation.generation else None,
+        report=str(report),
+        mlflow=ids,
+    )
+
+
+class _Judge:
+    """The model and the examples it is judged by."""
+
+    def __init__(self, config: RunConfig, store: Store, dataset: Dataset, folder: Path) -> None:
+        import torch
+        from transformers import AutoProcessor
+
+        from deemo_dist.model import DeemoLlamaForConditionalGeneration
+
+        torch.manual_seed(config.seed)
+        self.config, self.store, self.dataset = config, store, dataset
+        self.model = DeemoLlamaForConditionalGeneration.from_pretrained(folder).eval()
+        self.processor = AutoProcessor.from_pretrained(folder)
+        self.choices = _choices(config)
+
+    def recognition(self) -> Evaluation:
+        """Recognition over the split, under every condition of the ablation."""
+        settings = self.config.evaluation
+        examples = self._examples(settings.task)
+        with progress("evaluate", len(examples), unit="clips") as bar:
+            return evaluate(
+                self._batches(examples),
+                self.choices,
+                score=lambda loaded, choices: self.model.score_choices(self.processor, loaded, choices),
+                generate=self._generate,
+                restrict=limit,
+                ablations=settings.ablations,
+                split=settings.split,
+                resamples=settings.bootstrap,
+                seed=self.config.seed,
+                on_batch=bar.advance,
+            )
+
+    def explanations(self, evaluation: Evaluation) -> tuple[Explanation, ...]:
+        """A few free texts, beside the annotation's."""
+        settings = self.config.evaluation
+        if settings.explain_task is None or not settings.explanations:
+            return ()
+        examples = self._examples(settings.explain_task)[
+            :: max(1, len(evaluation.predictions) // settings.explanations)
+        ]
+        loaded = [
+            load_example(example, self.store, self.dataset.prefix, frames=self.config.model.frames)
+            for example in examples[: settings.explanations]
+        ]
+        return explain(
+            loaded,
+            self._generate,
+            truths={item.key: item.truth for item in evaluation.predictions},
+            answers=answers_of(evaluation),
+            references={item.example.key: item.example.turns[-1].text for item in loaded},
+        )
+
+    def _examples(self, task: str) -> list[Example]:
+        return build_examples(self.dataset, self.config.tasks, [task], self.config.evaluation.split)
+
+    def _batches(self, examples: Sequence[Example]) -> Iterator[list[LoadedExample]]:
+        for start in range(0, len(examples), BATCH):
+            batch = examples[start : start + BATCH]
+            yield [
+                load_example(example, self.store, self.dataset.prefix, frames=self.config.model.frames)
+                for example in batch
+            ]
+
+    def _generate(self, loaded: Sequence[LoadedExample]) -> list[str]:
+        batch = self.processor.prompt(loaded)
+        tokens = self.model.generate(**batch, max_new_tokens=self.config.evaluation.max_new_tokens, do_sample=False)
+        fresh = tokens[:, batch["input_ids"].shape[1] :]
+        texts: list[str] = self.processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+
+def limit(loaded: LoadedExample, modalities: tuple[str, ...]) -> LoadedExample:
+    """The example with fewer modalities: media absent, and without text its prompt quotes no transcript."""
+    return replace(show(loaded, modalities), example=restrict(loaded.example, modalities))
+
+
+def _choices(config: RunConfig) -> tuple[str, ...]:
+    task = config.tasks.get(config.evaluation.task)
+    if task is None or not task.choices:
+        raise ConfigError(
+            f"evaluation.task is '{config.evaluation.task}', which is no task with choices",
+            hint=f"one of: {', '.join(name for name, task in config.tasks.items() if task.choices)}",
+        )
+    return task.choices
+
+
+def _figures(evaluation: Evaluation) -> dict[str, float]:
+    likelihood = evaluation.likelihood
+    figures = {
+        "accuracy": likelihood.accuracy.value,
+        "weighted_f1": likelihood.weighted_f1.value,
+        "macro_f1": likelihood.macro_f1.value,
+    }
+    if evaluation.generation:
+        figures["generation_accuracy"] = evaluation.generation.accuracy.value
+        figures["parse_failures"] = float(evaluation.generation.parse_failures)
+    return figures | {f"ablation/{row.name}": row.recognition.accuracy.value for row in evaluation.ablation}
+
+
+def _report_data(
+    config: RunConfig,
+    store: Store,
+    dataset: Dataset,
+    stages: Sequence[PlannedStage],
+    evaluation: Evaluation,
+    explanations: tuple[Explanation, ...],
+    ids: Mapping[str, str],
+    seconds: Mapping[str, float],
+) -> ReportData:
+    rows = dataset.split(config.evaluation.split)
+    info = dataset.info
+    return ReportData(
+        title="DEEMO-LLaMA: emotion from de-identified clips",
+        run_name=config.name,
+        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        dataset=f"{info.name} {info.version}",
+        model=config.model.name,
+        evaluation=evaluation,
+        deid=deid_figures(dataset.index, dataset.ledger),
+        stages=tuple(_curve(store, stage) for stage in stages),
+        pictures=pictures_of(rows, store, dataset, count=config.evaluation.preview_clips),
+        film=film_of(rows, store, dataset),
+        explanations=explanations,
+        config_yaml=to_yaml(config),
+        digests={
+            "manifest": info.header.manifest_digest,
+            "dataset": info.dataset_digest,
+            "annotations": info.annotations_digest,
+            "policy": info.header.policy_digest,
+            "config": config_digest(config),
+            **{f"plan of {stage.name}": stage.plan.digest for stage in stages},
+            **{f"stage {stage.name}": stage.key for stage in stages},
+        },
+        mlflow=dict(ids),
+        seconds=dict(seconds),
+        synthetic=_synthetic(dataset),
+    )
+
+
+def _curve(store: Store, stage: PlannedStage) -> StageCurve:
+    rows = read_curve(store, stage.prefix)
+    held = [row for row in rows if row["validation_loss"] is not None]
+    facts: dict[str, Any] = {"examples": len(stage.examples), "steps": stage.plan.steps}
+    return StageCurve(
+        name=stage.name,
+        steps=tuple(row["step"] for row in rows),
+        losses=tuple(row["loss"] for row in rows),
+        validation_steps=tuple(row["step"] for row in held),
+        validation_losses=tuple(row["validation_loss"] for row in held),
+        facts={name: str(value) for name, value in facts.items()},
+    )
+
+
+def _synthetic(dataset: Dataset) -> str:
+    """One sentence about made-up data, where there is any."""
+    made = sorted({row.source for row in dataset.index if row.source.startswith(("generated", "synthetic"))})
+    if not made:
+        return ""
+    return f"Contains clips that are not recordings of a person's emotion: {', '.join(made)}."

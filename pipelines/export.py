@@ -1,0 +1,80 @@
+"""The model of a run: the base overlaid with what each stage trained, as a transformers folder in the store."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deemo_dist.config import RunConfig, to_yaml
+from deemo_dist.errors import ModelError
+from deemo_dist.storage import Store
+from pipelines.stages import PlannedStage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from deemo_dist.training import Commit
+
+MODEL_FILE = "config.json"
+
+
+def load_base(config: RunConfig) -> Any:
+    """The model before any stage: random parts from the seed, pretrained parts from their source."""
+    from deemo_dist.model import build_model
+
+    return build_model(config.model, config.seed)
+
+
+def overlay(store: Store, commits: Sequence["Commit"]) -> "Mapping[str, Tensor] | None":
+    """What the stages of ``commits`` trained, later ones over earlier ones; None when there are none."""
+    from deemo_dist.training import read_full_state
+
+    state: dict[str, Tensor] = {}
+    for commit in commits:
+        state.update(read_full_state(store, commit))
+    return state or None
+
+
+def export_place(config: RunConfig, last: PlannedStage) -> str:
+    """Key prefix of a run's model: named by the key of its last stage, so that another training is another place."""
+    return f"models/{config.name}/{last.key[:12]}"
+
+
+def export_model(config: RunConfig, store: Store, place: str, commits: Sequence["Commit"]) -> Path:
+    """Write model, processor and resolved configuration to ``place``; the local folder that holds them.
+
+    ``config.json`` is put last: a folder that has it is whole.
+    """
+    folder = Path(config.storage.cache) / place
+    if store.exists(f"{place}/{MODEL_FILE}"):
+        return fetch_model(store, place, folder)
+    from deemo_dist.model import build_processor
+
+    model = load_base(config)
+    unknown = model.load_state_dict(overlay(store, commits) or {}, strict=False).unexpected_keys
+    if unknown:
+        raise ModelError(f"the checkpoints hold {unknown[0]}, which the model has not")
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    build_processor(config.model).save_pretrained(folder)
+    (folder / "run.yaml").write_text(to_yaml(config))
+    for path in sorted(folder.rglob("*"), key=lambda path: path.name == MODEL_FILE):
+        if path.is_file():
+            store.upload(path, f"{place}/{path.relative_to(folder)}")
+    return folder
+
+
+def fetch_model(store: Store, place: str, folder: Path) -> Path:
+    """A local folder with the model at ``place``. Raises ``ModelError`` when there is none."""
+    keys = store.list(f"{place}/")
+    if f"{place}/{MODEL_FILE}" not in keys:
+        raise ModelError(f"there is no model at {store.uri(place)}", hint="train it: deemo train -c RUN")
+    for key in keys:
+        path = folder / key.removeprefix(f"{place}/")
+        if not path.is_file() or path.stat().st_size != store.size(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                part = Path(temporary) / "part"
+                store.download(key, part)
+                part.replace(path)
+    return folder

@@ -1,0 +1,218 @@
+"""``deemo preprocess``: a manifest of raw clips -> de-identified shards, each committed once by its receipt.
+
+A clip passes all stages inside one process tree: fetched to a private temporary file, decoded in a sandbox child,
+de-identified, encoded. Only units (URIs) go to a worker and only receipts come back.
+"""
+
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deemo_dist.config import RunConfig
+from deemo_dist.console import logger, progress
+from deemo_dist.dataset import (
+    DatasetHeader,
+    DatasetInfo,
+    Sample,
+    UnitBuilder,
+    begin_version,
+    commit_unit,
+    compact,
+    dataset_prefix,
+    manifest_digest,
+    pending_units,
+    plan_units,
+    read_info,
+    read_manifest,
+)
+from deemo_dist.deid import Deidentifier, DeidResult, KeyRing, policy_digest, policy_gate, policy_strength, toolchain
+from deemo_dist.digests import digest_of
+from deemo_dist.errors import ConfigError, DatasetError, RejectedClipError
+from deemo_dist.execution import run
+from deemo_dist.media import Bounds, Sandbox, encode_flac, encode_video
+from deemo_dist.records import Annotation, Clip, Receipt, Unit
+from deemo_dist.storage import fetch_uri, open_store
+
+SPEECH_RATE = 16_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitWorkerFactory:
+    """Makes the worker in the process that will do the work, so that models and keys never travel."""
+
+    config: RunConfig
+
+    def __call__(self) -> "UnitWorker":
+        """Load models and keys."""
+        return UnitWorker(self.config)
+
+
+class UnitWorker:
+    """Turns units into committed shards. Holds the models; one a process."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.store = open_store(config.storage)
+        self.prefix = dataset_prefix(config.data.name, config.data.version)
+        self.ring = KeyRing.open(config.keys, dataset=config.data.name)
+        self.policy_digest = policy_digest(config.policy, self.ring.key_id)
+        self.toolchain_digest = digest_of({**toolchain(), "key_id": self.ring.key_id})
+        self.bounds = Bounds.of(config.policy)
+        self.deidentify = Deidentifier(config.policy, self.ring)
+        self.sandbox = Sandbox()
+
+    def __call__(self, unit: Unit) -> Receipt:
+        """De-identify the clips of ``unit`` and commit its shard; returns the receipt that stands."""
+        started = time.monotonic()
+        builder = UnitBuilder(
+            unit.index, len(unit.clips), policy_digest=self.policy_digest, toolchain_digest=self.toolchain_digest
+        )
+        for clip in unit.clips:
+            self._take(clip, builder)
+        receipt, tar = builder.finish({"seconds": time.monotonic() - started})
+        return commit_unit(self.store, self.prefix, receipt, tar)
+
+    def _take(self, clip: Clip, builder: UnitBuilder) -> None:
+        """One clip: written, or rejected with its stage and reason."""
+        key = self.ring.sample_key(clip.uri)
+        try:
+            result = self._deidentify(clip, key)
+        except RejectedClipError as rejection:
+            builder.rejected(key, stage=rejection.stage, reason=rejection.reason)
+            return
+        annotation = Annotation(
+            key=key, labels=dict(clip.labels), texts=result.texts, nfbl=clip.nfbl, transcript=result.transcript
+        )
+        builder.written(self._encode(clip, key, result), annotation)
+
+    def _deidentify(self, clip: Clip, key: str) -> DeidResult:
+        """Read the raw media once, into a private temporary folder that is gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="deemo-", dir=_private_folder()) as folder:
+            path = fetch_uri(clip.uri, self.config.storage, into=Path(folder) / key)
+            decoded = self.sandbox.decode(path, self.bounds)
+        return self.deidentify(clip, decoded)
+
+    def _encode(self, clip: Clip, key: str, result: DeidResult) -> Sample:
+        """The sample's media as bytes, and what the index says of them."""
+        frames, waveform = result.frames, result.waveform
+        return Sample(
+            key=key,
+            video=encode_video(frames, result.fps),
+            frames=len(frames),
+            fps=float(result.fps),
+            width=frames.shape[2],
+            height=frames.shape[1],
+            subject_key=self.ring.subject_key(clip.subject),
+            source=clip.source,
+            split=clip.split,
+            subgroup=clip.subgroup,
+            attestation=result.attestation,
+            audio=None if waveform is None else encode_flac(waveform, SPEECH_RATE),
+            audio_seconds=0.0 if waveform is None else len(waveform) / SPEECH_RATE,
+            cues=result.cues,
+            cue_times=result.cue_times,
+            transcript=result.transcript,
+        )
+
+
+def _private_folder() -> str | None:
+    """Memory where there is some (raw clips then never touch a disk), else the default temporary folder."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a fresh 0700 folder is made inside
+
+
+def run_preprocess(config: RunConfig) -> DatasetInfo | None:
+    """De-identify what has no receipt yet, then commit the dataset.
+
+    Returns ``dataset.json``'s content; None when this is one task of several (``execution.tasks``): another call
+    without a task commits the whole. Raises ``DatasetError`` past ``data.failure_budget``.
+    """
+    if not config.data.manifest:
+        raise ConfigError("data.manifest is not set", hint="make one: deemo ingest SOURCE -c RUN")
+    ring = KeyRing.open(config.keys, dataset=config.data.name)
+    policy_gate(config.policy, ring, allow_weak=config.data.allow_weak_policy)
+    clips = read_manifest(config.data.manifest, config.storage)
+    units = plan_units(clips, config.data.shard_bytes)
+    header = _header(config, ring, clips, units)
+    store = open_store(config.storage)
+    begin_version(store, config.data.name, config.data.version, header)
+    _do_units(config, _own(units, config), len(units))
+    if config.execution.tasks > 1:
+        return None
+    if info := _complete(config):
+        return info
+    info = compact(store, config.data.name, config.data.version, units, header)
+    logger.info("dataset %s/%s: %d samples in %d shards", info.name, info.version, info.samples, info.shards)
+    return info
+
+
+def _header(config: RunConfig, ring: KeyRing, clips: Sequence[Clip], units: Sequence[Unit]) -> DatasetHeader:
+    return DatasetHeader(
+        manifest_digest=manifest_digest(clips),
+        units=len(units),
+        clips=len(clips),
+        shard_bytes=config.data.shard_bytes,
+        policy=config.policy.name,
+        policy_digest=policy_digest(config.policy, ring.key_id),
+        key_id=ring.key_id,
+        strength=policy_strength(config.policy),
+        demo_key=ring.demo,
+    )
+
+
+def _own(units: Sequence[Unit], config: RunConfig) -> Sequence[Unit]:
+    """The units of this task: every ``tasks``-th."""
+    task, tasks = config.execution.task, config.execution.tasks
+    if not 0 <= task < tasks:
+        raise ConfigError(f"execution.task is {task} of {tasks} tasks", hint="tasks count from 0")
+    return units[task::tasks]
+
+
+def _do_units(config: RunConfig, units: Sequence[Unit], of: int) -> None:
+    """Run the units without a receipt, within the budget of failures."""
+    store = open_store(config.storage)
+    prefix = dataset_prefix(config.data.name, config.data.version)
+    pending = pending_units(store, prefix, units)
+    if not pending:
+        logger.info("preprocess: nothing to do, all %d of %d shards have their receipts", len(units), of)
+        return
+    if len(pending) < len(units):
+        logger.info("preprocess: %d of %d shards have their receipts, %d to do", of - len(pending), of, len(pending))
+    budget = FailureBudget(config.data.failure_budget, sum(len(unit.clips) for unit in units))
+    with progress("preprocess", sum(len(unit.clips) for unit in pending), unit="clips") as bar:
+
+        def committed(unit: Unit, receipt: Receipt) -> None:
+            bar.advance(len(unit.clips))
+            budget.spend(receipt)
+
+        run(pending, UnitWorkerFactory(config=config), config=config.execution, on_result=committed)
+
+
+class FailureBudget:
+    """Stops a job whose rejected clips pass ``share`` of ``clips``: something is wrong with all of them."""
+
+    def __init__(self, share: float, clips: int) -> None:
+        self.allowed = share * clips
+        self.share = share
+        self.reasons: Counter[str] = Counter()
+
+    def spend(self, receipt: Receipt) -> None:
+        """Count a unit's rejected clips. Raises ``DatasetError`` past the budget."""
+        self.reasons.update(f"{row.stage}: {row.reason}" for row in receipt.ledger if row.status == "rejected")
+        if self.reasons.total() > self.allowed:
+            most = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(3))
+            raise DatasetError(
+                f"{self.reasons.total()} clips were rejected, more than {self.share:.0%} of all ({most})",
+                hint="look into the reasons, or raise data.failure_budget",
+            )
+
+
+def _complete(config: RunConfig) -> DatasetInfo | None:
+    """The dataset's ``dataset.json`` where it is already written."""
+    try:
+        return read_info(open_store(config.storage), config.data.name, config.data.version)
+    except DatasetError:
+        return None

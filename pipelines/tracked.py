@@ -1,0 +1,101 @@
+"""What a run tells MLflow, and where its ids are kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from deemo_dist.config import RunConfig, config_digest, to_yaml
+from deemo_dist.dataset import Dataset
+from deemo_dist.digests import plain
+from deemo_dist.errors import AlreadyExistsError
+from deemo_dist.storage import Store
+from deemo_dist.tracking import TrackedRun, Tracker
+from deemo_dist.training import CommitInfo, StageResult, StageSpec, StepReport
+from pipelines.stages import PlannedStage, run_prefix
+
+
+def reserver(store: Store, config: RunConfig) -> Callable[[str, str], str]:
+    """Put-if-absent of a name's value under the run: whoever comes first decides, every later life gets the same."""
+
+    def reserve(name: str, proposal: str) -> str:
+        key = f"{run_prefix(config)}/ids/{name}.txt"
+        try:
+            store.put_new(key, proposal.encode())
+        except AlreadyExistsError:
+            return store.get(key).decode()
+        return proposal
+
+    return reserve
+
+
+def tracking_folder(config: RunConfig) -> Path:
+    """Where the embedded MLflow and the spool of a run live on this machine."""
+    return Path(config.storage.cache) / "tracking"
+
+
+def open_tracker(config: RunConfig, store: Store, *, attempt: int = 0) -> Tracker:
+    """The tracker of a run, the same parent and stages at every restart."""
+    folder = tracking_folder(config)
+    return Tracker.open(
+        config.tracking,
+        spool_dir=folder / "spool" / config.name,
+        folder=folder,
+        run_name=config.name,
+        reserve=reserver(store, config),
+        attempt=attempt,
+    )
+
+
+def describe_run(run: TrackedRun, config: RunConfig, dataset: Dataset, uri: str) -> None:
+    """Params, digests and the dataset of the whole chain."""
+    info = dataset.info
+    run.log_params(plain(config))
+    run.log_text(to_yaml(config), "resolved.yaml", "config")
+    run.set_tags(
+        {
+            "deemo.config_digest": config_digest(config),
+            "deemo.dataset_digest": info.dataset_digest,
+            "deemo.manifest_digest": info.header.manifest_digest,
+            "deemo.policy_digest": info.header.policy_digest,
+            "deemo.strength": info.header.strength,
+        }
+    )
+    profile = {"samples": info.samples, "rejected": info.rejected, "shards": info.shards, "bytes": info.bytes}
+    run.log_dataset(f"{info.name}-{info.version}", info.dataset_digest, uri, profile=profile)
+
+
+class TrackStage:
+    """Brings a stage's steps to its MLflow child run."""
+
+    def __init__(self, run: TrackedRun, stage: PlannedStage) -> None:
+        self.run, self.stage = run, stage
+
+    def on_start(self, spec: StageSpec, *, start_step: int, attempt: int, trainable: dict[str, int]) -> None:
+        """Params, digests and the attempt."""
+        self.run.log_params({"stage": plain(self.stage.config), "parameters": trainable, "steps": spec.total_steps})
+        self.run.set_tags({"deemo.stage_key": spec.stage_key, "deemo.plan_digest": self.stage.plan.digest})
+        self.run.set_tags({"deemo.attempt": attempt, "deemo.start_step": start_step})
+
+    def on_step(self, report: StepReport) -> None:
+        """The figures of a step."""
+        values: dict[str, float | None] = {
+            "loss": report.loss,
+            "grad_norm": report.grad_norm,
+            "tokens_per_second": report.tokens_per_second,
+            "samples_per_second": report.samples_per_second,
+            "data_wait_seconds": report.data_wait_seconds,
+            "step_seconds": report.step_seconds,
+            "rss_bytes": report.rss_bytes,
+            "skipped_steps": report.skipped_total,
+            "validation_loss": report.validation_loss,
+            **{f"lr/{label}": rate for label, rate in report.lr.items()},
+        }
+        self.run.log_metrics({name: value for name, value in values.items() if value is not None}, step=report.step)
+
+    def on_checkpoint(self, commit: CommitInfo) -> None:
+        """The last committed step, to search by."""
+        self.run.set_tags({"deemo.committed_step": commit.step})
+
+    def on_end(self, result: StageResult) -> None:
+        """How the stage ended."""
+        self.run.set_tags({"deemo.commit": result.commit.key})
+        self.run.log_metrics({"trainable_params": result.trainable_params, "stage_seconds": result.seconds})

@@ -1,0 +1,162 @@
+"""``deemo train``: the stages of a run in order, on local ranks or as one rank of a launcher's."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deemo_dist.config import RunConfig, load
+from deemo_dist.console import bind, logger
+from deemo_dist.dataset import Dataset, open_dataset
+from deemo_dist.environ import placement
+from deemo_dist.errors import Interrupted, TrainingError
+from deemo_dist.launch import run_ranks
+from deemo_dist.storage import Store, open_store
+from deemo_dist.tracking import TrackedRun, Tracker, check
+from pipelines.batches import step_factory, validation_factory
+from pipelines.curves import KeepCurve
+from pipelines.export import export_model, export_place, load_base, overlay
+from pipelines.stages import PlannedStage, plan_stages, run_prefix
+from pipelines.tracked import TrackStage, describe_run, open_tracker, tracking_folder
+
+if TYPE_CHECKING:
+    from deemo_dist.training import Commit, Ranks
+
+
+def run_train(run: str, overrides: Sequence[str]) -> None:
+    """Train from a terminal: checks, then one process a rank; under a launcher, this process is a rank.
+
+    Raises ``Interrupted`` when a checkpoint was left on request, ``TrainingError`` when a rank failed.
+    """
+    config = load(run, list(overrides))
+    if placement().launcher != "single":
+        run_worker(config)
+        return
+    check(config.tracking, tracking_folder(config))
+    open_dataset(open_store(config.storage), config.data.name, config.data.version, allow_weak=_weak(config))
+    command = [sys.executable, "-m", "pipelines.cli", "train", "-c", run, "--worker", *overrides]
+    code = run_ranks(command, ranks=config.engine.ranks, threads=config.engine.threads)
+    if code == Interrupted.exit_code:
+        raise Interrupted("training was stopped and left a checkpoint", hint="the same command goes on from there")
+    if code:
+        raise TrainingError(f"training failed with exit code {code}", hint="the failing rank's last lines are above")
+
+
+def run_worker(config: RunConfig) -> None:
+    """The process body of one rank."""
+    from deemo_dist.training import join, leave
+
+    ranks = join(config.engine)
+    bind(run=config.name, rank=ranks.rank)
+    try:
+        _train_chain(config, ranks)
+    finally:
+        leave()
+
+
+def _weak(config: RunConfig) -> bool:
+    return config.data.allow_weak_policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chain:
+    """What all stages of a run share in this rank."""
+
+    config: RunConfig
+    store: Store
+    dataset: Dataset
+    processor: Any
+    ranks: "Ranks"
+    attempt: int
+
+
+def _train_chain(config: RunConfig, ranks: "Ranks") -> None:
+    """Stage after stage; done ones are skipped by their key. Rank 0 exports the model at the end."""
+    from deemo_dist.model import build_processor
+    from deemo_dist.training import attempt_of
+
+    store = open_store(config.storage)
+    dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=_weak(config))
+    processor = build_processor(config.model)
+    stages = plan_stages(config, dataset, processor, store)
+    attempt = attempt_of(ranks, store, run_prefix(config))
+    chain = _Chain(config=config, store=store, dataset=dataset, processor=processor, ranks=ranks, attempt=attempt)
+    with _tracking(chain) as tracker:
+        done: list[Commit] = []
+        for stage in stages:
+            done.append(_stage(chain, stage, done, tracker))
+        if ranks.rank == 0:
+            _export(chain, stages, done, tracker)
+
+
+@contextmanager
+def _tracking(chain: _Chain) -> Iterator[Tracker | None]:
+    """The tracker on rank 0, with the parent run described; None elsewhere."""
+    if chain.ranks.rank != 0:
+        yield None
+        return
+    with open_tracker(chain.config, chain.store, attempt=chain.attempt) as tracker:
+        parent = tracker.parent({"deemo.run": chain.config.name})
+        describe_run(parent, chain.config, chain.dataset, chain.store.uri(chain.dataset.prefix))
+        yield tracker
+
+
+def _stage(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], tracker: Tracker | None) -> "Commit":
+    """Train one stage, or find it done; its final commit."""
+    from deemo_dist.training import finished
+
+    found = finished(chain.store, stage.prefix, stage.key)
+    if found is not None:
+        if chain.ranks.rank == 0:
+            logger.info("%s: done before (%d steps), skipped", stage.name, stage.plan.steps)
+        return found[1]
+    if tracker is None:
+        _train(chain, stage, done, None)
+    else:
+        with tracker.stage(stage.name, {"deemo.run": chain.config.name}) as run:
+            _train(chain, stage, done, run)
+    found = finished(chain.store, stage.prefix, stage.key)
+    if found is None:
+        raise TrainingError(f"stage {stage.name} ended without its final checkpoint", hint="look at the lines above")
+    return found[1]
+
+
+def _train(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], run: TrackedRun | None) -> None:
+    from deemo_dist.training import ProgressLines, StageSpec, train_stage
+
+    config = chain.config
+    callbacks: tuple[Any, ...] = ()
+    if run is not None:
+        callbacks = (ProgressLines(), TrackStage(run, stage), KeepCurve(chain.store, stage.prefix))
+    train_stage(
+        StageSpec(
+            name=stage.name,
+            stage=stage.config,
+            engine=config.engine,
+            seed=config.seed,
+            model=lambda: load_base(config),
+            batches=step_factory(config, chain.dataset, chain.store, chain.processor, stage),
+            total_steps=stage.plan.steps,
+            store=chain.store,
+            run_prefix=run_prefix(config),
+            prefix=stage.prefix,
+            stage_key=stage.key,
+            validation=validation_factory(config, chain.dataset, chain.store, chain.processor, stage),
+            initial_state=overlay(chain.store, done),
+            callbacks=callbacks,
+            extra={"plan_digest": stage.plan.digest, "dataset_digest": chain.dataset.digest},
+            attempt=chain.attempt,
+        )
+    )
+
+
+def _export(chain: _Chain, stages: Sequence[PlannedStage], done: Sequence["Commit"], tracker: Tracker | None) -> None:
+    """Put the final model into the store, once, and into MLflow."""
+    place = export_place(chain.config, stages[-1])
+    folder = export_model(chain.config, chain.store, place, done)
+    logger.info("model: %s", chain.store.uri(place))
+    if tracker is not None:
+        parent = tracker.parent()
+        parent.set_tags({"deemo.model": place})
+        parent.log_model(folder, "model", register_as=chain.config.tracking.register_as)
