@@ -13,13 +13,14 @@ from typing import BinaryIO
 from deemo_dist.errors import AlreadyExistsError, NotFoundError, StorageError
 from deemo_dist.storage.keys import TEMPORARY
 
-_HINTS = {
+_HINTS: dict[int, str] = {
     errno.ENOSPC: "free some space, or choose another storage.root",
     errno.EDQUOT: "the quota is used up: free some space, or choose another storage.root",
     errno.EROFS: "the file system is read-only: choose another storage.root",
     errno.EACCES: "check the owner and mode of the folder, or choose another storage.root",
     errno.EPERM: "check the owner and mode of the folder, or choose another storage.root",
     errno.ENOTDIR: "a file stands where a folder is needed: remove it, or choose another storage.root",
+    errno.EEXIST: "a file stands where a folder is needed: remove it, or choose another storage.root",
     errno.EISDIR: "a folder stands where a file is needed",
     errno.ENAMETOOLONG: "use shorter names",
 }
@@ -34,7 +35,7 @@ def translated(verb: str, label: str, where: str) -> Iterator[None]:
         raise NotFoundError(f"{label} is not in {where}", hint="check the key and storage.root") from None
     except (IsADirectoryError, NotADirectoryError) as error:
         if verb == "write":
-            hint = _HINTS[error.errno or errno.ENOTDIR]
+            hint = _HINTS.get(error.errno or 0)
             raise StorageError(f"cannot write {label} in {where}: {error.strerror}", hint=hint) from None
         raise NotFoundError(f"{label} is no object in {where}", hint="check the key and storage.root") from None
     except OSError as error:
