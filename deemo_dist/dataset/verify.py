@@ -69,7 +69,7 @@ def _ledger_problems(info: DatasetInfo, index: Sequence[IndexRow], ledger: Seque
         yield f"{len(repeated)} clips stand more than once in the ledger (first: {repeated[0]})"
     if not len(ledger) == info.clips == info.header.clips:
         yield f"the ledger has {len(ledger)} rows for {info.header.clips} clips"
-    if not len(index) == info.samples or info.samples + info.rejected != info.clips:
+    if len(index) != info.samples or info.samples + info.rejected != info.clips:
         yield f"{len(index)} samples and {info.rejected} rejections do not make {info.clips} clips"
     places = {row.key: (row.shard, row.members[0].offset if row.members else None) for row in index}
     written = {row.key: (row.shard, row.offset) for row in ledger if row.status == "written"}

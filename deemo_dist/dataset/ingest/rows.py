@@ -5,6 +5,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.errors import DatasetError, StorageError
@@ -122,7 +123,8 @@ def _size(given: Any, uri: str, config: StorageConfig) -> int:
     if given is not None:
         raise BadRowError("'size_bytes' is not a number of bytes")
     if uri.startswith("file://"):
-        path = Path(uri.removeprefix("file://"))
+        bare = uri.removeprefix("file://")
+        path = Path(bare) if Path(bare).is_file() else Path(unquote(bare))
         if not path.is_file():
             raise BadRowError("its file does not exist")
         return path.stat().st_size

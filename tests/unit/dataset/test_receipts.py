@@ -1,0 +1,83 @@
+"""Receipts: one wins, whatever happens; a unit of rejections has no tar."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deemo_dist.dataset import UnitBuilder, commit_unit, committed_units, pending_units, plan_units, read_receipt
+from deemo_dist.dataset.receipts import decode_receipt, encode_receipt
+from deemo_dist.digests import sha256_bytes
+from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
+from deemo_dist.records import Unit
+from deemo_dist.storage import Store
+
+PREFIX = "datasets/demo/v1"
+
+
+@pytest.fixture
+def unit(made: Any) -> Unit:
+    return Unit(index=3, clips=tuple(made.clips(4)))
+
+
+def test_a_receipt_survives_json(made: Any, unit: Unit) -> None:
+    receipt, _ = made.receipt(unit, {unit.clips[1].uri}, seconds=1.5)
+    assert decode_receipt(encode_receipt(receipt), "here") == receipt
+    assert [row.status for row in receipt.ledger] == ["written", "rejected", "written", "written"]
+
+
+def test_of_two_committers_one_receipt_wins(made: Any, unit: Unit, store: Store) -> None:
+    works = [made.receipt(unit, {unit.clips[n].uri}, seconds=float(n)) for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        standing = list(pool.map(lambda work: commit_unit(store, PREFIX, *work), works))
+    assert len({receipt.tar.sha256 for receipt in standing}) == 1
+    assert read_receipt(store, PREFIX, 3) == standing[0]
+    tar = store.get(f"{PREFIX}/shards/{standing[0].tar.name}")
+    assert sha256_bytes(tar) == standing[0].tar.sha256
+    assert committed_units(store, PREFIX) == {3}
+
+
+def test_a_unit_of_rejections_has_a_receipt_and_no_tar(made: Any, unit: Unit, store: Store) -> None:
+    receipt, tar = made.receipt(unit, {clip.uri for clip in unit.clips})
+    assert tar is None
+    commit_unit(store, PREFIX, receipt, tar)
+    assert read_receipt(store, PREFIX, 3).tar is None
+    assert store.list(f"{PREFIX}/") == [f"{PREFIX}/receipts/00003.json"]
+
+
+def test_only_units_without_a_receipt_are_pending(made: Any, store: Store) -> None:
+    units = plan_units(made.clips(9), 3000)
+    commit_unit(store, PREFIX, *made.receipt(units[1]))
+    assert [unit.index for unit in pending_units(store, PREFIX, units)] == [u.index for u in units if u.index != 1]
+
+
+def test_tar_and_receipt_must_belong_together(made: Any, unit: Unit, store: Store) -> None:
+    receipt, tar = made.receipt(unit)
+    with pytest.raises(DatasetError):
+        commit_unit(store, PREFIX, receipt, None)
+    with pytest.raises(CorruptDataError):
+        commit_unit(store, PREFIX, receipt, tar + b"x")
+    assert store.list(f"{PREFIX}/") == []
+
+
+def test_bad_receipts_are_named(made: Any, unit: Unit, store: Store) -> None:
+    receipt, _ = made.receipt(unit)
+    with pytest.raises(NotFoundError):
+        read_receipt(store, PREFIX, 3)
+    with pytest.raises(DatasetError, match="receipt of format 99"):
+        decode_receipt(encode_receipt(replace(receipt, version=99)), "here")
+    for data in (b"", b"[]", b'{"version": 1}', encode_receipt(receipt)[:-20]):
+        with pytest.raises(CorruptDataError, match="there"):
+            decode_receipt(data, "there")
+
+
+def test_a_unit_accounts_for_each_clip_once(made: Any, unit: Unit) -> None:
+    builder = UnitBuilder(0, 2, policy_digest="x", toolchain_digest="t")
+    builder.rejected("a" * 32, stage="decode", reason="empty")
+    with pytest.raises(DatasetError, match="1 of 2 clips"):
+        builder.finish()
+    with pytest.raises(DatasetError, match="twice"):
+        builder.rejected("a" * 32, stage="decode", reason="empty")
+    with pytest.raises(DatasetError, match="another policy"):
+        builder.written(made.sample(unit.clips[0], 0), None)
