@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Ranks:
-    """This process among its peers. Every method but the properties is a collective: all ranks call it, in one order."""
+    """This process among its peers. Every method but the properties is a collective, called by all in one order."""
 
     def __init__(self, place: Placement, device: torch.device) -> None:
         self.placement = place

@@ -39,7 +39,7 @@ class StageSpec:
     """One stage to train, whole.
 
     ``model``: a torch module, or a callable that makes one (under ``deepspeed.zero.Init`` when ``partition_at_build``,
-    for models that fit no host), such that ``model(**batch, num_items_in_batch=x).loss`` is the sum of token losses / x.
+    for models that fit no host); ``model(**batch, num_items_in_batch=x).loss`` is the sum of token losses / x.
     ``batches(start_step, placement)`` yields the steps from ``start_step`` on, ``total_steps`` in all.
     ``validation(placement)`` gives the same batches whenever called; None: no validation.
     ``stage_key``: digest of what the stage depends on (semantic config, parents, plans): a checkpoint that has another

@@ -53,8 +53,8 @@ def apply_rules(model: nn.Module, rules: Mapping[str, TrainRule]) -> Trainable:
             )
     matched = {name: _last_match(name, rules) for name in parameters}
     for name, parameter in parameters.items():
-        pattern = matched[name]
-        parameter.requires_grad_(pattern is not None and rules[pattern].mode != "frozen")
+        rule = matched[name]
+        parameter.requires_grad_(rule is not None and rules[rule].mode != "frozen")
     names: dict[str, list[str]] = {
         pattern: [name for name in parameters if matched[name] == pattern]
         for pattern, rule in rules.items()

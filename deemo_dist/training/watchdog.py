@@ -88,7 +88,7 @@ class Watchdog:
         self.ended.set()
 
     def _talk(self) -> None:
-        """Publish this rank's beat and read the others'; a store that does not answer leaves rank 0, its host, silent."""
+        """Publish this rank's beat and read the others'; a store without answer leaves its host, rank 0, silent."""
         try:
             store: Any = dist.TCPStore(
                 self.place.master_addr,

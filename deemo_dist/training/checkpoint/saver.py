@@ -103,7 +103,7 @@ class Saver:
         return None
 
     def settle(self, ranks: "Ranks") -> CommitInfo | None:
-        """Wait until nothing is in flight. A collective. Returns the commit, None when there was nothing or it failed."""
+        """Wait until nothing is in flight. A collective. Returns the commit; None: nothing, or it failed."""
         started = time.perf_counter()
         done = self._settle(ranks)
         self.stall_seconds += time.perf_counter() - started

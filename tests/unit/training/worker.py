@@ -7,22 +7,29 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 PLAN = json.loads(Path(sys.argv[1]).read_text())
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import torch  # noqa: E402
-from deemo_dist.storage import open_store  # noqa: E402
 from torch import nn  # noqa: E402
 
 from deemo_dist.config import EngineConfig, StageConfig, StorageConfig, TrainRule  # noqa: E402
 from deemo_dist.environ import Placement, placement  # noqa: E402
 from deemo_dist.errors import DeemoError  # noqa: E402
+from deemo_dist.storage import open_store  # noqa: E402
 from deemo_dist.training import StageSpec, StepBatches, consolidated_state, leave, train_stage  # noqa: E402
 
 VOCABULARY, WIDTH = 61, 48
 PACKS = PLAN.get("packs", 4)
+
+
+class Output(dict):
+    """DeepSpeed's hooks look for tensors inside mappings, transformers' outputs are read by attribute."""
+
+    @property
+    def loss(self):
+        return self["loss"]
 
 
 class Tiny(nn.Module):
@@ -35,11 +42,13 @@ class Tiny(nn.Module):
         self.language_model = nn.Linear(WIDTH, VOCABULARY)
         self.dropout = nn.Dropout(PLAN.get("dropout", 0.0))
 
-    def forward(self, input_ids, labels, num_items_in_batch):
+    def forward(self, input_ids, labels, num_items_in_batch, poison=False):
         hidden = self.vision_tower(input_ids)
         logits = self.language_model(self.dropout(hidden + self.video_projector(hidden)))
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
-        return SimpleNamespace(loss=loss / num_items_in_batch)
+        if poison:
+            loss = loss.detach() * float("inf") + 0.0 * loss
+        return Output(loss=loss / num_items_in_batch)
 
 
 def pack(step: int, number: int) -> dict[str, torch.Tensor]:
@@ -66,8 +75,8 @@ def one_step(step: int, place: Placement) -> StepBatches:
     micro = -(-PACKS // place.world)
     own = [m * place.world + place.rank for m in range(micro)]
     batches = [packs[number] if number < count else null_pack() for number in own]
-    if step == PLAN.get("poison_step"):
-        batches[0]["input_ids"] = batches[0]["input_ids"] * 0
+    if step in PLAN.get("poison_steps", []) and place.rank == place.world - 1:
+        batches[0]["poison"] = True
     return StepBatches(batches=batches, targets=targets(packs), packs=tuple(own), samples=len(own))
 
 

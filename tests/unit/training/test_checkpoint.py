@@ -1,0 +1,255 @@
+"""Checkpoints without an engine: plain tensors cut over make-believe worlds, in a real store."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load
+
+from deemo_dist.config import StorageConfig
+from deemo_dist.environ import Placement
+from deemo_dist.errors import CheckpointError, CorruptDataError
+from deemo_dist.storage import Store, open_store
+from deemo_dist.training import commits, finished, read_full_state, take_attempt
+from deemo_dist.training.checkpoint.commit import commit_keys, put_commit, read_commit
+from deemo_dist.training.checkpoint.layout import (
+    KINDS,
+    Fragment,
+    commit_from_json,
+    overlap,
+    partition,
+    to_json,
+)
+from deemo_dist.training.checkpoint.restore import restore
+from deemo_dist.training.checkpoint.saver import FLAGS, Saver, Target
+from deemo_dist.training.checkpoint.snapshot import LocalFragment, Snapshot
+from deemo_dist.training.ranks import Ranks
+
+RUN, STAGE, KEY = "runs/r", "runs/r/s", "k" * 64
+State = dict[str, dict[str, torch.Tensor]]
+
+
+def alone() -> Ranks:
+    place = Placement(rank=0, world=1, local_rank=0, launcher="single", master_addr="127.0.0.1", master_port=0)
+    return Ranks(place, torch.device("cpu"))
+
+
+def state_of(sizes: list[int], seed: int = 0) -> State:
+    generator = torch.Generator().manual_seed(seed)
+    return {f"p{n}": {kind: torch.randn(size, generator=generator) for kind in KINDS} for n, size in enumerate(sizes)}
+
+
+def cut(state: State, world: int, rank: int) -> list[LocalFragment]:
+    return [local(state, name, *partition(kinds["fp32"].numel(), world, rank)) for name, kinds in state.items()]
+
+
+def local(state: State, name: str, offset: int, count: int) -> LocalFragment:
+    def view(kind: str) -> torch.Tensor:
+        return state[name][kind][offset : offset + count]
+
+    def write(kind: str, tensor: torch.Tensor) -> None:
+        view(kind).copy_(tensor)
+
+    shape = (state[name]["fp32"].numel(),)
+    piece = Fragment(name=name, offset=offset, numel=count, shape=shape, group=0)
+    return LocalFragment(fragment=piece, read=view, write=write)
+
+
+def save(store: Store, state: State, *, world: int, step: int, attempt: int = 1, keep: int = 9, final: bool = False):
+    """What the ranks of a world do at a step, in one process: the flags are summed by hand."""
+    savers = []
+    for rank in range(world):
+        target = Target(store=store, run_prefix=RUN, prefix=STAGE, stage_key=KEY, attempt=attempt, rank=rank,
+                        world=world, keep=keep, extra={"plan": "d"})  # fmt: skip
+        savers.append(Saver(target, Snapshot(cut(state, world, rank), part_bytes=200)))
+    for saver in savers:
+        saver.begin(alone(), step, {"updates": step}, final=final)
+    infos = [None]
+    while None in infos:
+        for saver in savers:
+            if saver.job is not None:
+                saver.job.exception()
+        flags = [saver.flags() for saver in savers]
+        sums = [sum(flag[n] for flag in flags) for n in range(FLAGS)]
+        infos = [saver.advance(sums) for saver in savers]
+    for saver in savers:
+        saver.close()
+    return infos[0]
+
+
+def restored(store: Store, sizes: list[int], world: int) -> tuple[State, int]:
+    """Every rank of ``world`` restores its own cut of an empty state."""
+    state = {
+        name: {kind: torch.full_like(t, 9.0) for kind, t in kinds.items()} for name, kinds in state_of(sizes).items()
+    }
+    steps = set()
+    for rank in range(world):
+        found = restore(cut(state, world, rank), store, STAGE, KEY, alone())
+        steps.add(found[1].step if found else 0)
+    assert len(steps) == 1
+    return state, steps.pop()
+
+
+def same(left: State, right: State) -> bool:
+    return all(torch.equal(left[name][kind], right[name][kind]) for name in left for kind in KINDS)
+
+
+@given(st.integers(0, 5000), st.integers(1, 64))
+def test_partitions_cover_every_element_once(numel, world):
+    ranges = [partition(numel, world, rank) for rank in range(world)]
+    assert [n for start, count in ranges for n in range(start, start + count)] == list(range(numel))
+
+
+@given(*[st.integers(0, 40)] * 4)
+def test_overlap_is_the_intersection(a, m, b, n):
+    start, count = overlap(a, m, b, n)
+    assert set(range(start, start + count)) == set(range(a, a + m)) & set(range(b, b + n))
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=5), st.integers(1, 5), st.integers(1, 5))
+def test_any_world_reads_what_any_world_wrote(sizes, before, after):
+    with tempfile.TemporaryDirectory() as folder:
+        store = open_store(StorageConfig(root=f"file://{folder}/s"))
+        state = state_of(sizes)
+        save(store, state, world=before, step=4)
+        found, step = restored(store, sizes, after)
+        assert step == 4 and same(found, state)
+        full = read_full_state(store, next(iter(commits(store, STAGE, KEY)))[1])
+        assert all(torch.equal(full[name], state[name]["fp32"]) for name in state)
+
+
+def test_parts_are_plain_safetensors_of_bounded_size():
+    state = state_of([10, 20, 30])
+    snapshot = Snapshot(cut(state, 1, 0), part_bytes=20 * 4 * 3)
+    snapshot.fill()
+    assert [[piece.name for piece in part.fragments] for part in snapshot.parts] == [["p0"], ["p1"], ["p2"]]
+    tensors = load(bytes(snapshot.parts[1].data))
+    assert all(torch.equal(tensors[f"p1/{kind}"], state["p1"][kind]) for kind in KINDS)
+
+
+def test_a_snapshot_does_not_see_what_comes_after(store):
+    state = state_of([50])
+    snapshot = Snapshot(cut(state, 1, 0))
+    snapshot.fill()
+    before = bytes(snapshot.parts[0].data)
+    state["p0"]["fp32"].add_(1)
+    assert bytes(snapshot.parts[0].data) == before
+
+
+def test_corrupt_newest_falls_back_and_says_so(store, caplog):
+    state = state_of([40, 8])
+    save(store, state, world=2, step=3)
+    save(store, state_of([40, 8], seed=1), world=2, step=6)
+    key = next(key for key in store.list(f"{STAGE}/checkpoints/00000006-0001") if key.endswith(".safetensors"))
+    data = bytearray(store.get(key))
+    data[-1] ^= 1
+    store.put(key, bytes(data))
+    found, step = restored_with_one_log(store, caplog)
+    assert step == 3 and same(found, state)
+    assert "is skipped" in caplog.text and key in caplog.text
+
+
+def restored_with_one_log(store, caplog):
+    """A world of one reads every file, so it meets the corrupt one whichever rank wrote it."""
+    caplog.set_level("WARNING", logger="deemo_dist")
+    import logging
+
+    logging.getLogger("deemo_dist").propagate = True
+    return restored(store, [40, 8], 1)
+
+
+@pytest.mark.parametrize("harm", ["cut", "gone", "receipt", "commit"])
+def test_half_written_newest_falls_back(store, harm):
+    save(store, state_of([30]), world=1, step=2)
+    save(store, state_of([30], seed=1), world=1, step=4)
+    part = f"{STAGE}/checkpoints/00000004-0001/rank-00000-000.safetensors"
+    receipt = f"{STAGE}/checkpoints/00000004-0001/rank-00000.json"
+    commit = f"{STAGE}/commits/00000004-0001.json"
+    if harm == "gone":
+        store.delete(part)
+    else:
+        key = {"cut": part, "receipt": receipt, "commit": commit}[harm]
+        store.put(key, store.get(key)[:-20])
+    assert restored(store, [30], 1)[1] == 2
+
+
+def test_no_whole_checkpoint_is_an_error_and_none_at_all_is_not(store):
+    assert restored(store, [30], 1)[1] == 0
+    save(store, state_of([30]), world=1, step=2)
+    store.delete(f"{STAGE}/checkpoints/00000002-0001/rank-00000.json")
+    with pytest.raises(CheckpointError, match="none of the 1 checkpoints"):
+        restored(store, [30], 1)
+
+
+def test_another_stage_key_or_shape_is_refused(store):
+    save(store, state_of([30]), world=1, step=2)
+    with pytest.raises(CheckpointError, match="another configuration"):
+        restore(cut(state_of([30]), 1, 0), store, STAGE, "x" * 64, alone())
+    with pytest.raises(CheckpointError, match="shape"):
+        restored(store, [31], 1)
+
+
+def test_attempts_are_taken_once_each_and_fence_the_earlier(store):
+    assert [take_attempt(store, RUN) for _ in range(3)] == [1, 2, 3]
+    with pytest.raises(CheckpointError, match="later attempt"):
+        save(store, state_of([5]), world=1, step=1, attempt=2)
+    assert commit_keys(store, STAGE) == []
+    save(store, state_of([5]), world=1, step=1, attempt=3)
+    assert len(commit_keys(store, STAGE)) == 1
+
+
+def test_a_commit_is_immutable(store):
+    save(store, state_of([5]), world=1, step=1)
+    commit = read_commit(store, commit_keys(store, STAGE)[0], KEY)
+    assert put_commit(store, RUN, STAGE, commit) == commit_keys(store, STAGE)[0]
+    with pytest.raises(CheckpointError, match="taken by another"):
+        put_commit(store, RUN, STAGE, dataclasses.replace(commit, state={"updates": 99}))
+    assert commit_from_json(to_json(commit), "here") == commit
+
+
+def test_retention_keeps_the_newest_and_removes_the_rest_with_its_files(store):
+    for step in (1, 2, 3, 4):
+        save(store, state_of([5]), world=1, step=step, keep=2)
+    assert [key[-18:] for key in commit_keys(store, STAGE)] == ["00000004-0001.json", "00000003-0001.json"]
+    folders = {key.split("/")[-2] for key in store.list(f"{STAGE}/checkpoints/")}
+    assert folders == {"00000003-0001", "00000004-0001"}
+
+
+def test_finished_only_with_a_final_commit(store):
+    save(store, state_of([5]), world=1, step=1)
+    assert finished(store, STAGE, KEY) is None
+    save(store, state_of([5]), world=1, step=2, final=True)
+    key, commit = finished(store, STAGE, KEY)
+    assert commit.final and commit.step == 2 and commit.extra == {"plan": "d"} and key in commit_keys(store, STAGE)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": "x"}'])
+def test_what_is_no_commit_is_corrupt(data):
+    with pytest.raises(CorruptDataError):
+        commit_from_json(data, "here")
+
+
+def test_a_newer_format_is_refused():
+    with pytest.raises(CheckpointError, match="format 99"):
+        commit_from_json(b'{"version": 99}', "here")
+
+
+def test_a_write_that_fails_is_told_and_the_next_one_works(store, tmp_path: Path):
+    state = state_of([5])
+    target = Target(store=store, run_prefix=RUN, prefix=STAGE, stage_key=KEY, attempt=1, rank=0, world=1, keep=2,
+                    extra={})  # fmt: skip
+    saver = Saver(target, Snapshot(cut(state, 1, 0)))
+    root = tmp_path / "store" / STAGE
+    root.parent.mkdir(parents=True)
+    root.write_text("a file where a folder must be")
+    saver.begin(alone(), 1, {})
+    assert saver.settle(alone()) is None and saver.failures == 1
+    root.unlink()
+    saver.begin(alone(), 1, {})
+    assert saver.settle(alone()).step == 1 and saver.failures == 0
+    saver.close()

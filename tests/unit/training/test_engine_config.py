@@ -1,0 +1,36 @@
+import pytest
+
+from deemo_dist.config import EngineConfig
+from deemo_dist.errors import TrainingError
+from deemo_dist.training.engine_config import MAX_BUCKET, check, deepspeed_config
+
+
+def settings(**fields) -> dict:
+    own = {"micro_steps": 4, "max_grad_norm": 1.0, "largest_param": 1000, "trainable_params": 80_000, "on_gpu": False}
+    return deepspeed_config(EngineConfig(**fields), **own)
+
+
+def test_buckets_follow_the_model():
+    assert settings()["zero_optimization"]["reduce_bucket_size"] == 10_000
+    big = deepspeed_config(EngineConfig(), micro_steps=1, max_grad_norm=1.0, largest_param=2**30,
+                           trainable_params=7 * 10**9, on_gpu=True)  # fmt: skip
+    assert big["zero_optimization"]["reduce_bucket_size"] == MAX_BUCKET
+    assert big["zero_optimization"]["overlap_comm"] is True
+
+
+def test_precision_and_offload():
+    assert "bf16" not in settings()
+    assert settings(precision="bf16")["bf16"]["enabled"] is True
+    assert settings(offload="cpu")["zero_optimization"]["offload_optimizer"]["device"] == "cpu"
+
+
+def test_own_keys_are_merged_over():
+    found = settings(deepspeed={"zero_optimization": {"reduce_bucket_size": 7}, "wall_clock_breakdown": True})
+    assert found["zero_optimization"]["reduce_bucket_size"] == 7
+    assert found["zero_optimization"]["stage"] == 3 and found["wall_clock_breakdown"] is True
+
+
+@pytest.mark.parametrize("fields", [{"zero_stage": 0}, {"offload": "nvme"}, {"offload": "cpu", "zero_stage": 2}])
+def test_what_cannot_work_is_refused(fields):
+    with pytest.raises(TrainingError, match="engine"):
+        check(EngineConfig(**fields))
