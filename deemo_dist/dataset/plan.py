@@ -52,7 +52,7 @@ class StepPlan:
         self._costs = lengths.costs()
         check_fits(self._costs, settings.budget)
         self._groups = Groups.of(shards)
-        self._windows: OrderedDict[int, Packs] = OrderedDict()
+        self._windows: OrderedDict[int, tuple[Packs, np.ndarray]] = OrderedDict()
         self.digest = digest_of(
             {
                 "version": PLAN_VERSION,
@@ -90,9 +90,9 @@ class StepPlan:
             raise DatasetError(f"there is no step {step} in a plan of {self.steps} steps")
         first = step * self.packs_per_step
         found = [self._pack(number) for number in range(first, min(first + self.packs_per_step, self.packs))]
-        cost = np.array([self._costs[items].sum(axis=0) for items in found])
+        cost = np.array([cost for _, cost in found])
         order = np.lexsort((-cost[:, 2], -cost[:, 1], -cost[:, 0]))
-        return [tuple(found[number].tolist()) for number in order.tolist()]
+        return [tuple(found[number][0].tolist()) for number in order.tolist()]
 
     def slice(self, step: int, rank: int, world: int) -> list[tuple[int, ...] | None]:
         """What ``rank`` of ``world`` does in a step: one pack a micro-step, None for a null pack.
@@ -124,15 +124,18 @@ class StepPlan:
         """Tokens of a step over all ranks."""
         return int(sum(int(self.lengths.tokens[list(items)].sum()) for items in self.step(step)))
 
-    def _pack(self, number: int) -> np.ndarray:
-        """Pack ``number`` of the whole plan."""
+    def _pack(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Pack ``number`` of the whole plan: its examples, and what it costs (int64 [3])."""
         flat = int(np.searchsorted(self._starts, number, side="right")) - 1
-        return self._window(flat)[number - int(self._starts[flat])]
+        packs, costs = self._window(flat)
+        place = number - int(self._starts[flat])
+        return packs[place], costs[place]
 
-    def _window(self, flat: int) -> Packs:
-        """The packs of a window, counted over all epochs; the last few are kept."""
+    def _window(self, flat: int) -> tuple[Packs, np.ndarray]:
+        """The packs of a window, counted over all epochs, and their costs (int64 [P, 3]); the last few are kept."""
         if flat not in self._windows:
-            self._windows[flat] = self._make(flat)
+            packs = self._make(flat)
+            self._windows[flat] = packs, np.stack([packs.sums(column) for column in self._costs.T], axis=1)
             while len(self._windows) > KEPT_WINDOWS:
                 self._windows.popitem(last=False)
         self._windows.move_to_end(flat)
@@ -167,7 +170,7 @@ class StepPlan:
                 return _counts(parse_json(store.get(key), key), windows, key)
             except NotFoundError:
                 pass  # counted below
-        counts = [len(self._window(flat)) for flat in range(windows)]
+        counts = [len(self._window(flat)[0]) for flat in range(windows)]
         if store is not None:
             store.put(key, canonical_json({"version": PLAN_VERSION, "packs": counts}))
         return counts

@@ -1,0 +1,107 @@
+"""Importers: a manifest under its digest; every bad row named by file and line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deemo_dist.config import StorageConfig
+from deemo_dist.dataset import import_clips, manifest_digest, read_manifest, write_manifest
+from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
+from deemo_dist.records import NfblEvent
+from deemo_dist.storage import Store
+
+CONFIG = StorageConfig()
+ROW = {"uri": "a.mp4", "subject": "Ann", "split": "train"}
+
+
+def folder_of(tmp_path: Path, *rows: Any) -> Path:
+    (tmp_path / "a.mp4").write_bytes(b"12345")
+    (tmp_path / "b clip ü.mp4").write_bytes(b"")
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+def test_a_folder_with_its_jsonl(tmp_path: Path) -> None:
+    full = {
+        "uri": "b clip ü.mp4",
+        "subject": "Böb",
+        "split": "test",
+        "source": "mine",
+        "transcript": "Hello\u2028there",
+        "labels": {"emotion": "positive"},
+        "nfbl": [{"start": 0, "end": 1.5, "type": "fist"}],
+    }
+    folder = folder_of(tmp_path, ROW, "", full)
+    clips = import_clips(str(folder), CONFIG)
+    assert [clip.size_bytes for clip in clips] == [5, 0]
+    assert clips[0].uri == f"file://{folder.resolve()}/a.mp4"
+    assert (clips[0].source, clips[1].source) == ("folder", "mine")
+    assert clips[1].nfbl == (NfblEvent(start=0.0, end=1.5, type="fist"),)
+    assert import_clips(str(folder / "manifest.jsonl"), CONFIG) == clips
+    assert import_clips(f"file://{folder / 'manifest.jsonl'}", CONFIG) == clips
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("{not json", "not a JSON object"),
+        ("[1]", "not a JSON object"),
+        ({**ROW, "uri": "none.mp4"}, "its file does not exist"),
+        ({**ROW, "split": "dev"}, "split 'dev' is not one of train, validation, test"),
+        ({**ROW, "subject": ""}, "'subject' is missing"),
+        ({**ROW, "lables": {}}, "did you mean 'labels'"),
+        ({**ROW, "labels": {"emotion": 3}}, "'labels' is not a mapping"),
+        ({**ROW, "nfbl": [{"start": 2, "end": 1, "type": "x"}]}, "not a span of seconds"),
+        ({**ROW, "nfbl": [{"start": 2}]}, "'nfbl' is not a list of"),
+        ({**ROW, "size_bytes": -1}, "'size_bytes'"),
+        (ROW, "the same clip as line 1"),
+    ],
+)
+def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, row: Any, said: str) -> None:
+    folder = folder_of(tmp_path, ROW, row)
+    with pytest.raises(DatasetError, match=said) as caught:
+        import_clips(str(folder), CONFIG)
+    assert f"{folder}/manifest.jsonl:2: " in str(caught.value)
+
+
+def test_all_bad_rows_are_counted(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, *({**ROW, "uri": f"{n}.mp4"} for n in range(25)))
+    with pytest.raises(DatasetError, match=r":10: .*and 15 more.*25 bad rows"):
+        import_clips(str(folder), CONFIG)
+
+
+def test_sources_that_nothing_imports(tmp_path: Path) -> None:
+    for source in (tmp_path, tmp_path / "none", "ftp://x"):
+        with pytest.raises(DatasetError):
+            import_clips(str(source), CONFIG)
+    (tmp_path / "bad.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DatasetError, match="not UTF-8"):
+        import_clips(str(tmp_path), CONFIG)
+
+
+def test_a_manifest_is_kept_under_its_digest(made: Any, store: Store) -> None:
+    clips = made.clips(7)
+    key, digest = write_manifest(clips, store)
+    assert (key, digest) == (f"manifests/{digest}.parquet", manifest_digest(clips))
+    assert read_manifest(store.uri(key), CONFIG) == clips
+    assert write_manifest(clips, store) == (key, digest)
+    assert manifest_digest(clips[::-1]) != digest
+    with pytest.raises(DatasetError, match="names a clip twice"):
+        write_manifest([*clips, clips[0]], store)
+
+
+def test_bad_manifests_are_refused(made: Any, store: Store) -> None:
+    key, _ = write_manifest(made.clips(3), store)
+    data = store.get(key)
+    with pytest.raises(NotFoundError):
+        read_manifest(store.uri("manifests/none.parquet"), CONFIG)
+    store.put("manifests/other.parquet", data)
+    with pytest.raises(CorruptDataError, match="do not have the digest"):
+        read_manifest(store.uri("manifests/other.parquet"), CONFIG)
+    for bad in (b"", data[:-9], b"text"):
+        store.put(key, bad)
+        with pytest.raises(CorruptDataError, match="not a readable Parquet"):
+            read_manifest(store.uri(key), CONFIG)

@@ -1,0 +1,121 @@
+"""From annotations to conversations."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deemo_dist.config import TaskConfig
+from deemo_dist.dataset import Dataset, build_examples, measure_lengths, open_dataset, plan_units, restrict
+from deemo_dist.errors import ConfigError, DatasetError
+from deemo_dist.records import Example, Length
+from deemo_dist.storage import Store
+
+EMOTION = TaskConfig(
+    prompt="They said: {transcript}\nGestures: {nfbl}\nWhich emotion?",
+    answer="{label.emotion}",
+    choices=("positive", "negative"),
+)
+EXPLAIN = TaskConfig(prompt="Why?", answer="{text.reasoning}", modalities=("video",))
+TASKS = {"emotion": EMOTION, "explain": EXPLAIN}
+
+
+@pytest.fixture
+def dataset(made: Any, store: Store) -> Dataset:
+    made.dataset(store, plan_units(made.clips(12), 4000))
+    return open_dataset(store, "demo", "v1")
+
+
+def test_templates_are_filled_in_and_answers_known(dataset: Dataset) -> None:
+    examples = build_examples(dataset, TASKS, ["emotion", "explain"], "train")
+    assert len(examples) == 2 * len(dataset.split("train"))
+    first, second = examples[:2]
+    assert first.turns[0].text == "They said: I say 0\nGestures: neck, fist\nWhich emotion?"
+    assert (first.turns[1].role, first.turns[1].text, first.answer) == ("assistant", "negative", "negative")
+    assert first.modalities == ("video", "audio", "cues", "text")
+    assert (second.turns[1].text, second.answer, second.modalities) == ("because of 0", None, ("video",))
+
+
+def test_what_a_sample_lacks_is_absent(dataset: Dataset) -> None:
+    examples = {
+        e.sample.key: e for split in ("train", "test") for e in build_examples(dataset, TASKS, ["emotion"], split)
+    }
+    rows = list(dataset.index)
+    assert "audio" not in examples[rows[2].key].modalities
+    assert "cues" not in examples[rows[3].key].modalities
+    assert examples[rows[5].key].turns[0].text == "Gestures: neck, fist\nWhich emotion?"
+
+
+def test_dropping_text_takes_its_lines_out(dataset: Dataset) -> None:
+    example = build_examples(dataset, TASKS, ["emotion"], "train")[0]
+    bare = restrict(example, ("video",))
+    assert (bare.modalities, bare.turns[0].text, bare.turns[1]) == (("video",), "Which emotion?", example.turns[1])
+    shown = build_examples(dataset, TASKS, ["emotion"], "train", modalities=("video",))[0]
+    assert (shown.turns, shown.modalities) == (bare.turns, bare.modalities)
+    assert restrict(example, ("text",)).turns == example.turns
+
+
+def test_samples_without_an_answer_make_no_example_and_are_counted(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    tasks = {
+        "other": TaskConfig(prompt="What?", answer="{label.unknown}"),
+        "some": replace(EMOTION, choices=("positive",)),
+        "text": TaskConfig(prompt="{transcript}\nWhat?", answer="{label.emotion}", modalities=("text",)),
+    }
+    logging.getLogger("deemo_dist").propagate = True
+    with caplog.at_level(logging.INFO, "deemo_dist"):
+        assert build_examples(dataset, tasks, ["other"], "train") == []
+        assert {e.answer for e in build_examples(dataset, tasks, ["some"], "train")} == {"positive"}
+        assert len(build_examples(dataset, tasks, ["text"], "train")) == len(dataset.split("train")) - 2
+    assert "10 samples make no example for task other: no value for its answer" in caplog.text
+    assert "2 samples make no example for task text: none of the modalities shown" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (TaskConfig(prompt="{trasncript}\nWhat?", answer="a"), "unknown placeholder {trasncript}"),
+        (TaskConfig(prompt="They said {transcript}. What?", answer="a"), "every line of its prompt"),
+    ],
+)
+def test_bad_templates_are_refused(dataset: Dataset, task: TaskConfig, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_examples(dataset, {"bad": task}, ["bad"], "train")
+    with pytest.raises(ConfigError, match="no task 'none' - known: bad"):
+        build_examples(dataset, {"bad": task}, ["none"], "train")
+
+
+def test_lengths_are_measured_once(dataset: Dataset, store: Store) -> None:
+    examples = build_examples(dataset, TASKS, ["emotion"], "train")
+    measured: list[str] = []
+
+    def length_of(example: Example) -> Length:
+        measured.append(example.key)
+        return Length(
+            tokens=len(example.turns[0].text), targets=1, frames=8, audio_seconds=example.sample.audio_seconds
+        )
+
+    def table(processor: str = "p", some: list[Example] = examples) -> Any:
+        return measure_lengths(some, length_of, dataset_digest=dataset.digest, processor_digest=processor, store=store)
+
+    first = table()
+    assert len(measured) == len(examples) == len(first)
+    again = table()
+    assert len(measured) == len(examples)
+    assert again.digest == first.digest
+    assert (again.costs() == first.costs()).all()
+    assert first.audio_ms.tolist() == [int(1000 * e.sample.audio_seconds) for e in examples]
+    assert len({first.digest, table("q").digest, table(some=examples[:3]).digest}) == 3
+
+
+def test_lengths_that_make_no_sense_are_refused(dataset: Dataset) -> None:
+    examples = build_examples(dataset, TASKS, ["emotion"], "train")
+    with pytest.raises(DatasetError, match="has the length"):
+        measure_lengths(
+            examples,
+            lambda example: Length(tokens=3, targets=4, frames=0, audio_seconds=0.0),
+            dataset_digest="d",
+            processor_digest="p",
+        )

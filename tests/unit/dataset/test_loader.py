@@ -1,0 +1,187 @@
+"""The loader: media true to the shards, resumable by a step, the same for any ranks, dropout by place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deemo_dist.config import TaskConfig
+from deemo_dist.dataset import (
+    Budget,
+    Dataset,
+    Loader,
+    PlanSettings,
+    StepPlan,
+    build_examples,
+    drop_modalities,
+    load_example,
+    load_examples,
+    open_dataset,
+    plan_units,
+    table_of,
+)
+from deemo_dist.dataset.media import wanted_members
+from deemo_dist.errors import CorruptDataError, DatasetError
+from deemo_dist.records import Example, Length, LoadedExample
+from deemo_dist.storage import Store
+
+TASK = TaskConfig(prompt="They said: {transcript}\nWhich emotion?", answer="{label.emotion}")
+
+
+class Packer:
+    """A processor that shows what it was given."""
+
+    def pack(self, examples: Sequence[LoadedExample]) -> dict[str, Any]:
+        return {"shown": [(e.example.key, e.example.modalities, e.example.turns) for e in examples]}
+
+    def null_pack(self) -> dict[str, Any]:
+        return {"shown": []}
+
+
+@pytest.fixture
+def dataset(made: Any, store: Store) -> Dataset:
+    made.dataset(store, plan_units(made.clips(30), 6000))
+    return open_dataset(store, "demo", "v1")
+
+
+@pytest.fixture
+def examples(dataset: Dataset) -> list[Example]:
+    return build_examples(dataset, {"emotion": TASK}, ["emotion"], "train")
+
+
+@pytest.fixture
+def plan(examples: list[Example]) -> StepPlan:
+    lengths = table_of([Length(tokens=90 + n, targets=1, frames=8, audio_seconds=0.5) for n, _ in enumerate(examples)])
+    settings = PlanSettings(seed=3, epochs=2, packs_per_step=3, budget=Budget(tokens=330, frames=64, audio_seconds=9))
+    return StepPlan(lengths, np.array([e.sample.unit for e in examples]), settings)
+
+
+def test_media_are_those_of_the_sample(dataset: Dataset, examples: list[Example], store: Store, made: Any) -> None:
+    loaded = load_example(examples[0], store, dataset.prefix, frames=4)
+    media = loaded.media
+    assert media.frames is not None and media.frame_times is not None and media.waveform is not None
+    assert media.frames.shape == (4, 48, 64, 3) and media.frames.dtype == np.uint8
+    assert media.frame_times.tolist() == [1 / 8, 4 / 8, 7 / 8, 10 / 8]
+    assert [int(frame[24].sum(axis=1).argmax()) // 4 for frame in media.frames] == [1, 4, 7, 10]
+    assert media.waveform.shape == (8000,)
+    assert media.cues is not None and media.cues.dtype == np.float16 and media.cues.shape == (6, 5, 3)
+    assert np.array_equal(media.cue_times, np.arange(6) / 4)
+    assert loaded.figures["bytes"] > 0
+
+
+def test_absent_modalities_are_none_and_not_read(dataset: Dataset, examples: list[Example], store: Store) -> None:
+    silent = next(example for example in examples if "audio" not in example.modalities)
+    assert load_example(silent, store, dataset.prefix).media.waveform is None
+    (text,) = drop_modalities([examples[0]], 1.0, seed=0, step=0, pack=0)
+    assert len(text.modalities) == 1
+    assert all(member.extension != "mp4" for member in wanted_members(text)) or text.modalities == ("video",)
+
+
+def test_neighbours_are_read_at_once(
+    dataset: Dataset, examples: list[Example], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    real = type(store).get_range
+    monkeypatch.setattr(type(store), "get_range", lambda self, key, *span: reads.append(key) or real(self, key, *span))
+    same = [example for example in examples if example.sample.shard == examples[0].sample.shard]
+    assert len(same) > 1
+    load_examples(same, store, dataset.prefix, frames=1)
+    assert len(reads) == 1
+
+
+def test_a_damaged_member_is_refused(dataset: Dataset, examples: list[Example], store: Store) -> None:
+    sample = examples[0].sample
+    key = f"{dataset.prefix}/shards/{sample.shard}"
+    data = bytearray(store.get(key))
+    data[sample.members[0].offset + 50] ^= 1
+    store.put(key, bytes(data))
+    with pytest.raises(CorruptDataError, match=r"mp4 does not have the digest of the index"):
+        load_example(examples[0], store, dataset.prefix)
+
+
+def loader_of(dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan, **how: Any) -> Loader:
+    settings = {"seed": 5, "frames": 1, "modality_dropout": 0.4, **how}
+    return Loader(dataset=dataset, store=store, examples=examples, plan=plan, processor=Packer(), **settings)
+
+
+def shown(loader: Loader) -> list[Any]:
+    return [
+        (batch.step, [micro.batch["shown"] for micro in batch.micro], batch.targets, batch.keys) for batch in loader
+    ]
+
+
+def test_a_resume_from_any_step_equals_the_tail(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
+) -> None:
+    whole = shown(loader_of(dataset, store, examples, plan))
+    assert len(whole) == plan.steps > 4
+    for start in range(plan.steps + 1):
+        for workers in (0, 2):
+            assert shown(loader_of(dataset, store, examples, plan, start_step=start, workers=workers)) == whole[start:]
+    assert shown(loader_of(dataset, store, examples, plan, stop_step=2)) == whole[:2]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_ranks_together_see_what_one_sees(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan, world: int
+) -> None:
+    alone = [[pack for pack in step[1] if pack] for step in shown(loader_of(dataset, store, examples, plan))]
+    ranks = [shown(loader_of(dataset, store, examples, plan, rank=r, world=world, workers=1)) for r in range(world)]
+    for step, packs in enumerate(alone):
+        dealt = [ranks[r][step][1][m] for m in range(plan.micro_steps(world)) for r in range(world)]
+        assert [pack for pack in dealt if pack] == packs
+        assert {rank[step][2] for rank in ranks} == {plan.targets(step)}
+
+
+def test_leaving_early_ends_the_threads(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
+) -> None:
+    import threading
+
+    steps = iter(loader_of(dataset, store, examples, plan, workers=2))
+    next(steps)
+    steps.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("deemo-loader")]
+
+
+def test_errors_of_threads_reach_the_loop(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
+) -> None:
+    store.delete(f"{dataset.prefix}/shards/{examples[0].sample.shard}")
+    with pytest.raises(Exception, match="shards/00000"):
+        shown(loader_of(dataset, store, examples, plan, workers=2))
+
+
+def test_another_plans_examples_are_refused(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
+) -> None:
+    with pytest.raises(DatasetError, match="the plan is for"):
+        loader_of(dataset, store, examples[:-1], plan)
+    with pytest.raises(DatasetError, match="ranks cannot share"):
+        loader_of(dataset, store, examples, plan, world=4)
+
+
+def test_dropout_keeps_one_and_depends_on_the_place_alone(examples: list[Example]) -> None:
+    seen = set()
+    for step in range(40):
+        dropped = drop_modalities(examples, 0.9, seed=1, step=step, pack=2)
+        assert dropped == drop_modalities(examples, 0.9, seed=1, step=step, pack=2)
+        assert all(example.modalities for example in dropped)
+        assert all(set(new.modalities) <= set(old.modalities) for new, old in zip(dropped, examples, strict=True))
+        seen.update(example.modalities for example in dropped)
+    assert {("video",), ("audio",), ("cues",), ("text",)} <= seen
+    assert drop_modalities(examples, 0.9, seed=1, step=0, pack=0) != drop_modalities(
+        examples, 0.9, seed=1, step=0, pack=1
+    )
+    assert drop_modalities(examples, 0.0, seed=1, step=0, pack=0) == tuple(examples)
+
+
+def test_dropout_has_the_chance_asked_for(examples: list[Example]) -> None:
+    full = [example for example in examples if len(example.modalities) == 4]
+    kept = [
+        "video" in example.modalities
+        for step in range(300)
+        for example in drop_modalities(full, 0.2, seed=9, step=step, pack=0)
+    ]
+    assert abs(np.mean(kept) - 0.8) < 0.03
