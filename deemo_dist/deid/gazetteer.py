@@ -54,10 +54,11 @@ def gazetteer() -> Gazetteer:
         likely |= _words(getattr(provider, "last_names", ()))
     english = {word.lower() for word in importlib.import_module("faker.providers.lorem.en_US").Provider.word_list}
     common = english | COMMON | EMOTIONS
+    ambiguous = ((sure | likely) & common) | EMOTIONS | read_words("nicknames")
     return Gazetteer(
-        sure=frozenset(sure - common),
-        likely=frozenset(likely - common - sure),
-        ambiguous=frozenset((sure | likely) & common) | EMOTIONS,
+        sure=frozenset(sure - common - ambiguous),
+        likely=frozenset(likely - common - sure - ambiguous),
+        ambiguous=frozenset(ambiguous),
         places=PLACES | _faker_places(),
     )
 

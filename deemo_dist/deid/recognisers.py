@@ -75,7 +75,7 @@ def pattern_recognisers() -> list[EntityRecognizer]:
 
 class NameRecogniser(EntityRecognizer):
     """Names and places by list. A *sure* name counts in any spelling; a *likely* one too, unless ``dictionary`` (lemmas
-    of English) has it; the rest only where it is capitalised and a proper noun or after a name."""
+    of English) has it; the rest only where it is capitalised within a sentence, or tagged as a proper noun."""
 
     def __init__(self, dictionary: frozenset[str] = frozenset()) -> None:
         super().__init__(supported_entities=["PERSON", "LOCATION"], name="deemo names")
@@ -94,21 +94,22 @@ class NameRecogniser(EntityRecognizer):
 
     def _names(self, tokens: Any) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = []
-        for token in tokens:
+        for number, token in enumerate(tokens):
             follows = bool(spans) and spans[-1][1] == token.idx - 1
-            if self._is_name(token, follows):
+            inside = number > 0 and not tokens[number - 1].is_punct
+            if self._is_name(token, follows or inside):
                 spans.append((token.idx, token.idx + len(token)))
         return spans
 
-    def _is_name(self, token: Any, follows: bool) -> bool:
+    def _is_name(self, token: Any, telling: bool) -> bool:
         word, capital = token.text.lower(), token.text[:1].isupper()
-        proper = token.tag_ in ("NNP", "NNPS") and token.ent_type_ not in ("DATE", "TIME", "CARDINAL")
+        when = token.ent_type_ in ("DATE", "TIME", "CARDINAL")
         if word in self._lists.sure:
             return True
         if word in self._lists.likely and not {word, token.lemma_.lower()} & self._dictionary:
             return True
         known = word in self._lists.likely or word in self._lists.ambiguous
-        return known and capital and (proper or follows)
+        return known and capital and not when and (telling or token.tag_ in ("NNP", "NNPS"))
 
 
 def english_lemmas(nlp: Any) -> frozenset[str]:

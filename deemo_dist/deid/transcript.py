@@ -134,19 +134,23 @@ def _repeated(text: str, names: set[str]) -> list[Span]:
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:
-    """Overlapping spans joined into one, of the kind of its longest part; neighbouring persons of one space too."""
-    result: list[Span] = []
-    longest = 0
-    for start, end, kind in sorted(spans, key=lambda span: (span[0], -span[1])):
-        near = result and (start < result[-1][1] or (start == result[-1][1] + 1 and kind == result[-1][2] == "PERSON"))
+    """Overlapping spans joined into one, and neighbouring persons too; the kind is that of the longest part, an
+    organisation only where nothing else claims the place."""
+    groups: list[list[Span]] = []
+    reach = -1
+    for span in sorted(spans):
+        near = groups and (span[0] < reach or (span[0] == reach + 1 and span[2] == groups[-1][-1][2] == "PERSON"))
         if near:
-            if end - start > longest:
-                longest, result[-1] = end - start, (*result[-1][:2], kind)
-            result[-1] = (result[-1][0], max(end, result[-1][1]), result[-1][2])
+            groups[-1].append(span)
         else:
-            result.append((start, end, kind))
-            longest = end - start
-    return result
+            groups.append([span])
+            reach = -1
+        reach = max(reach, span[1])
+    return [(group[0][0], max(end for _, end, _ in group), _kind(group)) for group in groups]
+
+
+def _kind(group: list[Span]) -> str:
+    return max(group, key=lambda span: (span[2] != "ORGANIZATION", span[1] - span[0]))[2]
 
 
 def replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> str:

@@ -21,6 +21,7 @@ ALPHA = (0.5, 0.9)
 ALPHA_IN_SUM = (0.75, 0.88)
 HOP = 160
 LOUDEST_GAIN = 8.0
+MOVING = 0.5  # semitones: below it a correlation of f0 says nothing
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,26 @@ def _with_loudness_of(original: np.ndarray, shifted: np.ndarray) -> np.ndarray:
 
 
 def _measure(original: np.ndarray, shifted: np.ndarray) -> dict[str, float]:
-    """Correlation of f0 (in semitones, where both are voiced) and of loudness (dB), shares voiced and clipped."""
+    """How well f0 and loudness were kept: correlations (of f0 only where it moves by half a semitone), the median error
+    of f0 in semitones, shares voiced and clipped."""
     figures = {"voice_clipped_share": float((np.abs(shifted) > 1.0).mean())}
     before, after = world.pitch(original), world.pitch(shifted)
     voiced = (before > 0) & (after > 0)
     figures["voiced_share"] = float((before > 0).mean()) if len(before) else 0.0
-    pitch = correlation(np.log2(before[voiced]), np.log2(after[voiced]))
+    contours = [12 * np.log2(track[voiced]) for track in (before, after)]
+    if voiced.any():
+        figures["f0_error_semitones"] = float(np.median(np.abs(contours[1] - contours[0])))
+    pitch = correlation(*contours) if voiced.any() and _spread(contours[0]) >= MOVING else None
     level = [20 * np.log10(np.maximum(loudness(sound), 1e-5)) for sound in (original, shifted)]
     loud = correlation(*level)
     figures |= {"f0_correlation": pitch} if pitch is not None else {}
     return figures | ({"loudness_correlation": loud} if loud is not None else {})
+
+
+def _spread(contour: np.ndarray) -> float:
+    """Half the range of all but the lowest and highest twentieth: one octave error does not make a contour move."""
+    low, high = np.percentile(contour, [5, 95])
+    return float(high - low) / 2
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float | None:

@@ -7,7 +7,7 @@ PERIOD_MS = 10.0
 FLOOR, CEILING = 60.0, 600.0
 
 
-COARSE = 4
+COARSE = 2
 
 
 def pitch(sound: np.ndarray) -> np.ndarray:

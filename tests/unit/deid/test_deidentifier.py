@@ -1,0 +1,243 @@
+"""The whole of it on real footage: coverage, audit, gates, repeatable bytes, and what an error may say."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from deemo_dist.config import KeysConfig, PolicyConfig
+from deemo_dist.deid import Deidentifier, DeidResult, KeyRing, masking, policy_digest, toolchain
+from deemo_dist.deid.detectors import BlazeFace, CenterFace
+from deemo_dist.deid.faces import Bodies, cover_clip, find_bodies, find_faces
+from deemo_dist.deid.pose import PersonDetector, PoseTracker
+from deemo_dist.errors import ConfigError, DeidError
+from deemo_dist.media import DecodedClip
+from tests.unit.deid.conftest import blank, footage, make_clip
+
+pytestmark = pytest.mark.slow
+TALKING = ["clip-carphone", "clip-single-face", "clip-pexels"]
+
+
+def blind(_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A detector that finds nothing: the masker's fault the audit must notice."""
+    return np.zeros((0, 4)), np.zeros(0)
+
+
+def dense_faces(frames: np.ndarray) -> list[np.ndarray]:
+    """Ground truth: every frame looked at, sure faces only."""
+    detector = CenterFace(width=320, threshold=0.5)
+    return [detector(frame)[0] for frame in frames]
+
+
+def least_covered(truth: list[np.ndarray], regions: list[np.ndarray], shape: tuple[int, int]) -> float:
+    shares = []
+    for boxes, masked in zip(truth, regions, strict=True):
+        grid = np.zeros(shape, dtype=bool)
+        for left, top, right, bottom in masked:
+            grid[top:bottom, left:right] = True
+        for left, top, right, bottom in np.maximum(boxes, 0).astype(int):
+            shares.append(grid[top:bottom, left:right].mean())
+    return float(min(shares))
+
+
+def drop_random(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    random = np.random.default_rng(3)
+    return {frame: boxes if random.random() > 0.1 else boxes[:0] for frame, boxes in found.items()}
+
+
+def drop_half_second(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    return {frame: boxes[:0] if 20 <= frame < 35 else boxes for frame, boxes in found.items()}
+
+
+def drop_start(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    return {frame: boxes[:0] if frame < 9 else boxes for frame, boxes in found.items()}
+
+
+def keep(found: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    return found
+
+
+@pytest.mark.parametrize("name", TALKING)
+@pytest.mark.parametrize("drop", [keep, drop_random, drop_half_second, drop_start])
+def test_real_faces_stay_covered_when_detections_drop_out(
+    name: str, drop: Callable[[dict[int, np.ndarray]], dict[int, np.ndarray]]
+) -> None:
+    decoded = footage(name)
+    assert decoded.frames is not None
+    truth = dense_faces(decoded.frames)
+    height, width = decoded.frames.shape[1:3]
+    found = drop(find_faces(decoded.frames, CenterFace(), every=3))
+    made = cover_clip(found, Bodies({}, {}), PolicyConfig(), frames=60, fps=decoded.fps, size=(width, height))
+    assert sum(len(boxes) for boxes in truth) >= 55
+    assert least_covered(truth, made.regions, (height, width)) >= 0.95
+
+
+@pytest.mark.parametrize("name", TALKING)
+def test_heads_placed_by_the_body_cover_faces_on_their_own(name: str) -> None:
+    decoded = footage(name, count=30)
+    assert decoded.frames is not None
+    height, width = decoded.frames.shape[1:3]
+    bodies = find_bodies(decoded.frames, PersonDetector(), PoseTracker(), fps=decoded.fps, every=3)
+    made = cover_clip({}, bodies, PolicyConfig(), frames=30, fps=decoded.fps, size=(width, height))
+    assert least_covered(dense_faces(decoded.frames), made.regions, (height, width)) >= 0.8
+
+
+@pytest.mark.parametrize("name", TALKING)
+def test_a_talking_head_comes_out_masked_and_attested(deidentifier: Deidentifier, ring: KeyRing, name: str) -> None:
+    decoded = footage(name, count=30)
+    made = deidentifier(make_clip(transcript="I am Anna Keller."), decoded)
+    attestation = made.attestation
+    assert attestation.residual_face_rate == 0.0
+    assert attestation.audit_detector.startswith("BlazeFace")
+    assert attestation.figures["audit_sensitivity"] > 0.8
+    assert attestation.frames == attestation.frames_with_face == 30
+    assert 0.05 < attestation.masked_area < 0.8
+    assert attestation.policy_digest == policy_digest(PolicyConfig(), ring.key_id)
+    assert (attestation.strength, attestation.voice) == ("strong", "none")
+    assert made.waveform is None
+    assert made.cues.shape == (30, 22, 3)
+    assert made.transcript == "I am [PERSON_1]."
+    detector = CenterFace(threshold=0.5)
+    assert not any(len(detector(frame)[0]) for frame in made.frames[::5])
+
+
+def test_a_clip_without_a_person_passes(deidentifier: Deidentifier) -> None:
+    made = deidentifier(make_clip(), blank())
+    assert made.attestation.frames_with_face == 0
+    assert made.attestation.masked_area == 0.0
+    assert not made.cues.any()
+    real = deidentifier(make_clip(), footage("clip-no-face", count=24))
+    assert real.attestation.frames_with_face == 0
+    assert real.attestation.residual_face_rate == 0.0
+
+
+def test_the_same_clip_gives_the_same_bytes(ring: KeyRing, deidentifier: Deidentifier) -> None:
+    time = np.arange(16_000) / 16_000
+    sound = (0.3 * np.sign(np.sin(2 * np.pi * 140 * time))).astype(np.float32)
+    decoded = dataclasses.replace(footage("clip-single-face", count=24), waveform=sound)
+    before = decoded.frames.copy() if decoded.frames is not None else None
+    first = deidentifier(make_clip(transcript="hello"), decoded)
+    second = Deidentifier(PolicyConfig(), ring)(make_clip(transcript="hello"), decoded)
+    assert same(first, second)
+    assert first.attestation.figures["f0_error_semitones"] < 0.5
+    assert before is not None
+    assert np.array_equal(before, decoded.frames)
+    other = deidentifier(make_clip(uri="file:///raw/other.mp4", transcript="hello"), decoded)
+    assert other.waveform is not None
+    assert not np.array_equal(first.waveform, other.waveform)
+
+
+def same(first: DeidResult, second: DeidResult) -> bool:
+    arrays = [(first.frames, second.frames), (first.cues, second.cues), (first.waveform, second.waveform)]
+    equal = all(np.array_equal(one, two) for one, two in arrays)
+    return equal and first.attestation == second.attestation and first.transcript == second.transcript
+
+
+def test_a_face_the_masker_missed_is_caught_by_the_audit(ring: KeyRing) -> None:
+    careless = Deidentifier(dataclasses.replace(PolicyConfig(), mask_heads=False, max_uncertain_rate=1.0), ring)
+    careless._faces = blind  # type: ignore[assignment]
+    with pytest.raises(DeidError) as caught:
+        careless(make_clip(), footage("clip-single-face", count=24))
+    assert (caught.value.stage, caught.value.reason) == ("audit", "residual_face")
+    assert "anna" not in str(caught.value).lower()
+
+
+def test_a_body_without_a_face_is_uncertain_where_heads_are_not_masked(ring: KeyRing) -> None:
+    policy = dataclasses.replace(PolicyConfig(), mask_heads=False, max_residual_face_rate=1.0)
+    careless = Deidentifier(policy, ring)
+    careless._faces = blind  # type: ignore[assignment]
+    with pytest.raises(DeidError) as caught:
+        careless(make_clip(), footage("clip-carphone", count=24))
+    assert (caught.value.stage, caught.value.reason) == ("faces", "uncertain")
+
+
+def test_pose_covers_for_a_blind_face_detector(ring: KeyRing) -> None:
+    lucky = Deidentifier(PolicyConfig(), ring)
+    lucky._faces = blind  # type: ignore[assignment]
+    made = lucky(make_clip(), footage("clip-carphone", count=24))
+    assert made.attestation.residual_face_rate == 0.0
+    assert made.attestation.frames_with_face == 0
+    assert made.attestation.figures["masked_frames"] == 24
+
+
+def test_frames_are_looked_at_more_closely_where_a_face_comes_or_goes() -> None:
+    decoded = footage("clip-single-face", count=24)
+    assert decoded.frames is not None
+    frames = decoded.frames.copy()
+    frames[:11] = 90
+    found = find_faces(frames, CenterFace(), every=6)
+    assert {7, 8, 9, 10, 11} <= set(found)
+    assert 14 not in found
+    assert min(number for number, boxes in found.items() if len(boxes)) == 11
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        (None, "no_video"),
+        (np.zeros((0, 64, 64, 3), dtype=np.uint8), "no_video"),
+        (np.zeros((2, 64, 64), dtype=np.uint8), "bad_frames"),
+        (np.zeros((2, 64, 64, 3), dtype=np.float32), "bad_frames"),
+        (np.zeros((2, 8, 64, 3), dtype=np.uint8), "too_small"),
+    ],
+)
+def test_what_is_no_video_is_rejected(deidentifier: Deidentifier, frames: np.ndarray | None, reason: str) -> None:
+    with pytest.raises(DeidError) as caught:
+        deidentifier(make_clip(), dataclasses.replace(blank(), frames=frames))
+    assert caught.value.reason == reason
+
+
+def test_a_fault_inside_a_stage_rejects_the_clip_without_quoting_it(ring: KeyRing) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("file:///raw/anna_keller_01.mp4 says: I am Anna Keller")
+
+    faulty = Deidentifier(PolicyConfig(), ring)
+    faulty._scrubber = broken  # type: ignore[assignment]
+    with pytest.raises(DeidError) as caught:
+        faulty(make_clip(transcript="I am Anna Keller"), blank())
+    assert (caught.value.stage, caught.value.reason) == ("transcript", "failed")
+    assert "anna" not in str(caught.value).lower()
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_the_shortest_clips_work(deidentifier: Deidentifier, frames: int) -> None:
+    decoded = footage("clip-single-face", count=frames)
+    made = deidentifier(make_clip(), dataclasses.replace(decoded, waveform=np.full(7, 0.1, dtype=np.float32)))
+    assert made.attestation.frames_with_face == frames
+    assert made.waveform is not None
+    assert len(made.waveform) == 7
+
+
+def test_a_weak_policy_says_so_and_masks_as_it_says(ring: KeyRing) -> None:
+    policy = dataclasses.replace(PolicyConfig(), name="paper", faces="blur", voice="mcadams")
+    decoded = footage("clip-carphone", count=12)
+    made = Deidentifier(dataclasses.replace(policy, max_residual_face_rate=1.0), ring)(make_clip(), decoded)
+    assert made.attestation.strength == "weak"
+    assert not (made.frames == masking.FILL).all(axis=-1).any(axis=(1, 2)).all()
+
+
+def test_strict_refuses_the_demo_key_before_any_model_is_loaded() -> None:
+    strict = dataclasses.replace(PolicyConfig(), name="strict", allow_demo_key=False)
+    with pytest.raises(ConfigError, match="demo key"):
+        Deidentifier(strict, KeyRing.open(KeysConfig(source="demo")))
+
+
+def test_the_audit_sees_faces_in_a_large_frame() -> None:
+    frames = footage("clip-single-face", count=1).frames
+    assert frames is not None
+    wide = np.full((1080, 1920, 3), 120, dtype=np.uint8)
+    wide[100 : 100 + frames.shape[1], 60 : 60 + frames.shape[2]] = frames[0]
+    assert len(BlazeFace()(wide)[0]) >= 1
+
+
+def test_the_toolchain_names_versions_threads_and_weights() -> None:
+    chain = toolchain()
+    assert chain["threads"] == 1
+    assert set(chain["weights"]) >= {"centerface", "blazeface-short", "pose-full"}  # type: ignore[call-overload]
+    assert "absent" not in chain["packages"].values()  # type: ignore[attr-defined]
+
+
+def test_decoded_clip_of_the_fixture_is_what_media_gives() -> None:
+    assert isinstance(blank(), DecodedClip)

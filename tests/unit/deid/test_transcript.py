@@ -1,0 +1,133 @@
+"""Words: what is found, what is kept, and that nobody is asked over the network."""
+
+import re
+import socket
+from typing import Any
+
+import pytest
+
+from deemo_dist.deid.gazetteer import gazetteer
+from deemo_dist.deid.transcript import Placeholders, Scrubber, merged, replaced
+
+FOUND = [
+    ("Well, I played Carlos Alcaraz in Madrid last year.", ["Carlos", "Alcaraz", "Madrid"]),
+    ("so i told sarah we would meet novak in london", ["sarah", "novak", "london"]),
+    ("My number is five five five one two three four", ["five five five", "three four"]),
+    ("call me on 0044 20 7946 0958 or +1 (555) 010-9999", ["7946", "0958", "010-9999"]),
+    ("email me at john.smith@example.com", ["john", "smith", "example"]),
+    ("write to john dot smith at gmail dot com", ["john", "smith", "gmail"]),
+    ("I live at 12 Baker Street.", ["12", "Baker"]),
+    ("i live at forty two maple avenue", ["forty", "maple"]),
+    ("follow me, @rafa_n on twitter", ["rafa_n"]),
+    ("Grace Kelly watched, and Joy came too", ["Grace", "Kelly"]),
+    ("the final at wimbledon against patrick", ["wimbledon", "patrick"]),
+    ("my passport number is four five six", ["four five six"]),
+    ("see www.annakeller.com for more", ["annakeller"]),
+    ("and then Will came with Mark", ["Will", "Mark"]),
+    ("born 12/03/1985 in the mountains", ["12/03/1985"]),
+]
+KEPT = [
+    "so joy and hope are what i felt, grace under pressure I guess",
+    "I won six four, six three and I was so happy",
+    "the weather is nice and we will split the work, my brother was running on the court",
+    "Mark my words: it may be hard but I will win.",
+    "She looks down and folds her arms; the speaker sounds calm and then angry.",
+    "i feel such love and pride and no fear at all",
+    "A fist is raised beside the head. The voice rises over each phrase.",
+]
+
+
+@pytest.fixture(scope="module")
+def scrubber() -> Scrubber:
+    return Scrubber()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "gone"), FOUND)
+def test_what_names_somebody_is_gone(scrubber: Scrubber, text: str, gone: list[str]) -> None:
+    made = scrubber(text, {})
+    assert made.transcript is not None
+    for word in gone:
+        assert word.lower() not in made.transcript.lower()
+    assert made.entities >= 1
+    assert re.search(r"\[[A-Z]+_1\]", made.transcript)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", KEPT)
+def test_common_and_emotion_words_stay(scrubber: Scrubber, text: str) -> None:
+    made = scrubber(text, {})
+    assert (made.transcript, made.entities) == (text, 0)
+
+
+@pytest.mark.slow
+def test_placeholders_agree_across_transcript_and_texts(scrubber: Scrubber) -> None:
+    made = scrubber(
+        "I am Serena Williams and serena likes Paris, John does not",
+        {"reasoning": "Williams smiles at John.", "visual_cues": "calm"},
+    )
+    assert made.transcript == "I am [PERSON_1] and [PERSON_1] likes [LOCATION_1], [PERSON_2] does not"
+    assert made.texts == {"reasoning": "[PERSON_1] smiles at [PERSON_2].", "visual_cues": "calm"}
+
+
+@pytest.mark.slow
+def test_the_subject_is_removed_even_where_no_recogniser_sees_a_name(scrubber: Scrubber) -> None:
+    made = scrubber("so zorblax said hi", {"cue": "Quint is sad"}, known=["Zorblax_Quint"])
+    assert made.transcript == "so [PERSON_1] said hi"
+    assert "Quint" not in made.texts["cue"]
+    assert scrubber("the subject is calm", {}, known=["subject_01"]).transcript == "the subject is calm"
+
+
+@pytest.mark.slow
+def test_dropping_leaves_no_transcript_but_scrubs_the_texts(scrubber: Scrubber) -> None:
+    made = scrubber("I am Anna", {"cue": "Anna smiles"}, known=["Anna"], drop=True)
+    assert made.transcript is None
+    assert made.texts == {"cue": "[PERSON_1] smiles"}
+    assert scrubber(None, {}).transcript is None
+    assert scrubber("", {}).transcript == ""
+
+
+@pytest.mark.slow
+def test_old_placeholders_stay_and_are_not_taken_again(scrubber: Scrubber) -> None:
+    assert scrubber("[PERSON_1] met Anna Keller", {}).transcript == "[PERSON_1] met [PERSON_2]"
+
+
+@pytest.mark.slow
+def test_nothing_is_asked_over_the_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a socket was opened")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setenv("TLDEXTRACT_CACHE", str(tmp_path))
+    made = Scrubber()("mail bob@example.co.uk, see https://example.museum/x and call 212 555 0100 99", {})
+    assert made.transcript is not None
+    assert "example" not in made.transcript
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_are_disjoint_and_emotion_words_are_never_sure_names() -> None:
+    lists = gazetteer()
+    assert not lists.sure & lists.ambiguous
+    assert not lists.likely & lists.ambiguous
+    assert {"joy", "hope", "grace", "will"} <= lists.ambiguous
+    assert {"sarah", "emma"} <= lists.sure
+    assert {"madrid", "wimbledon", "london"} <= lists.places
+    assert len(lists.sure) > 1_000
+    assert len(lists.likely) > 5_000
+
+
+def test_overlaps_are_joined_and_an_organisation_gives_way() -> None:
+    spans = [(0, 12, "ORGANIZATION"), (0, 5, "PERSON"), (6, 12, "PERSON"), (20, 25, "LOCATION"), (24, 30, "ADDRESS")]
+    assert merged(spans) == [(0, 12, "PERSON"), (20, 30, "ADDRESS")]
+    assert merged([]) == []
+
+
+def test_replacing_keeps_everything_else() -> None:
+    made = replaced("abc Bob's def", [(4, 9, "PERSON")], Placeholders())
+    assert made == "abc [PERSON_1] def"
+    numbers = Placeholders(taken=3)
+    assert numbers.of("PERSON", "Anna Keller") == numbers.of("PERSON", "anna") == "[PERSON_4]"
+    assert numbers.of("PERSON", "Bob") == "[PERSON_5]"
+    assert numbers.of("LOCATION", "Bob") == "[LOCATION_4]"
