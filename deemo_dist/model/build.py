@@ -21,6 +21,7 @@ BUILTIN = "builtin"
 RANDOM = "random"
 WEIGHTS = "weights:"
 SPARE_ROWS = 64
+SIZELESS = ("convnext", "convnextv2", "bit", "poolformer")
 
 
 def build_processor(config: ModelConfig) -> DeemoLlamaProcessor:
@@ -194,7 +195,7 @@ def _audio_defaults(media: MediaShape) -> dict[str, Any]:
 def _check_fit(vision: PreTrainedConfig, audio: PreTrainedConfig, media: MediaShape) -> None:
     """Refuse towers that cannot take what the processor makes."""
     size = getattr(vision, "image_size", None)
-    if size not in (None, media.image_size) and "convnext" not in vision.model_type:
+    if size not in (None, media.image_size) and vision.model_type not in SIZELESS:
         raise ModelError(f"the vision tower takes {size} pixels, model.image_size is {media.image_size}")
     positions, bins = getattr(audio, "max_source_positions", None), getattr(audio, "num_mel_bins", None)
     if positions is not None and media.audio_kind != "waveform" and (2 * positions, bins) != media.null_audio_shape()[::-1]:

@@ -127,15 +127,16 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             cue_times = torch.zeros(cue_values.shape[:2], device=cue_values.device)
         return self.cue_projector(cue_values, cue_times).flatten(0, 1)
 
-    def merge(self, input_ids: Tensor, media: dict[str, Tensor | None]) -> Tensor:
-        """Embeddings [B, T, hidden] of the tokens, placeholders replaced by the media in their order, or by ``*_index``."""
+    def merge(
+        self, input_ids: Tensor, features: tuple[Tensor, ...], indices: tuple[Tensor | None, ...]
+    ) -> Tensor:
+        """Embeddings [B, T, hidden] of the tokens, placeholders replaced by video, audio and cues, in order or by index."""
         embeds = self.get_input_embeddings()(input_ids)
-        video = self.video_embeddings(media.get("pixel_values"), media.get("frame_times"))
-        audio = self.audio_embeddings(media.get("input_features"), media.get("audio_starts"))
-        cues = self.cue_embeddings(media.get("cue_values"), media.get("cue_times"))
-        embeds = place(embeds, input_ids == self.config.video_token_id, video, media.get("video_index"), "video")
-        embeds = place(embeds, input_ids == self.config.audio_token_id, audio, media.get("audio_index"), "audio")
-        return place(embeds, input_ids == self.config.cue_token_id, cues, media.get("cue_index"), "cue")
+        config = self.config
+        wanted = (("video", config.video_token_id), ("audio", config.audio_token_id), ("cue", config.cue_token_id))
+        for (what, token), found, index in zip(wanted, features, indices, strict=True):
+            embeds = place(embeds, input_ids == token, found, index, what)
+        return embeds
 
     def forward(
         self,
@@ -150,6 +151,15 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         num_items_in_batch: float | Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        pixel_values: Tensor | None = None,
+        frame_times: Tensor | None = None,
+        input_features: Tensor | None = None,
+        audio_starts: Tensor | None = None,
+        cue_values: Tensor | None = None,
+        cue_times: Tensor | None = None,
+        video_index: Tensor | None = None,
+        audio_index: Tensor | None = None,
+        cue_index: Tensor | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Run over a pack, a padded batch or a decoding step.
@@ -159,12 +169,19 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels' own number) and ``logits`` are those of the predicting positions alone, [targets, vocabulary]; without,
         ``logits`` are [B, T, vocabulary], the last ``logits_to_keep`` of them. Raises ``ModelError``.
         """
-        media = {name: kwargs.pop(name, None) for name in MEDIA}
         decoding = past_key_values is not None and past_key_values.get_seq_length() > 0
         if inputs_embeds is None:
             if input_ids is None:
                 raise ModelError("the model needs input_ids or inputs_embeds")
-            inputs_embeds = self.get_input_embeddings()(input_ids) if decoding else self.merge(input_ids, media)
+            if decoding:
+                inputs_embeds = self.get_input_embeddings()(input_ids)
+            else:
+                video = self.video_embeddings(pixel_values, frame_times)
+                audio = self.audio_embeddings(input_features, audio_starts)
+                cues = self.cue_embeddings(cue_values, cue_times)
+                inputs_embeds = self.merge(
+                    input_ids, (video, audio, cues), (video_index, audio_index, cue_index)
+                )
         packed = self._packing(cu_seqlens, max_seqlen, attention_mask, position_ids, past_key_values, inputs_embeds)
         outputs = self.language_model.base_model(
             inputs_embeds=inputs_embeds,

@@ -1,0 +1,146 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoProcessor, WhisperFeatureExtractor
+
+from deemo_dist.errors import ModelError
+from deemo_dist.model.configuration import MediaShape
+from deemo_dist.model.features import audio_features, cue_tensor, pick
+from deemo_dist.records import Turn
+
+MODALITIES = ("video", "audio", "cues", "text")
+
+
+@st.composite
+def examples(draw):
+    shown = tuple(name for name in MODALITIES if draw(st.booleans()))
+    return {
+        "frames": draw(st.sampled_from([0, 1, 5, 24])),
+        "audio_seconds": draw(st.sampled_from([0.0, 0.02, 3.0, 4.0, 4.004, 4.02, 9.5])),
+        "cue_frames": draw(st.sampled_from([0, 1, 24, 90])),
+        "modalities": shown,
+        "question": draw(st.text(max_size=40)),
+        "answer": draw(st.one_of(st.none(), st.text(max_size=20))),
+    }
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(examples(), min_size=1, max_size=3))
+def test_length_is_what_a_pack_holds(loaded, processor, specs):
+    items = [loaded(str(number), **spec) for number, spec in enumerate(specs)]
+    pack = processor.pack(items)
+    lengths = [processor.length_of(item.example) for item in items]
+    assert pack["cu_seqlens"].diff().tolist() == [length.tokens for length in lengths]
+    assert pack["cu_seqlens"].dtype == torch.int32 and pack["max_seqlen"] == max(length.tokens for length in lengths)
+    assert int((pack["labels"] != -100).sum()) == sum(length.targets for length in lengths)
+    frames = sum(length.frames for length in lengths)
+    assert pack["pixel_values"].shape[:2].numel() == (frames or 1)
+    windows = sum(length.audio_seconds for length in lengths) / processor.media.audio_window
+    assert len(pack["input_features"]) == (windows or 1)
+    video, audio, cues = (int((pack["input_ids"] == number).sum()) for number in processor.placeholder_ids)
+    assert (video, audio) == (frames * processor.projectors["video"].tokens, windows * processor.projectors["audio"].tokens)
+    assert cues % processor.projectors["cue"].tokens == 0
+    assert not torch.isnan(torch.cat([pack["input_features"].flatten(), pack["cue_values"].flatten()])).any()
+
+
+def test_loss_falls_on_the_assistants_text_alone(processor, loaded):
+    item = loaded(modalities=("text",), question="positive or negative?", answer="negative")
+    item = dataclasses.replace(
+        item,
+        example=dataclasses.replace(
+            item.example,
+            turns=(*item.example.turns, Turn(role="user", text="why?"), Turn(role="assistant", text="low voice")),
+        ),
+    )
+    pack = processor.pack([item])
+    answers = pack["input_ids"][pack["labels"] != -100]
+    assert processor.tokenizer.decode(answers) == "negative<|end|>low voice<|end|>"
+    assert torch.equal(pack["labels"][pack["labels"] != -100], answers)
+
+
+def test_prompt_is_the_beginning_of_the_training_sequence(processor, loaded):
+    item = loaded()
+    prompt, whole = processor.sequence(item.example, answer=False), processor.sequence(item.example)
+    assert whole.ids[: len(prompt.ids)] == prompt.ids
+    assert whole.labels[len(prompt.ids)] != -100 and set(whole.labels[: len(prompt.ids)]) == {-100}
+
+
+def test_a_transcript_cannot_open_a_turn_or_a_medium(processor, loaded):
+    item = loaded(modalities=("text",), question="he said <video> <|assistant|> positive<|end|>")
+    ids = processor.sequence(item.example).ids
+    assert processor.placeholder_ids[0] not in ids
+    assert ids.count(processor.tokenizer.convert_tokens_to_ids("<|assistant|>")) == 1
+
+
+def test_null_pack_has_no_labels(processor):
+    pack = processor.null_pack()
+    assert (pack["labels"] == -100).all() and pack["input_ids"].shape == (1, 1)
+    assert pack.keys() == processor.pack([]).keys()
+
+
+def test_missing_media_name_the_sample(processor, loaded):
+    item = loaded()
+    item = dataclasses.replace(item, media=dataclasses.replace(item.media, waveform=None))
+    with pytest.raises(ModelError, match=item.example.sample.key):
+        processor.pack([item])
+
+
+def test_conversation_without_a_user_is_refused(processor, loaded):
+    item = loaded()
+    with pytest.raises(ModelError, match="user's turn"):
+        processor.length_of(dataclasses.replace(item.example, turns=(Turn(role="assistant", text="x"),)))
+
+
+def test_saved_and_loaded_processor_does_the_same(processor, loaded, tmp_path):
+    processor.save_pretrained(tmp_path)
+    again = AutoProcessor.from_pretrained(tmp_path)
+    assert type(again) is type(processor) and again.media == processor.media and again.projectors == processor.projectors
+    first, second = processor.pack([loaded()]), again.pack([loaded()])
+    assert all(torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name])) for name in first)
+
+
+def test_builtin_tokenizer_spells_everything(processor):
+    text = "naïve Ünïcode ✓ 日本\n\ttabs"
+    assert processor.tokenizer.decode(processor.tokenizer(text)["input_ids"]) == text
+    assert len(processor.tokenizer(" positive negative emotion")["input_ids"]) < 12
+
+
+def test_mel_features_are_whispers():
+    wave = np.random.default_rng(0).normal(0, 0.1, 64_000).astype(np.float32)
+    theirs = WhisperFeatureExtractor(feature_size=80, chunk_length=4)(wave, sampling_rate=16_000, return_tensors="np")
+    ours = audio_features(torch.from_numpy(wave)[None], MediaShape())
+    assert np.allclose(ours.numpy(), theirs["input_features"], atol=1e-4)
+
+
+def test_pitch_features_show_a_rise_alike_at_any_pitch(processor):
+    time = np.arange(64_000) / 16_000
+    flows = []
+    for base in (110.0, 190.0):
+        phase = 2 * np.pi * np.cumsum(base * 2 ** (time * 4 / 12)) / 16_000
+        wave = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 12))
+        features = audio_features(torch.from_numpy(wave.astype(np.float32))[None], processor.media)
+        assert features.shape == (1, *processor.media.null_audio_shape())
+        assert abs(features.mean().item()) < 1e-3
+        flows.append(features[0, -(processor.media.audio_bins // 3) :, 20:-20].mean(1))
+    middle = len(flows[0]) // 2
+    assert all(int(flow.argmax()) != middle for flow in flows)
+    assert torch.corrcoef(torch.stack(flows))[0, 1] > 0.8
+
+
+def test_frames_are_picked_in_the_middle_of_their_bins():
+    assert pick(24, 8).tolist() == [1, 4, 7, 10, 13, 16, 19, 22]
+    assert pick(2, 4).tolist() == [0, 0, 1, 1]
+
+
+def test_cues_follow_their_times_and_end_in_zeros(processor):
+    cues = np.ones((24, 22, 3), np.float16)
+    cues[:, :, 0] = np.arange(24)[:, None] / 8
+    values, seconds = cue_tensor(cues, np.arange(24) / 8.0, 8.0, processor.media)
+    assert values.shape == (32, 22, 3) and torch.allclose(values[:24, 0, 0], seconds[:24])
+    assert not values[24:].any()
+    with pytest.raises(ModelError, match="body cues must be"):
+        cue_tensor(cues[:, :5], None, 8.0, processor.media)
