@@ -24,6 +24,7 @@ from deemo_dist.records import Example
 
 PLAN_VERSION = 1
 KEPT_WINDOWS = 3
+KEPT_STEPS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ class StepPlan:
         self._costs = lengths.costs()
         check_fits(self._costs, settings.budget)
         self._groups = Groups.of(shards)
+        self._steps: OrderedDict[int, list[tuple[int, ...]]] = OrderedDict()
         self._windows: OrderedDict[int, tuple[Packs, np.ndarray]] = OrderedDict()
         self.digest = digest_of(
             {
@@ -88,6 +90,14 @@ class StepPlan:
         """
         if not 0 <= step < self.steps:
             raise DatasetError(f"there is no step {step} in a plan of {self.steps} steps")
+        if step not in self._steps:
+            self._steps[step] = self._step(step)
+            while len(self._steps) > KEPT_STEPS:
+                self._steps.popitem(last=False)
+        return list(self._steps[step])
+
+    def _step(self, step: int) -> list[tuple[int, ...]]:
+        """The packs of a step that the plan has."""
         first = step * self.packs_per_step
         found = [self._pack(number) for number in range(first, min(first + self.packs_per_step, self.packs))]
         cost = np.array([cost for _, cost in found])

@@ -17,6 +17,7 @@ from deemo_dist.dataset import (
     drop_modalities,
     load_example,
     load_examples,
+    load_member,
     open_dataset,
     plan_units,
     table_of,
@@ -76,6 +77,13 @@ def test_absent_modalities_are_none_and_not_read(dataset: Dataset, examples: lis
     (text,) = drop_modalities([examples[0]], 1.0, seed=0, step=0, pack=0)
     assert len(text.modalities) == 1
     assert all(member.extension != "mp4" for member in wanted_members(text)) or text.modalities == ("video",)
+
+
+def test_a_member_as_it_stands(dataset: Dataset, store: Store, made: Any) -> None:
+    row = dataset.index[0]
+    assert load_member(row, store, dataset.prefix, "mp4") == made.sample(made.clips(1)[0], 0).video
+    with pytest.raises(DatasetError, match="no member exe"):
+        load_member(row, store, dataset.prefix, "exe")
 
 
 def test_neighbours_are_read_at_once(
