@@ -7,6 +7,7 @@ notes beside each how many bytes were taken. A line counts once its line feed is
 
 import json
 import os
+import queue
 import socket
 import threading
 import time
@@ -26,31 +27,68 @@ _CHUNK = 1 << 20
 
 
 class Segment:
-    """A segment that this process writes. ``append`` costs some ten microseconds and never raises."""
+    """A segment that this process writes, by a thread of its own.
+
+    ``append`` puts the event into a queue: it neither writes nor gives up the interpreter's lock, so that a training
+    step never waits for a disk or for another thread (measured: a direct write cost 4 ms at the 95th percentile of a
+    busy machine). ``sync`` waits until everything before it is written; a killed process loses the last milliseconds
+    of what was not synced.
+    """
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
         self.path = path
-        self._lock = threading.Lock()
-        self._header: bytes | None = _line({"v": SPOOL_VERSION, "kind": "open", **header})
-        self._backlog: list[bytes] = []
+        self._queue: queue.SimpleQueue[dict[str, Any] | threading.Event | None] = queue.SimpleQueue()
+        self._backlog: list[bytes] = [_line({"v": SPOOL_VERSION, "kind": "open", **header})]
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
         self._warned = False
         self._file: int | None = None
 
     def append(self, event: dict[str, Any]) -> None:
-        """Write one event; a full disk keeps it in memory (10,000 at most) and writes it with the next."""
-        with self._lock:
-            if self._header is not None:
-                self._backlog.append(self._header)
-                self._header = None
-            self._backlog.append(_line(event))
-            self._flush()
+        """Queue one event. A full disk keeps events in memory (10,000 at most) until it takes them. Never raises."""
+        if self._thread is None:
+            self._start()
+        self._queue.put(event)
+
+    def sync(self, timeout: float = 5.0) -> bool:
+        """Wait until all events before this call were given to the disk; False when ``timeout`` seconds were over."""
+        if self._thread is None or not self._thread.is_alive():
+            return True
+        written = threading.Event()
+        self._queue.put(written)
+        return written.wait(timeout)
 
     @property
     def waiting(self) -> int:
         """Lines that are in memory because the disk refused them."""
-        return len(self._backlog)
+        return len(self._backlog) if self._thread else 0
 
-    def _flush(self) -> None:
+    def close(self) -> None:
+        """Write what is left, end the thread and close the file. A later event opens it again."""
+        with self._starting:
+            if self._thread is not None:
+                self._queue.put(None)
+                self._thread.join(5.0)
+                self._thread = None
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="deemo-spool", daemon=True)
+                self._thread.start()
+
+    def _write_all(self) -> None:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, threading.Event):
+                item.set()
+            else:
+                self._backlog.append(_line(item))
+                self._write()
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _write(self) -> None:
         try:
             if self._file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,15 +101,6 @@ class Segment:
                 logger.warning("tracking: the spool %s cannot be written (%s); kept in memory", self.path, error)
                 self._warned = True
             del self._backlog[_BACKLOG:]
-
-    def close(self) -> None:
-        """Write what is left and close the file."""
-        with self._lock:
-            if self._backlog:
-                self._flush()
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
 
 
 def _line(event: dict[str, Any]) -> bytes:

@@ -65,7 +65,7 @@ class TrackedRun:
 
     @_harmless
     def log_metrics(self, values: Mapping[str, Any], step: int | None = None, timestamp: float | None = None) -> None:
-        """Metrics of one step, well under a millisecond. A step that the run already has is not logged again.
+        """Metrics of one step, in some microseconds. A step that the run already has is not logged again.
 
         Without ``step`` they are figures of the whole run: logged unless the run's last value is the same.
         """
@@ -145,6 +145,8 @@ class TrackedRun:
         if self.tracker.config.enabled:
             seconds = time.time() if timestamp is None else timestamp
             segment.append({"kind": kind, "run": self.name, "time": int(seconds * 1000), **content})
+            if kind != "metrics":
+                segment.sync()
 
     def _slot(self, name: str) -> Path:
         return self.tracker.spool / "files" / uuid.uuid4().hex / name
@@ -263,6 +265,8 @@ class Tracker:
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until everything logged so far was sent: True then, False when MLflow is away or ``timeout`` is over."""
+        self.facts.sync()
+        self.files.sync()
         return self._sender is not None and self._sender.flush(timeout)
 
     def close(self, timeout: float = 30.0) -> int:

@@ -18,6 +18,7 @@ def test_a_segment_is_read_from_where_it_was_taken(tmp_path):
     facts, _ = new_segments(tmp_path, {"key": "k"})
     for number in range(5):
         facts.append({"kind": "metrics", "n": number})
+    assert facts.sync()
     (reader,) = readers(tmp_path, "facts")
     assert reader.header()["key"] == "k" and pending(tmp_path) == 5
     reader.commit(reader.entries(3)[-1].end)
@@ -40,9 +41,10 @@ def test_a_spool_that_cannot_be_written_keeps_lines_and_never_raises(tmp_path):
     blocked.write_text("a file where the folder should be")
     facts, _ = new_segments(blocked, {"key": "k"})
     facts.append({"kind": "metrics", "n": 0})
-    assert facts.waiting == 2
+    assert facts.sync() and facts.waiting == 2
     blocked.unlink()
     facts.append({"kind": "metrics", "n": 1})
+    facts.close()
     assert facts.waiting == 0 and pending(blocked) == 2
 
 
@@ -116,6 +118,7 @@ def test_replay_of_no_spool_says_so(tmp_path):
 def test_the_state_is_json(tmp_path):
     facts, _ = new_segments(tmp_path, {"key": "k"})
     facts.append({"kind": "x"})
+    facts.close()
     (reader,) = readers(tmp_path, "facts")
     reader.commit(10)
     assert json.loads(reader.state.read_text())["bytes"] == 10

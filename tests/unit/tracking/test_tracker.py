@@ -168,7 +168,8 @@ def test_a_refused_record_is_set_aside_and_the_rest_goes_on(opened, look, tmp_pa
         run = tracker.parent()
         tracker.facts.append({"kind": "tags", "run": "parent", "time": 1, "values": {"mlflow.runName%": "x"}})
         tracker.facts.append({"kind": "what", "run": "parent", "time": 1})
-        with (tracker.facts.path).open("a") as file:
+        tracker.facts.sync()
+        with tracker.facts.path.open("a") as file:
             file.write("not json\n")
         run.log_metrics({"loss": 1.0}, step=1)
     assert pending(tmp_path / "spool") == 0
@@ -195,7 +196,7 @@ def test_a_metric_costs_less_than_a_millisecond(opened):
         time.sleep(0.001)
     assert tracker.close() == 0
     took.sort()
-    assert took[150] < 0.0005 and took[285] < 0.001
+    assert took[150] < 0.0002 and took[270] < 0.001
 
 
 def test_the_command_that_opens_the_pages(folder):
