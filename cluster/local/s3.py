@@ -78,7 +78,10 @@ class LocalS3:
         }
 
     def start(self) -> Self:
-        """Start the server, wait until it is ready and make the bucket."""
+        """Start the server, wait until it is ready and make the bucket.
+
+        Call it in the main thread: the kernel ends the server together with the thread that started it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "server.log"
         keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}

@@ -1,8 +1,8 @@
 """Objects in an S3 bucket, by boto3 with our own retries inside a request budget."""
 
+import contextlib
 import functools
 import os
-import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -43,10 +43,9 @@ class S3Store(Store):
     def _reset(self) -> None:
         self._client: Any = None
         self._process = 0
-        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_client", "_process", "_lock")}
+        return {key: value for key, value in vars(self).items() if key not in ("_client", "_process")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -60,10 +59,9 @@ class S3Store(Store):
     @property
     def client(self) -> Any:
         """The boto3 client of this process (a fork gets its own)."""
-        with self._lock:
-            if self._client is None or self._process != os.getpid():
-                self._client, self._process = make_client(self.config), os.getpid()
-            return self._client
+        if self._client is None or self._process != os.getpid():
+            self._client, self._process = make_client(self.config), os.getpid()
+        return self._client
 
     def uri(self, key: str) -> str:
         """s3:// URI of ``key``."""
@@ -224,7 +222,7 @@ class S3Store(Store):
 
 def _body(answer: dict[str, Any], length: int) -> bytes:
     """The whole body; ``TruncatedBodyError`` when it is not ``length`` bytes."""
-    with answer["Body"] as body:
+    with contextlib.closing(answer["Body"]) as body:
         data: bytes = body.read()
     if len(data) != length:
         raise retry.TruncatedBodyError
@@ -234,7 +232,7 @@ def _body(answer: dict[str, Any], length: int) -> bytes:
 def _stream(answer: dict[str, Any], file: BinaryIO) -> None:
     """Copy a body to a file in chunks; ``TruncatedBodyError`` when it ends early."""
     done = 0
-    with answer["Body"] as body:
+    with contextlib.closing(answer["Body"]) as body:
         for chunk in body.iter_chunks(CHUNK_BYTES):
             done += file.write(chunk)
     if done != answer["ContentLength"]:

@@ -1,0 +1,170 @@
+"""Faults of a server, made by a small one that misbehaves on purpose: what is retried, and what is said."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from deemo_dist.config import StorageConfig
+from deemo_dist.errors import AlreadyExistsError, ConfigError, DeemoError, NotFoundError, StorageError
+from deemo_dist.storage import Store, open_store, read_uri
+from deemo_dist.storage.s3 import S3Store
+
+Start = Callable[[Callable[[Any, int], None]], Any]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deemo_dist.storage.retry.BASE_SECONDS", 0.01)
+
+
+def opened(server: Any, **changes: Any) -> Store:
+    fields = {"root": "s3://bucket/p", "endpoint": server.endpoint, "retries": 3, "timeout_seconds": 2.0, **changes}
+    return open_store(StorageConfig(**fields))
+
+
+def test_slow_down_is_retried_and_halves_the_budget(faulty: Start, http: Any) -> None:
+    def answer(handler: Any, number: int) -> None:
+        if number <= 2:
+            http.refuse(handler, 503, "SlowDown")
+        else:
+            http.reply(handler, 200, b"data")
+
+    server = faulty(answer)
+    store = opened(server, requests_per_second=1000.0)
+    assert isinstance(store, S3Store) and store.get("k") == b"data"
+    assert len(server.requests) == 3
+    assert 500 <= store.budget.rate < 600
+
+
+def test_a_truncated_body_is_read_again(faulty: Start, http: Any) -> None:
+    def answer(handler: Any, number: int) -> None:
+        http.reply(handler, 200, b"da" if number == 1 else b"data", length=4)
+
+    server = faulty(answer)
+    assert opened(server).get("k") == b"data"
+    assert len(server.requests) == 2
+
+
+def test_a_truncated_body_never_becomes_a_file(faulty: Start, http: Any, tmp_path: Any) -> None:
+    server = faulty(lambda handler, number: http.reply(handler, 200, b"da", length=4))
+    store = opened(server)
+    for call in (
+        lambda: store.download("k", tmp_path / "k"),
+        lambda: store.get("k"),
+        lambda: store.get_range("k", 0, 4),
+    ):
+        with pytest.raises(StorageError, match="failed 4 times: truncated body"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reset_is_retried(faulty: Start, http: Any) -> None:
+    def answer(handler: Any, number: int) -> None:
+        if number == 1:
+            handler.connection.close()
+            handler.close_connection = True
+        else:
+            http.reply(handler, 200, b"data")
+
+    assert opened(faulty(answer)).get("k") == b"data"
+
+
+def test_a_silent_server_ends_in_a_time_out(faulty: Start) -> None:
+    free = threading.Event()
+    server = faulty(lambda handler, number: (free.wait(20), None)[1])
+    started = time.monotonic()
+    try:
+        with pytest.raises(StorageError, match="failed 2 times: time-out"):
+            opened(server, retries=1, timeout_seconds=0.3).get("k")
+    finally:
+        free.set()
+    assert time.monotonic() - started < 5
+
+
+def test_a_lost_answer_does_not_lose_the_claim(faulty: Start, http: Any) -> None:
+    """The first PUT is stored but its answer lost; the retry meets 412 and finds its own mark."""
+    stored: dict[str, str] = {}
+
+    def answer(handler: Any, number: int) -> None:
+        if handler.command == "PUT" and not stored:
+            stored["mark"] = handler.headers["x-amz-meta-deemo-writer"]
+            handler.connection.close()
+            handler.close_connection = True
+        elif handler.command == "PUT":
+            http.refuse(handler, 412, "PreconditionFailed")
+        else:
+            handler.send_response(200)
+            handler.send_header("x-amz-meta-deemo-writer", stored["mark"])
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+
+    server = faulty(answer)
+    opened(server).put_new("k", b"data")
+    assert [request[0] for request in server.requests] == ["PUT", "PUT", "HEAD"]
+    assert server.requests[0][2]["If-None-Match"] == "*"
+    with pytest.raises(AlreadyExistsError):
+        opened(server).put_new("k", b"data")
+
+
+def test_what_cannot_pass_is_not_retried(faulty: Start, http: Any) -> None:
+    cases: list[tuple[int, str, type[DeemoError], str]] = [
+        (403, "SignatureDoesNotMatch", StorageError, "refused the credentials.*AWS_SECRET_ACCESS_KEY"),
+        (403, "AccessDenied", StorageError, "rights"),
+        (404, "NoSuchBucket", StorageError, "no bucket bucket at http"),
+        (404, "NoSuchKey", NotFoundError, "k is not in s3://bucket"),
+        (400, "EntityTooLarge", StorageError, "EntityTooLarge"),
+    ]
+    for status, code, kind, words in cases:
+        server = faulty(lambda handler, number, status=status, code=code: http.refuse(handler, status, code))
+        with pytest.raises(kind, match=words) as caught:
+            opened(server).get("k")
+        assert len(server.requests) == 1
+        assert "\n" not in str(caught.value) and "very-secret-value" not in str(caught.value)
+
+
+def test_the_number_of_tries_is_bounded(faulty: Start, http: Any) -> None:
+    server = faulty(lambda handler, number: http.refuse(handler, 500, "InternalError"))
+    with pytest.raises(StorageError, match="failed 4 times: InternalError"):
+        opened(server).put("k", b"x")
+    assert len(server.requests) == 4
+
+
+def test_an_endpoint_that_is_not_there(faulty: Start) -> None:
+    class Nowhere:
+        endpoint = "http://127.0.0.1:1"
+
+    with pytest.raises(StorageError, match=r"127\.0\.0\.1:1 failed 3 times: no connection - check storage.endpoint"):
+        opened(Nowhere, retries=2).get("k")
+
+
+def test_no_credentials(faulty: Start, http: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    server = faulty(lambda handler, number: http.reply(handler, 200))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(StorageError, match=r"no credentials.*set AWS_ACCESS_KEY_ID"):
+        opened(server).get("k")
+    assert server.requests == []
+
+
+def test_bad_endpoints_and_bucket_names_are_config_errors() -> None:
+    for endpoint in ("localhost:9000", "http://user:pass@host", "http://"):
+        with pytest.raises(ConfigError) as caught:
+            open_store(StorageConfig(root="s3://bucket", endpoint=endpoint)).get("k")
+        assert "pass@" not in str(caught.value)
+    with pytest.raises(ConfigError):
+        open_store(StorageConfig(root="s3://no bucket!", endpoint="http://127.0.0.1:1")).get("k")
+
+
+def test_errors_about_a_raw_uri_do_not_quote_it(faulty: Start, http: Any) -> None:
+    server = faulty(lambda handler, number: http.refuse(handler, 404, "NoSuchKey"))
+    config = StorageConfig(endpoint=server.endpoint)
+    with pytest.raises(NotFoundError) as caught:
+        read_uri("s3://raw/serena williams #1.mp4", config)
+    assert "serena" not in str(caught.value)
+    assert server.requests[0][1] == "/raw/serena%20williams%20%231.mp4"
