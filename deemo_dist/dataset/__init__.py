@@ -15,7 +15,7 @@ from deemo_dist.dataset.instructions import build_examples, examples_digest
 from deemo_dist.dataset.layout import dataset_prefix, shard_key
 from deemo_dist.dataset.lengths import LengthTable, measure_lengths, table_of
 from deemo_dist.dataset.loader import Loader, MicroBatch, StepBatch
-from deemo_dist.dataset.media import load_example, load_examples, load_member, load_member
+from deemo_dist.dataset.media import load_example, load_examples, load_member
 from deemo_dist.dataset.opened import Dataset, open_dataset
 from deemo_dist.dataset.packing import Budget, Packs, pack
 from deemo_dist.dataset.plan import PlanSettings, StepPlan, plan_stage
@@ -55,7 +55,6 @@ __all__ = [
     "ledger_totals",
     "load_example",
     "load_examples",
-    "load_member",
     "load_member",
     "manifest_digest",
     "measure_lengths",

@@ -44,17 +44,6 @@ def load_example(example: Example, store: Door, prefix: str, *, frames: int | No
     return load_examples([example], store, prefix, frames=frames)[0]
 
 
-def load_member(row: IndexRow, store: Door, prefix: str, extension: str) -> bytes:
-    """One member of a sample as it stands in its shard, such as ``mp4``, its digest checked.
-
-    Raises ``DatasetError`` when the sample has no such member, ``CorruptDataError`` for bytes of another digest.
-    """
-    member = next((member for member in row.members if member.extension == extension), None)
-    if member is None:
-        raise DatasetError(f"sample {row.key} has no member {extension}")
-    return _read(store, shard_key(prefix, row.shard), [(row.key, member)])[row.key, extension]
-
-
 def wanted_members(example: Example) -> list[Member]:
     """The members whose content an example shows, and its JSON, which holds their times."""
     if example.sample.attestation is None:
