@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deemo_dist.errors import StorageError
-from deemo_dist.media import Bounds, Sandbox, encode_video, mux
+from deemo_dist.media import Bounds, DecodedClip, Sandbox, encode_video, mux
 from deemo_dist.records import Clip
 from deemo_dist.samples.manifest import MANIFEST, write_jsonl
 from deemo_dist.weights import fetch, registry
@@ -46,15 +46,15 @@ def real_clips(dest: Path) -> list[Clip]:
     try:
         dest.mkdir(parents=True, exist_ok=True)
         with Sandbox() as sandbox:
-            clips = [_make(pairing, dest, sandbox) for pairing in PAIRINGS]
+            films = {name: sandbox.decode(Path(fetch(name)), Bounds()) for name in {one.footage for one in PAIRINGS}}
+        clips = [_make(pairing, dest, films[pairing.footage]) for pairing in PAIRINGS]
         write_jsonl(clips, dest / MANIFEST)
     except OSError as error:
         raise StorageError(f"cannot write samples to {dest}: {error.strerror}", hint="choose another folder") from None
     return clips
 
 
-def _make(pairing: _Pairing, dest: Path, sandbox: Sandbox) -> Clip:
-    clip = sandbox.decode(Path(fetch(pairing.footage)), Bounds())
+def _make(pairing: _Pairing, dest: Path, clip: DecodedClip) -> Clip:
     assert clip.frames is not None
     chosen = (clip.frame_times >= pairing.start) & (clip.frame_times < pairing.start + pairing.seconds)
     frames, times = clip.frames[chosen], clip.frame_times[chosen]
