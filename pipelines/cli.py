@@ -111,7 +111,8 @@ def preprocess(run: RunOption, overrides: Overrides = None) -> None:
         typer.echo("this task's units are done; the dataset is committed by `deemo preprocess` without a task")
     else:
         typer.echo(
-            f"dataset {info.name}/{info.version}: {info.samples} samples, {info.rejected} rejected, {info.dataset_digest}"
+            f"dataset {info.name}/{info.version}: {info.samples} samples, {info.rejected} rejected, "
+            f"digest {info.dataset_digest}"
         )
 
 

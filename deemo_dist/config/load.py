@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _override(text: str) -> DictConfig:
     """One dotted override. OmegaConf takes ``a.b`` without ``=`` for None, silently: refused here."""
-    if not re.match(r"^[\w.\[\]]+=", text):
+    if not re.match(r"^[\w.-]+=", text):
         raise ConfigError(f"override '{text}' is not of the form key.sub=value")
     key, value = text.split("=", 1)
     try:
