@@ -128,7 +128,8 @@ class ProjectorConfig:
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """DEEMO-LLaMA. ``frames`` sampled a clip; ``image_size`` pixels; audio cut in windows of ``audio_window`` seconds
-    at most ``audio_windows`` of them; ``cue_frames`` steps of ``cue_keypoints`` body cues at ``cue_rate`` per second."""
+    at most ``audio_windows`` of them; ``cue_frames`` steps of ``cue_keypoints`` body cues at ``cue_rate`` per second.
+    ``image_normalise``: by the tower's own mean and deviation, by the clip's, or by the clip's with what moves in it brought out."""
 
     name: str = "nano"
     llm: TowerConfig = field(default_factory=TowerConfig)
@@ -140,6 +141,7 @@ class ModelConfig:
     cue_projector: ProjectorConfig = field(default_factory=ProjectorConfig)
     frames: int = 8
     image_size: int = 64
+    image_normalise: Literal["fixed", "clip", "motion"] = "fixed"
     audio_window: float = 4.0
     audio_windows: int = 8
     audio_features: AudioFeaturesConfig = field(default_factory=AudioFeaturesConfig)

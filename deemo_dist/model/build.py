@@ -160,6 +160,7 @@ def _media(config: ModelConfig) -> MediaShape:
     return MediaShape(
         frames=config.frames,
         image_size=config.image_size,
+        image_normalise=config.image_normalise,
         audio_kind=audio.kind,
         audio_bins=audio.bins,
         audio_frame_ms=audio.window_ms,

@@ -18,13 +18,15 @@ KINDS = ("mlp", "qformer", "stc")
 class MediaShape:
     """The sizes the processor and the model must agree on.
 
-    ``frames`` a clip of ``image_size`` pixels square; audio in windows of ``audio_window`` seconds at 16 kHz, at most
+    ``frames`` a clip of ``image_size`` pixels square, normalised by ``image_mean`` and ``image_std`` (``fixed``), by the
+    clip's own (``clip``), or so with its movement brought out (``motion``); audio in windows of ``audio_window`` seconds at 16 kHz, at most
     ``audio_windows``, as ``audio_kind`` features (``audio_bins`` a frame of ``audio_frame_ms`` every ``audio_hop_ms``);
     ``cue_frames`` steps of ``cue_keypoints`` keypoints at ``cue_rate`` per second.
     """
 
     frames: int = 8
     image_size: int = 64
+    image_normalise: str = "fixed"
     image_mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     image_std: tuple[float, ...] = (0.5, 0.5, 0.5)
     audio_kind: str = "mel"

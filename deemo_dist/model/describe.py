@@ -88,6 +88,8 @@ def _layers(config: Any) -> int:
 
 def _stride(config: Any) -> int:
     """Pixels from one patch to the next."""
+    if config.model_type == "bit":
+        return int(config.output_stride // 2 ** (4 - len(config.depths)))
     if getattr(config, "depths", None):
         return int(config.patch_size * 2 ** (len(config.depths) - 1))
     return int(config.patch_size)

@@ -13,6 +13,7 @@ from deemo_dist.model.configuration import MediaShape
 
 RATE = 16_000
 FLOW_FRAMES = 4
+MOTION_GAIN = 2.0
 FLOOR = 1e-10
 
 
@@ -22,7 +23,7 @@ def pick(available: int, wanted: int) -> np.ndarray:
 
 
 def video_tensor(frames: np.ndarray, media: MediaShape) -> Tensor:
-    """uint8 [T, H, W, 3] RGB -> float32 [frames, 3, size, size], resized with antialiasing, normalised by mean and std."""
+    """uint8 [T, H, W, 3] RGB -> float32 [frames, 3, size, size], resized with antialiasing, normalised."""
     if frames.ndim != 4 or frames.shape[0] == 0 or frames.shape[-1] != 3:
         raise ModelError(f"video frames must be uint8 [T, H, W, 3] with T > 0, not {list(frames.shape)}")
     chosen = np.ascontiguousarray(frames[pick(len(frames), media.frames)])
@@ -30,8 +31,19 @@ def video_tensor(frames: np.ndarray, media: MediaShape) -> Tensor:
     size = (media.image_size, media.image_size)
     if pixels.shape[-2:] != size:
         pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
-    mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (media.image_mean, media.image_std))
-    return (pixels / 255.0 - mean) / std
+    pixels = pixels / 255.0
+    if media.image_normalise == "fixed":
+        mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (media.image_mean, media.image_std))
+        return (pixels - mean) / std
+    return _by_the_clip(pixels, MOTION_GAIN if media.image_normalise == "motion" else 0.0)
+
+
+def _by_the_clip(pixels: Tensor, gain: float) -> Tensor:
+    """Each channel of a clip [T, 3, H, W] by its own mean and deviation, so that light and colours of a room and of
+    clothes weigh less; then ``gain`` times what differs from the clip's mean frame on top: what moves."""
+    mean = pixels.mean(dim=(0, 2, 3), keepdim=True)
+    pixels = (pixels - mean) / (pixels.std(dim=(0, 2, 3), keepdim=True) + 0.05)
+    return pixels + gain * (pixels - pixels.mean(0, keepdim=True))
 
 
 def frame_times(times: np.ndarray | None, frames: int, fps: float, media: MediaShape) -> Tensor:

@@ -103,8 +103,8 @@ def test_batched_generation_with_cache_equals_one_by_one_without(model, processo
 
 def test_scores_are_the_likelihood_of_each_answer(model, processor, loaded):
     items, choices = mixed(loaded), ("positive", "negative", "neither of them")
-    scores = score_choices(model, processor, items, choices, batch=3)
-    assert scores.shape == (4, 3) and scores.dtype == np.float64 and model.training is False
+    scores = score_choices(model.train(), processor, items, choices, batch=3)
+    assert scores.shape == (4, 3) and scores.dtype == np.float64 and model.training
     for number, choice in enumerate(choices):
         pack = processor.pack([loaded("a", answer=choice)])
         assert scores[0, number] == pytest.approx(-model(**pack, num_items_in_batch=1.0).loss.item(), rel=1e-4)

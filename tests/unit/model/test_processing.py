@@ -9,7 +9,7 @@ from transformers import AutoProcessor, WhisperFeatureExtractor
 
 from deemo_dist.errors import ModelError
 from deemo_dist.model.configuration import MediaShape
-from deemo_dist.model.features import audio_features, cue_tensor, pick
+from deemo_dist.model.features import audio_features, cue_tensor, pick, video_tensor
 from deemo_dist.records import Turn
 
 MODALITIES = ("video", "audio", "cues", "text")
@@ -116,19 +116,22 @@ def test_mel_features_are_whispers():
     assert np.allclose(ours.numpy(), theirs["input_features"], atol=1e-4)
 
 
-def test_pitch_features_show_a_rise_alike_at_any_pitch(processor):
+def sweep(base, semitones_a_second):
     time = np.arange(64_000) / 16_000
-    flows = []
-    for base in (110.0, 190.0):
-        phase = 2 * np.pi * np.cumsum(base * 2 ** (time * 4 / 12)) / 16_000
-        wave = sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 12))
-        features = audio_features(torch.from_numpy(wave.astype(np.float32))[None], processor.media)
+    phase = 2 * np.pi * np.cumsum(base * 2 ** (time * semitones_a_second / 12)) / 16_000
+    return torch.from_numpy(sum(np.sin(harmonic * phase) / harmonic for harmonic in range(1, 12)).astype(np.float32))
+
+
+def test_pitch_features_tell_a_rise_from_a_fall_at_any_pitch(processor):
+    leans = []
+    for base, speed in ((110.0, 4.0), (190.0, 4.0), (150.0, -4.0), (230.0, -4.0)):
+        features = audio_features(sweep(base, speed)[None], processor.media)
         assert features.shape == (1, *processor.media.null_audio_shape())
         assert abs(features.mean().item()) < 1e-3
-        flows.append(features[0, -(processor.media.audio_bins // 3) :, 20:-20].mean(1))
-    middle = len(flows[0]) // 2
-    assert all(int(flow.argmax()) != middle for flow in flows)
-    assert torch.corrcoef(torch.stack(flows))[0, 1] > 0.8
+        flow = features[0, -(processor.media.audio_bins // 3) :, 20:-20].mean(1)
+        middle = len(flow) // 2
+        leans.append((flow[middle + 1] - flow[middle - 1]).item())
+    assert leans[0] * leans[1] > 0 and leans[2] * leans[3] > 0 and leans[0] * leans[2] < 0
 
 
 def test_frames_are_picked_in_the_middle_of_their_bins():
@@ -144,3 +147,18 @@ def test_cues_follow_their_times_and_end_in_zeros(processor):
     assert not values[24:].any()
     with pytest.raises(ModelError, match="body cues must be"):
         cue_tensor(cues[:, :5], None, 8.0, processor.media)
+
+
+def test_a_clip_normalised_by_itself_forgets_light_and_shows_movement(processor):
+    frames = np.random.default_rng(0).integers(40, 120, (8, 64, 64, 3), dtype=np.uint8)
+    frames[1:] = frames[0]
+    frames[4, 20:30, 20:30] = 250
+    brighter = (frames * 1.02 + 0).astype(np.uint8)
+    clip = video_tensor(frames, MediaShape(image_normalise="clip"))
+    assert clip.shape == (8, 3, 64, 64) and abs(clip.mean().item()) < 1e-5
+    assert torch.allclose(clip, video_tensor(brighter, MediaShape(image_normalise="clip")), atol=0.1)
+    motion = video_tensor(frames, MediaShape(image_normalise="motion"))
+    assert motion[4, :, 20:30, 20:30].mean() > 2 * clip[4, :, 20:30, 20:30].mean()
+    assert torch.allclose(video_tensor(frames, MediaShape()), torch.from_numpy(frames / 127.5 - 1).permute(0, 3, 1, 2).float())
+    with pytest.raises(ModelError, match="video frames must be"):
+        video_tensor(frames[:0], MediaShape())
