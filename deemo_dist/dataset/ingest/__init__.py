@@ -3,5 +3,14 @@
 from deemo_dist.dataset.ingest.detect import import_clips
 from deemo_dist.dataset.ingest.folder import import_folder, import_jsonl
 from deemo_dist.dataset.ingest.manifest import manifest_digest, read_manifest, write_manifest
+from deemo_dist.dataset.ingest.mertools import import_mertools
 
-__all__ = ["import_clips", "import_folder", "import_jsonl", "manifest_digest", "read_manifest", "write_manifest"]
+__all__ = [
+    "import_clips",
+    "import_folder",
+    "import_jsonl",
+    "import_mertools",
+    "manifest_digest",
+    "read_manifest",
+    "write_manifest",
+]

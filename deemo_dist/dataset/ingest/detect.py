@@ -4,12 +4,13 @@ from pathlib import Path
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.dataset.ingest.folder import import_folder, import_jsonl
+from deemo_dist.dataset.ingest.mertools import import_mertools, is_mertools
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 
 
 def import_clips(source: str, config: StorageConfig) -> list[Clip]:
-    """Clips of a folder with a JSONL file, or of a JSONL file at a path or URI.
+    """Clips of a folder with a JSONL file or in MERTools' layout, or of a JSONL file at a path or URI.
 
     Raises ``DatasetError`` for a source that no importer knows, and for bad rows, each named by file and line.
     """
@@ -17,7 +18,7 @@ def import_clips(source: str, config: StorageConfig) -> list[Clip]:
     if source.startswith("s3://") and source.endswith(".jsonl"):
         return import_jsonl(source, config)
     if path.is_dir():
-        return import_folder(path, config)
+        return import_mertools(path, config) if is_mertools(path) else import_folder(path, config)
     if path.suffix == ".jsonl" and path.is_file():
         return import_jsonl(str(path), config)
     raise DatasetError(

@@ -105,3 +105,41 @@ def test_bad_manifests_are_refused(made: Any, store: Store) -> None:
         store.put(key, bad)
         with pytest.raises(CorruptDataError, match="not a readable Parquet"):
             read_manifest(store.uri(key), CONFIG)
+
+
+def mertools_of(tmp_path: Path) -> Path:
+    (tmp_path / "video").mkdir()
+    for name in ("clip_1", "clip_2", "clip_3"):
+        (tmp_path / "video" / f"{name}.mp4").write_bytes(b"x")
+    (tmp_path / "track1_train_disdim.csv").write_text("name,discrete,valence\nclip_1,happy,3.5\nclip_2,sad,-1\n")
+    (tmp_path / "track1_test_dis.csv").write_text("name,discrete\nclip_3,angry\n")
+    (tmp_path / "track3_train_ovmerd.csv").write_text('name,reason\nclip_1,"smiles,\nand laughs"\n')
+    (tmp_path / "track_all_candidates.csv").write_text("name\nclip_9\n")
+    (tmp_path / "subtitle_chieng.csv").write_text(
+        "name,chinese,english\nclip_1,好,good\nclip_2,不,\n", encoding="utf-8"
+    )
+    return tmp_path
+
+
+def test_mertools(tmp_path: Path) -> None:
+    clips = {clip.uri.rsplit("/", 1)[1]: clip for clip in import_clips(str(mertools_of(tmp_path)), CONFIG)}
+    assert sorted(clips) == ["clip_1.mp4", "clip_2.mp4", "clip_3.mp4"]
+    one, two, three = (clips[f"clip_{number}.mp4"] for number in (1, 2, 3))
+    assert (one.split, one.labels, one.transcript) == ("train", {"emotion": "happy"}, "good")
+    assert one.texts == {"valence": "3.5", "reasoning": "smiles,\nand laughs"}
+    assert (two.transcript, two.source, two.subject) == ("不", "mertools", "clip_2")
+    assert (three.split, three.transcript) == ("test", None)
+
+
+def test_bad_mertools_rows_are_named(tmp_path: Path) -> None:
+    folder = mertools_of(tmp_path)
+    table = folder / "track1_train_disdim.csv"
+    table.write_text("name,discrete\nclip_1,happy\nclip_7,sad\n,sad\n")
+    with pytest.raises(DatasetError, match=r"disdim.csv:3: its file does not exist; .*disdim.csv:4: 'uri' is missing"):
+        import_clips(str(folder), CONFIG)
+    table.write_text("name,discrete\nclip_3,happy\n")
+    with pytest.raises(DatasetError, match=r"disdim.csv:2: discrete is 'happy', another row says 'angry'"):
+        import_clips(str(folder), CONFIG)
+    table.write_text("id,discrete\nclip_3,happy\n")
+    with pytest.raises(DatasetError, match=r"disdim.csv:1: there is no column 'name'"):
+        import_clips(str(folder), CONFIG)
