@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-_START_SECONDS = 90.0
+_START_SECONDS = 180.0
 
 
 def free_port() -> int:

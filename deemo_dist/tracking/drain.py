@@ -100,16 +100,26 @@ class Drain:
     def _try(self, reader: Reader, header: Mapping[str, Any], group: list[Entry]) -> "str | _Wait | None":
         """None when the group was taken, a reason when it never will be, ``_Wait`` when the server must come back."""
         try:
-            self._deliver(header, group)
+            self._deliver_afresh(header, group)
         except Exception as error:  # noqa: BLE001 - nothing that MLflow raises may end a run
-            text = _shown(error)
-            if is_missing(error):
-                self.delivery.forget()
             place = (reader.path, group[-1].end)
             self._tries[place] = self._tries.get(place, 0) + 1
             hopeless = self._tries[place] >= _TRIES and self.delivery.alive()
+            text = _shown(error)
             return text if is_final(error) or hopeless else _Wait(text)
         return None
+
+    def _deliver_afresh(self, header: Mapping[str, Any], group: list[Entry]) -> None:
+        """Deliver; when the server refuses, once more with its runs looked up anew (one may have been deleted)."""
+        try:
+            self._deliver(header, group)
+        except RefusedError:
+            raise
+        except Exception as error:
+            if not (is_final(error) or is_missing(error)):
+                raise
+            self.delivery.forget()
+            self._deliver(header, group)
 
     def _deliver(self, header: Mapping[str, Any], group: list[Entry]) -> None:
         event = group[0].event

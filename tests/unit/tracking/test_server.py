@@ -109,7 +109,8 @@ def test_a_deleted_run_is_made_again(server, tmp_path):
     look.client.delete_run(run.run_id)
     run.log_metrics({"loss": 2.0}, step=2)
     tracker.close()
-    assert pending(tmp_path / "spool") == 0
+    assert pending(tmp_path / "spool") == 0 and not (tmp_path / "spool" / "refused.jsonl").exists()
+    assert look.steps(look.runs("deleted")["deleted"].info.run_id, "loss") == [2]
 
 
 def test_check_accepts_the_server_and_names_what_is_wrong(server, tmp_path):
