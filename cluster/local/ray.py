@@ -92,7 +92,7 @@ class LocalRay:
 
     def _alive(self) -> int:
         """Nodes that the head knows to be alive."""
-        from ray._raylet import GcsClient
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module
 
         nodes = GcsClient(address=self.address).get_all_node_info().values()
         return sum(node.state == 0 for node in nodes)

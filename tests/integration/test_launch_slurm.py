@@ -18,7 +18,7 @@ ALL_REDUCE = """
 import torch, torch.distributed as dist
 from deemo_dist.environ import placement
 here = placement()
-import os; os.environ.update(here.variables(), GLOO_SOCKET_IFNAME="lo")
+import os; os.environ.update(here.variables())
 dist.init_process_group("gloo")
 total = torch.tensor([here.rank + 1.0]); dist.all_reduce(total)
 node = os.environ["SLURMD_NODENAME"]
