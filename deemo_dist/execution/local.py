@@ -6,6 +6,7 @@ terminal sends to the whole group: the calling process ends them.
 
 import contextlib
 import multiprocessing
+import pickle
 import signal
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from deemo_dist.config import ExecutionConfig
+from deemo_dist.errors import DeemoError
 from deemo_dist.execution.tries import Tries
 from deemo_dist.execution.work import Outcome, Worker
 
@@ -121,7 +123,12 @@ def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]]) -> Non
     worker = Worker(factory)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            pipe.send(worker.attempt(pipe.recv()))
+            outcome = worker.attempt(pipe.recv())
+            try:
+                pipe.send(outcome)
+            except (pickle.PicklingError, AttributeError, TypeError):
+                kind = type(outcome.result).__name__
+                pipe.send(Outcome(error=DeemoError(f"a worker's result of type {kind} cannot be sent to its caller")))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

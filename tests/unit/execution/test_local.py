@@ -76,6 +76,13 @@ def test_a_factory_that_fails_is_one_clean_error() -> None:
         run([1], BadFactory(), config=LOCAL, on_result=print)
 
 
+def test_a_result_that_cannot_be_sent_is_said() -> None:
+    from work_functions import Closures
+
+    with pytest.raises(DeemoError, match="result of type function cannot be sent"):
+        run([1], Closures(), config=LOCAL, on_result=print)
+
+
 def test_no_units_no_workers(tmp_path: Path) -> None:
     assert squares(tmp_path, []) == {}
     assert workers(tmp_path) == []
