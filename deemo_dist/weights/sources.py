@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 import zipfile
+from contextlib import closing
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -141,10 +142,12 @@ def _from_s3(bucket: str, key: str, target: Path) -> Path:
 
     try:
         retries = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
-        boto3.client("s3", config=retries).download_file(bucket, key, str(target))
+        answer = boto3.client("s3", config=retries).get_object(Bucket=bucket, Key=key)
+        with closing(answer["Body"]) as body, target.open("wb") as file:
+            file.writelines(body.iter_chunks(1 << 20))
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
-        if code in ("404", "NoSuchKey"):
+        if code == "NoSuchKey":
             raise FileNotFoundError(f"no such object in {bucket}") from None
         raise WeightsError(f"s3://{bucket} refused: {code}", hint="check the bucket and the AWS_* variables") from None
     except (BotoCoreError, OSError) as error:
