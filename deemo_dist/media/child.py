@@ -90,14 +90,16 @@ def _limit_clip(bounds: Bounds, base: int) -> None:
 
 def _serve(pipe: _Pipe, verb: str, path: Path, bounds: Bounds) -> None:
     """Answer one request with its messages, ending in ``E`` or ``X``."""
+    import av
+
     try:
         pipe.send(b"E", json.dumps(_answer(pipe, verb, path, bounds)).encode())
     except MediaError as error:
         pipe.send(b"X", json.dumps({"reason": error.reason, "message": error.message}).encode())
     except MemoryError:
         pipe.send(b"X", json.dumps({"reason": "too_large", "message": "it needs too much memory"}).encode())
-    except OSError as error:
-        said = error.strerror or type(error).__name__
+    except (OSError, ValueError, LookupError, ArithmeticError, RuntimeError, av.error.FFmpegError) as error:
+        said = getattr(error, "strerror", None) or type(error).__name__
         pipe.send(b"X", json.dumps({"reason": "corrupt", "message": f"it cannot be read ({said})"}).encode())
 
 

@@ -30,7 +30,9 @@ def decode_frames(mp4: bytes, indices: np.ndarray | None = None, *, times: np.nd
 
     try:
         with av.open(io.BytesIO(mp4), "r", options={"format_whitelist": "mov"}) as container:
-            stream = container.streams.video[0]
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                raise ValueError("no video")
             packets = [packet for packet in container.demux(stream) if packet.size]
             shown = np.sort(np.array([packet.pts for packet in packets], np.int64))
             wanted = shown[_positions(shown, float(stream.time_base or 0), indices, times)]

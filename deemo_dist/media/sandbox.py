@@ -191,7 +191,7 @@ def decode_answer(child: _Child, bounds: Bounds) -> DecodedClip:
     data, times, sound = bytearray(), list[float](), None
     height = width = 0
     while True:
-        kind, when, content = child.message(max(3 * height * width, 8 * 192_000 * int(bounds.max_seconds + 1)))
+        kind, when, content = child.message(max(3 * height * width, bounds.memory_bytes))
         if kind == b"B":
             size = json.loads(content)
             height, width = int(size["height"]), int(size["width"])

@@ -10,9 +10,9 @@ from deemo_dist.weights import fetch
 
 # footage, frame number, and the head's ellipse in pixels: centre x, y, radius x, y
 CROPS = (
-    ("clip-single-face", 0, 297.0, 166.0, 90.0, 144.0),
-    ("clip-single-face", 36, 294.0, 158.0, 93.0, 147.0),
-    ("clip-single-face", 71, 298.0, 160.0, 91.0, 144.0),
+    ("clip-single-face", 0, 297.0, 168.0, 85.0, 140.0),
+    ("clip-single-face", 36, 294.0, 160.0, 87.0, 142.0),
+    ("clip-single-face", 71, 298.0, 162.0, 86.0, 140.0),
     ("clip-pexels", 0, 433.0, 182.0, 142.0, 182.0),
     ("clip-pexels", 283, 442.0, 158.0, 146.0, 186.0),
     ("clip-pexels", 330, 449.0, 178.0, 146.0, 186.0),
@@ -45,5 +45,5 @@ def _cut(frame: np.ndarray, x: float, y: float, wide: float, high: float) -> np.
     picture = cv2.warpAffine(smooth, scale, HEAD, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     radius = np.hypot((columns - width / 2 + 0.5) / (width / 2), (rows - height / 2 + 0.5) / (height / 2))
-    alpha = np.clip((1.0 - radius) / 0.10, 0, 1)
+    alpha = np.clip((1.0 - radius) / 0.13, 0, 1)
     return np.dstack([picture.astype(np.float32), alpha]).astype(np.float32)

@@ -109,7 +109,7 @@ def _fist(subject: Subject, beat: float, side: int, acts: bool) -> tuple[float, 
 def _neck(subject: Subject, beat: float, side: int, acts: bool) -> tuple[float, float, float, str]:
     if not acts:
         return _idle(subject, 0.0, side, acts)
-    return 33.0, 19.0 + 2.5 * beat, -142.0 + 3 * beat, "relaxed"
+    return 33.0, 14.0 + 2.5 * beat, -142.0 + 3 * beat, "relaxed"
 
 
 def _fold(subject: Subject, beat: float, side: int, acts: bool) -> tuple[float, float, float, str]:

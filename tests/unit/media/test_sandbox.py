@@ -166,3 +166,27 @@ def test_a_sandbox_does_not_travel():
 def test_importing_media_loads_no_ffmpeg():
     code = "import sys, deemo_dist.media; assert not {'av', 'cv2', 'scipy', 'torch', 'soundfile'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi"])
+def test_mutilated_files_are_decoded_or_rejected_and_never_kill_the_child(sandbox, helpers, tmp_path, frames, kind):
+    codec = "mpeg4" if kind == "avi" else "libx264"
+    whole = helpers.write_video(tmp_path / f"whole.{kind}", frames, codec=codec, faststart=kind == "mp4").read_bytes()
+    sandbox.decode(tmp_path / f"whole.{kind}", BOUNDS)
+    child, outcomes = sandbox.pid, set()
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        data = bytearray(whole)
+        for place in rng.integers(0, min(len(data), 900 if seed % 2 else len(data)), 1 + seed // 2):
+            data[place] = rng.integers(256)
+        path = tmp_path / f"{seed}.{kind}"
+        path.write_bytes(data)
+        try:
+            sandbox.decode(path, BOUNDS)
+            outcomes.add("decoded")
+        except MediaError as error:
+            outcomes.add(error.reason)
+    assert sandbox.pid == child
+    assert outcomes <= {"decoded", "corrupt", "not_media", "no_video", "too_large", "too_long"}
+    assert len(outcomes) > 1
