@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from deemo_dist.config import StorageConfig
-from deemo_dist.errors import AlreadyExistsError, DeemoError, NotFoundError, StorageError
+from deemo_dist.errors import AlreadyExistsError, ConfigError, DeemoError, NotFoundError, StorageError
 from deemo_dist.storage import retry
 from deemo_dist.storage.budget import RequestBudget, shared_budget
 from deemo_dist.storage.client import endpoint_of, make_client
@@ -33,6 +33,9 @@ class S3Store(Store):
     """
 
     def __init__(self, config: StorageConfig) -> None:
+        if config.requests_per_second <= 0 or config.retries < 0 or config.timeout_seconds <= 0:
+            message = "storage.requests_per_second and timeout_seconds must be above 0, storage.retries 0 or more"
+            raise ConfigError(message)
         self.config = config
         self.bucket, prefix = split_s3(config.root)
         self.prefix = folder_prefix(prefix)

@@ -161,6 +161,12 @@ def test_bad_endpoints_and_bucket_names_are_config_errors() -> None:
         open_store(StorageConfig(root="s3://no bucket!", endpoint="http://127.0.0.1:1")).get("k")
 
 
+@pytest.mark.parametrize("change", [{"requests_per_second": 0.0}, {"retries": -1}, {"timeout_seconds": 0.0}])
+def test_limits_that_make_no_sense_are_config_errors(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="above 0"):
+        open_store(StorageConfig(root="s3://bucket", **change))
+
+
 def test_errors_about_a_raw_uri_do_not_quote_it(faulty: Start, http: Any) -> None:
     server = faulty(lambda handler, number: http.refuse(handler, 404, "NoSuchKey"))
     config = StorageConfig(endpoint=server.endpoint)
