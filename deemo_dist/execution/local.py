@@ -44,8 +44,8 @@ def run_locally(
     try:
         while tries.open:
             _employ(children, tries, factory, config.workers)
-            ready = wait([child.pipe for child in children])
-            for child in [child for child in children if child.pipe in ready]:
+            ready = wait([end for child in children for end in (child.pipe, child.process.sentinel)])
+            for child in [c for c in children if c.pipe in ready or c.process.sentinel in ready]:
                 outcome = _receive(child)
                 if outcome is None:
                     _bury(child, children, tries)
@@ -86,9 +86,9 @@ def _start(factory: Callable[[], Callable[[Any], Any]]) -> _Child:
 
 
 def _receive(child: _Child) -> Outcome | None:
-    """What the worker sent; None when it died."""
+    """What the worker sent; None when it died (its pipe may still be held open by a process it started)."""
     try:
-        return child.pipe.recv()
+        return child.pipe.recv() if child.pipe.poll() else None
     except (EOFError, OSError):
         return None
 
