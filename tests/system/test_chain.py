@@ -1,0 +1,118 @@
+"""The whole chain by the command line, and what anybody may do with what comes out of it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import webdataset
+
+from deemo_dist.dataset import open_dataset
+from tests.system.conftest import RUBBISH, Project
+
+pytestmark = pytest.mark.system
+
+
+def test_every_clip_has_one_row_in_the_ledger(project: Project) -> None:
+    dataset = open_dataset(project.store, "tiny", "v1")
+    assert len(dataset.ledger) == dataset.info.clips == 24 + len(RUBBISH)
+    assert len({row.key for row in dataset.ledger}) == len(dataset.ledger)
+    rejected = [row for row in dataset.ledger if row.status == "rejected"]
+    assert len(rejected) == len(RUBBISH)
+    assert {(row.stage, row.reason) for row in rejected} >= {("decode", "empty")}
+    assert dataset.info.samples == len(dataset.index) == 24
+    said = project.deemo("dataset", "verify", more=[])
+    assert "whole: 27 clips = 24 written + 3 rejected = 27 rows" in said
+
+
+def test_any_webdataset_reader_reads_the_shards(project: Project) -> None:
+    store = project.store
+    shards = [store.local_path(key) for key in store.list("datasets/tiny/v1/shards/")]
+    reader = webdataset.WebDataset([str(path) for path in shards], shardshuffle=False, empty_check=False)
+    samples = list(reader)
+    assert len(samples) == 24
+    assert all({"mp4", "flac", "cues.npy", "json"} <= set(sample) for sample in samples)
+    assert all("attestation" in json.loads(sample["json"]) for sample in samples)
+
+
+def test_a_second_preprocess_does_nothing(project: Project) -> None:
+    before = open_dataset(project.store, "tiny", "v1").digest
+    said = project.deemo("preprocess")
+    assert "nothing to do" in said
+    assert open_dataset(project.store, "tiny", "v1").digest == before
+
+
+def test_another_policy_may_not_enter_a_version(project: Project) -> None:
+    said = project.deemo("preprocess", more=["policy.dilate=0.3"], code=1)
+    assert "was begun with another policy_digest" in said.splitlines()[-1]
+
+
+def test_the_same_clips_give_the_same_bytes(project: Project, tmp_path: Path) -> None:
+    again = Project(tmp_path, f"file://{tmp_path / 'store'}", project.extra)
+    again.deemo("preprocess", more=["execution.workers=1"])
+    ours, theirs = (open_dataset(each.store, "tiny", "v1").digest for each in (project, again))
+    assert ours == theirs
+
+
+def test_losses_are_numbers_and_every_stage_is_committed(trained: Project) -> None:
+    store = trained.store
+    for stage in ("align-video", "align-audio", "instruct"):
+        (key,) = [key for key in store.list(f"runs/tiny/{stage}-") if key.endswith("result.json")]
+        result = json.loads(store.get(key))
+        assert result["ranks"] == 2
+        assert result["zero_stage"] == 3
+        assert result["trainable_params"] > 100_000
+        assert 0 < result["last_loss"] < 20
+
+
+def test_a_second_training_skips_done_stages(trained: Project) -> None:
+    said = trained.deemo("train")
+    assert len(re.findall(r"done before \(\d+ steps\), skipped", said)) == 3
+
+
+def test_the_export_loads_with_transformers_and_answers(trained: Project) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoProcessor
+
+    import deemo_dist.model  # noqa: F401 - registers the Auto classes
+    from deemo_dist.dataset import build_examples, load_example
+
+    (place,) = {key.rsplit("/", 1)[0] for key in trained.store.list("models/tiny/") if key.endswith("/config.json")}
+    folder = trained.store.local_path(place)
+    model, processor = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
+    dataset = open_dataset(trained.store, "tiny", "v1")
+    example = build_examples(dataset, trained.config().tasks, ["emotion"], "test")[0]
+    batch = processor.prompt([load_example(example, trained.store, dataset.prefix, frames=8)])
+    with torch.no_grad():
+        tokens = model.generate(**batch, max_new_tokens=8, do_sample=False)
+    assert tokens.shape[1] > batch["input_ids"].shape[1]
+
+
+def test_evaluation_reports_and_names_leak_nowhere(trained: Project, raw: Path) -> None:
+    said = trained.deemo("evaluate")
+    report = Path(next(word for word in said.split() if word.endswith("report.html")))
+    page = report.read_text()
+    assert "residual" in page
+    assert "<video" in page
+    assert "done before" in trained.deemo("evaluate")
+    _no_trace_of_names(trained, raw, report)
+
+
+def _no_trace_of_names(trained: Project, raw: Path, report: Path) -> None:
+    """Grep every byte that the chain left for planted names and file names; manifests alone may hold them."""
+    planted = json.loads((raw / "samples.json").read_text())["planted"]
+    files = [path.stem for path in raw.glob("*.mp4")]
+    people = {name for names in planted.values() for name in names if " " in name}
+    needles = [needle.encode().lower() for needle in {*people, *files}]
+    assert len(needles) > 20
+    places = [trained.folder, Path("/dev/shm")]
+    seen = 0
+    for path in (path for place in places for path in place.rglob("*") if path.is_file()):
+        if "/manifests/" in str(path):
+            continue
+        data = path.read_bytes().lower()
+        seen += 1
+        found = [needle for needle in needles if needle in data]
+        assert not found, f"{path} holds {found[0]!r}"
+    assert seen > 30
+    assert report.is_file()
