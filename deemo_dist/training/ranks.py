@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from deemo_dist.config import EngineConfig
 from deemo_dist.environ import Placement, placement
+from deemo_dist.errors import CheckpointError, DeemoError
 from deemo_dist.training.checkpoint.commit import take_attempt
 
 if TYPE_CHECKING:
@@ -51,6 +52,21 @@ class Ranks:
     def all_agree(self, yes: bool) -> bool:
         """Whether every rank says yes."""
         return self.sums([0.0 if yes else 1.0])[0] == 0.0
+
+    def decided_by_first(self, decide: Callable[[], Any]) -> Any:
+        """What ``decide`` gives on rank 0 (plain data), on every rank; its ``DeemoError`` is raised on every rank."""
+        answer: dict[str, Any] = {}
+        error: DeemoError | None = None
+        if self.rank == 0:
+            try:
+                answer = {"value": decide()}
+            except DeemoError as found:
+                error = found
+                answer = {"message": found.message, "hint": found.hint}
+        answer = self.from_first(answer)
+        if "message" in answer:
+            raise error or CheckpointError(answer["message"], hint=answer["hint"])
+        return answer["value"]
 
     def from_first(self, value: Any) -> Any:
         """Rank 0's plain value on every rank, sent as JSON (never a pickle)."""
@@ -97,8 +113,8 @@ def attempt_of(ranks: Ranks, store: "Store", run_prefix: str) -> int:
     """This life's attempt number in a run: taken once a process by rank 0, the same on every rank. A collective."""
     name = (store.root, run_prefix)
     if name not in ranks.attempts:
-        taken = take_attempt(store, run_prefix, world=ranks.world) if ranks.rank == 0 else None
-        ranks.attempts[name] = int(ranks.from_first(taken))
+        taken = ranks.decided_by_first(lambda: take_attempt(store, run_prefix, world=ranks.world))
+        ranks.attempts[name] = int(taken)
     return ranks.attempts[name]
 
 
@@ -131,17 +147,34 @@ def _free_port() -> int:
 
 
 def import_deepspeed() -> Any:
-    """DeepSpeed, imported once, quietly, and without MLflow, which only its autotuner would use (3 of 6 seconds)."""
-    with _without("mlflow"):
+    """DeepSpeed, imported once, quietly, and without what takes seconds and serves nothing here: MLflow (only its
+    autotuner would use it) and the compiler, which its Muon optimizer calls on import, merely to compare types."""
+    with _without("mlflow"), _uncompiled():
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         os.environ.setdefault("DS_LOG_LEVEL", "warning")
         import deepspeed
+        import deepspeed.runtime.zero.muon.muon_optimizer
     from deepspeed.utils import logger as deepspeed_logger
 
     deepspeed_logger.setLevel(logging.WARNING)
     # one line for every collective of every step otherwise
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     return deepspeed
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Make ``torch.compile`` hand back what it is given, for a while."""
+
+    def leave_alone(function: Any = None, **_: Any) -> Any:
+        return function if function is not None else leave_alone
+
+    compiler = torch.compile
+    torch.compile = leave_alone  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.compile = compiler
 
 
 @contextmanager

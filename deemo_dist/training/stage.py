@@ -34,7 +34,10 @@ def train_stage(spec: StageSpec, *, export: Callable[[Engine], None] | None = No
     (another stage key, a fenced attempt, nothing whole to resume from), ``Interrupted`` after a signal.
     """
     with listening() as stop:
-        return _run(spec, export, stop)
+        try:
+            return _run(spec, export, stop)
+        except RuntimeError as error:
+            raise _peer_error(spec, error) from error
 
 
 def _run(spec: StageSpec, export: Callable[[Engine], None] | None, stop: StopFlag) -> StageResult:
@@ -63,8 +66,6 @@ def _run(spec: StageSpec, export: Callable[[Engine], None] | None, stop: StopFla
         for callback in spec.callbacks:
             callback.on_end(result)
         return result
-    except RuntimeError as error:
-        raise _peer_error(spec, error) from error
     finally:
         engine.destroy()
         bind(step=None)
@@ -115,8 +116,12 @@ def _resume(spec: StageSpec, engine: Engine, ranks: Ranks, tally: Tally) -> int:
 
 def _done_already(spec: StageSpec, ranks: Ranks) -> Commit | None:
     """The final commit of a stage that is done. Rank 0 looks; a collective."""
-    found = finished(spec.store, spec.prefix, spec.stage_key) if ranks.rank == 0 else None
-    place = ranks.from_first([found[1].step, found[1].attempt, found[1].world] if found else None)
+
+    def look() -> list[int] | None:
+        found = finished(spec.store, spec.prefix, spec.stage_key)
+        return [found[1].step, found[1].attempt, found[1].world] if found else None
+
+    place = ranks.decided_by_first(look)
     if place is None:
         return None
     step, attempt, world = place

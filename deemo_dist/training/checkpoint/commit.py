@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def take_attempt(store: "Store", run_prefix: str, *, world: int = 1) -> int:
-    """Take the next attempt number of a run by put-if-absent, from 1. Whoever holds a lower one is fenced from then on."""
+    """Take the next attempt number of a run by put-if-absent, from 1. Whoever holds a lower one is fenced then."""
     taken = [_number(key) for key in store.list(f"{run_prefix}/attempts/")]
     number = max(taken, default=0) + 1
     while True:
@@ -58,7 +58,7 @@ def commit_keys(store: "Store", prefix: str) -> list[str]:
 
 
 def read_commit(store: "Store", key: str, stage_key: str) -> Commit:
-    """Read one commit. Raises ``CorruptDataError`` or ``NotFoundError``, and ``CheckpointError`` for another stage's."""
+    """Read one commit. Raises ``CorruptDataError``, ``NotFoundError``, and ``CheckpointError`` for another stage's."""
     commit = commit_from_json(store.get(key), key)
     if commit.stage_key != stage_key:
         raise CheckpointError(

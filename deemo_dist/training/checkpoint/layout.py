@@ -14,7 +14,7 @@ KINDS = ("fp32", "exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, kw_only=True)
 class Fragment:
-    """Elements [offset, offset + numel) of the flattened parameter ``name`` of ``shape``, in parameter group ``group``."""
+    """Elements [offset, offset + numel) of the flattened parameter ``name`` of ``shape``, in group ``group``."""
 
     name: str
     offset: int

@@ -36,7 +36,7 @@ def restore(
     Corrupt or half-written ones are skipped with a message. Returns the commit's key and record, None when there is no
     commit at all. Raises ``CheckpointError``: another stage key, or commits but none whole; storage's own errors.
     """
-    keys: list[str] = ranks.from_first(commit_keys(store, prefix) if ranks.rank == 0 else None)
+    keys: list[str] = ranks.decided_by_first(lambda: commit_keys(store, prefix))
     for key in keys:
         commit, staged, reason = _try(locals_, store, key, stage_key, ranks)
         if ranks.all_agree(not reason):

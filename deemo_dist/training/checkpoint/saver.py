@@ -1,7 +1,8 @@
 """Saving without keeping the loop: a copy on the main thread, the writing on another, one save in flight.
 
 No collective runs off the main thread. Each rank's word about its own save rides on the loop's all-reduce
-(``flags``), every rank reads the same sums (``advance``) and so goes through the same phases: writing, committing, idle.
+(``flags``); every rank reads the same sums (``advance``) and so goes through the same phases: writing, committing,
+idle.
 """
 
 import time

@@ -77,11 +77,12 @@ def run_ranks(folder: Path, ranks: int, plan: dict) -> Job:
         with (folder / f"output-{rank}").open("w") as output:
             command = [sys.executable, str(WORKER), str(folder / "plan.json")]
             children.append(subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT))
-    return Job(folder=folder, codes=[_wait(child, plan.get("frozen") == rank) for rank, child in enumerate(children)])
+    codes = [_wait(child, frozen=plan.get("frozen") == rank) for rank, child in enumerate(children)]
+    return Job(folder=folder, codes=codes)
 
 
-def _wait(child: subprocess.Popen, frozen: bool) -> int:
-    """The exit code; a rank that the plan freezes is killed once its peers are through (it is waited for last)."""
+def _wait(child: subprocess.Popen, *, frozen: bool) -> int:
+    """The exit code. A rank that the plan freezes comes last, and is killed once the others are through."""
     try:
         return child.wait(timeout=1 if frozen else LIMIT)
     except subprocess.TimeoutExpired:

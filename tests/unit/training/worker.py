@@ -1,5 +1,6 @@
 """One rank of a tiny training, started as a process by the tests: reads a JSON plan, writes losses as it goes."""
 
+import faulthandler
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from deemo_dist.config import EngineConfig, StageConfig, StorageConfig, TrainRul
 from deemo_dist.environ import Placement, placement  # noqa: E402
 from deemo_dist.errors import DeemoError  # noqa: E402
 from deemo_dist.storage import open_store  # noqa: E402
-from deemo_dist.training import StageSpec, StepBatches, consolidated_state, leave, train_stage  # noqa: E402
+from deemo_dist.training import StageSpec, StepBatches, consolidated_state, factor, leave, take_attempt, train_stage  # noqa: E402
 
 VOCABULARY, WIDTH = 61, 48
 PACKS = PLAN.get("packs", 4)
@@ -111,6 +112,8 @@ class Listener:
                   "seconds": report.step_seconds, "tokens": report.tokens_per_second})  # fmt: skip
         if report.step == PLAN.get("kill_step"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if report.step == PLAN.get("usurp_step"):
+            take_attempt(open_store(StorageConfig(root=PLAN["store"])), "runs/r")
         if report.step == PLAN.get("term_step"):
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -167,6 +170,37 @@ def spec(name: str, place: Placement) -> StageSpec:
     )
 
 
+def plain(place: Placement) -> None:
+    """The same training as a bare torch loop over whole steps: no ranks, no engine, no accumulation."""
+    whole = spec("plain", place)
+    net, said = model(), Listener(Path(PLAN["out"]) / "plain-0.jsonl")
+    for name, parameter in net.named_parameters():
+        parameter.requires_grad_(not name.startswith("vision_tower"))
+    rules, named = whole.stage.trains, dict(net.named_parameters())
+    head = [value for name, value in named.items() if name.startswith("language_model")]
+    body = [value for name, value in named.items() if name.startswith("video_projector") and value.ndim == 2]
+    rest = [value for name, value in named.items() if name.startswith("video_projector") and value.ndim == 1]
+    projector, language = rules["*video_projector*"], rules["*language_model*"]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": body, "lr": projector.lr, "weight_decay": projector.weight_decay},
+            {"params": rest, "lr": projector.lr, "weight_decay": 0.0},
+            {"params": head, "lr": language.lr, "weight_decay": 0.0},
+        ]
+    )
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for step in range(PLAN["steps"]):
+        packs = [pack(step, number) for number in range(PACKS)]
+        loss = sum(net(**item, num_items_in_batch=targets(packs)).loss for item in packs)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([*body, *rest, *head], whole.stage.max_grad_norm)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate * factor(step, PLAN["steps"], kind="cosine", warmup=whole.stage.warmup)
+        optimizer.step()
+        said.say({"step": step, "loss": float(loss), "hex": float(loss).hex()})
+
+
 def export(engine) -> None:
     state = consolidated_state(engine)
     if state is not None:
@@ -179,13 +213,17 @@ def main() -> int:
     from deemo_dist.console import setup_logging
 
     setup_logging()
+    faulthandler.dump_traceback_later(PLAN.get("dump", 240), exit=False)
     place = placement()
+    if PLAN.get("plain"):
+        plain(place)
+        return 0
     try:
         for name in PLAN.get("stages", ["s"]):
             train_stage(spec(name, place), export=export if PLAN.get("export") else None)
     except DeemoError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        os._exit(error.exit_code)
+        return error.exit_code
     leave()
     return 0
 

@@ -1,0 +1,122 @@
+"""Real ZeRO ranks over gloo, as processes: equality, resumption, interruption, faults."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from deemo_dist.config import StorageConfig
+from deemo_dist.storage import open_store
+from deemo_dist.training import commits, finished, read_full_state
+
+pytestmark = pytest.mark.slow
+
+KEY = "a" * 64
+
+
+def store_of(job):
+    return open_store(StorageConfig(root=f"file://{job.folder}/store"))
+
+
+def assert_close(job, other, tolerance, stage="s"):
+    mine, theirs = job.losses(), other.losses(stage)
+    assert len(mine) == len(theirs) == 8
+    assert max(abs(a - b) / abs(b) for a, b in zip(mine, theirs, strict=True)) < tolerance
+
+
+def test_two_ranks_one_rank_and_a_bare_torch_loop_give_the_same_losses(ranks, undisturbed):
+    bare = ranks(1, "bare", plain=True)
+    assert bare.codes == [0], bare.output()
+    alone = ranks(1, "alone")
+    assert alone.codes == [0], alone.output()
+    assert_close(undisturbed, bare, 1e-5, "plain")
+    assert_close(alone, bare, 1e-5, "plain")
+    assert undisturbed.losses()[-1] < 0.8 * undisturbed.losses()[0]
+
+
+def test_the_export_is_the_final_checkpoint_and_the_frozen_part(undisturbed):
+    exported = load_file(undisturbed.folder / "export.safetensors")
+    _, commit = finished(store_of(undisturbed), "runs/r/s", KEY)
+    trained = read_full_state(store_of(undisturbed), commit)
+    assert set(exported) == set(trained) | {"vision_tower.weight"}
+    assert all(torch.equal(exported[name], tensor) for name, tensor in trained.items())
+
+
+def test_kill_9_then_a_corrupt_newest_checkpoint_still_ends_with_the_same_bits(ranks, undisturbed):
+    assert ranks(2, "killed", kill_step=5, every=2).codes == [-9, -9]
+    job = ranks(2, "killed", steps=0, stages=[])
+    store = store_of(job)
+    newest, *older = [commit.step for _, commit in commits(store, "runs/r/s", KEY)]
+    for key in store.list(f"runs/r/s/checkpoints/{newest:08d}-0001"):
+        if key.endswith("1-000.safetensors"):
+            store.put(key, store.get(key)[:-1] + b"?")
+    job = ranks(2, "killed", every=2)
+    assert job.codes == [0, 0], job.output()
+    assert [row["start"] for row in job.rows() if "start" in row] == [0, older[0]]
+    assert "is skipped" in job.output()
+    assert job.hexes() == undisturbed.hexes()
+    assert "done already" in ranks(2, "killed").output()
+    refused = ranks(2, "killed", stage_key="b" * 64)
+    assert refused.codes == [1, 1] and "another configuration" in refused.output(1)
+
+
+def test_sigterm_leaves_a_checkpoint_and_other_worlds_go_on_from_it(ranks, undisturbed):
+    first = ranks(2, "elastic", term_step=1)
+    assert first.codes == [75, 75], first.output()
+    assert "the checkpoint at step 3 of 8 is committed" in first.output()
+    assert ranks(1, "elastic", term_step=4).codes == [75]
+    last = ranks(2, "elastic")
+    assert last.codes == [0, 0], last.output()
+    assert [row["start"] for row in last.rows() if "start" in row] == [0, 3, 6]
+    assert_close(last, undisturbed, 1e-4)
+    for step, row in last.steps().items():
+        assert row["lr"] == undisturbed.steps()[step]["lr"]
+        assert row["lr"]["*video_projector*"] == pytest.approx(10 * row["lr"]["*language_model*"])
+
+
+def test_zero_2_resumes_and_agrees_with_zero_3(ranks, undisturbed):
+    assert ranks(2, "zero2", zero_stage=2, term_step=2, deepspeed={}).codes == [75, 75]
+    job = ranks(2, "zero2", zero_stage=2, deepspeed={})
+    assert job.codes == [0, 0], job.output()
+    assert_close(job, undisturbed, 1e-5)
+
+
+def test_stages_null_packs_validation_and_a_loss_that_is_not_finite(ranks):
+    """Two equal stages in one process give the same bits. Rank 1 has a null pack in the last step."""
+    job = ranks(2, "busy", stages=["s", "t"], poison_steps=[3], last_packs=3, validate_every=4, dropout=0.1)
+    assert job.codes == [0, 0], job.output()
+    for stage in ("s", "t"):
+        steps = job.steps(stage)
+        assert [step for step, row in steps.items() if row["skipped"]] == [3]
+        assert [step for step, row in steps.items() if row["validation"] is not None] == [3, 7]
+        assert steps[7]["loss"] < steps[0]["loss"] and steps[7]["validation"] < steps[3]["validation"]
+    assert job.hexes("s") == job.hexes("t")
+
+
+def test_divergence_is_bounded(ranks):
+    job = ranks(1, "diverges", poison_steps=list(range(8)))
+    assert job.codes == [1] and "6 updates in a row" in job.output()
+
+
+def test_a_fenced_attempt_cannot_commit(ranks):
+    job = ranks(1, "fenced", usurp_step=1, every=3)
+    assert job.codes == [1] and "a later attempt has taken over" in job.output()
+    assert list(commits(store_of(job), "runs/r/s", KEY)) == []
+
+
+def test_a_frozen_rank_is_named_and_nobody_waits_longer_than_the_watchdog(ranks):
+    job = ranks(2, "frozen", hang_step=2, hang_how="stop", hang_rank=1, watchdog=6, frozen=1)
+    assert job.codes == [70, -9]
+    assert "the slow rank is rank 1: no sign of life" in job.output(0)
+    assert "Thread" in job.output(0) and "worker.py" in job.output(0)
+
+
+def test_a_rank_stuck_in_its_data_is_named_by_all(ranks):
+    job = ranks(2, "stuck", hang_step=2, hang_rank=1, watchdog=6)
+    assert job.codes == [70, 70]
+    assert "rank 1: behind at step 2 (data)" in job.output(0)
+
+
+def test_a_dead_rank_ends_the_others_in_one_line(ranks):
+    job = ranks(2, "dead", hang_step=2, hang_how="kill", hang_rank=1)
+    assert job.codes == [1, -9]
+    assert "TrainingError: stage s: another rank went away" in job.output(0)
