@@ -6,9 +6,10 @@ Nothing heavy is loaded before a ``Deidentifier`` is made.
 from deemo_dist.deid.deidentifier import Deidentifier, DeidResult
 from deemo_dist.deid.keys import KeyRing
 from deemo_dist.deid.policy import policy_digest, policy_gate, policy_strength, weaknesses
-from deemo_dist.deid.toolchain import toolchain
+from deemo_dist.deid.toolchain import WEIGHTS, toolchain
 
 __all__ = [
+    "WEIGHTS",
     "DeidResult",
     "Deidentifier",
     "KeyRing",

@@ -167,6 +167,7 @@ def _figures(seen: _Seen, checked: audit.FaceAudit, sound: voice.Disguised | Non
         "uncertain_rate": seen.cover.uncertain / max(1, seen.poses),
         "body_frames": float(tracked.sum()) / max(1, frames),
         "audit_inside_rate": checked.inside,
+        "audit_unsure_rate": checked.unsure,
     }
     if tracked.any():
         figures["keypoint_confidence"] = float(confidence[tracked].mean())

@@ -69,6 +69,21 @@ def test_a_face_outside_the_mask_counts_and_one_inside_does_not() -> None:
     assert (seen.residual_rate, seen.inside) == (0.0, 1.0)
 
 
+def test_an_unsure_hit_counts_unless_the_clip_never_showed_a_face() -> None:
+    def unsure(_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([[10.0, 10.0, 30.0, 30.0]]), np.array([0.6])
+
+    raw = np.zeros((4, 64, 64, 3), dtype=np.uint8)
+    nowhere = [np.zeros((0, 4), dtype=np.int64)] * 4
+    beside = [np.array([[24, 8, 64, 32]])] * 4
+    faces = audit_faces(raw, raw, nowhere, unsure, every=1, with_face=[True, False, False, False])
+    assert (faces.residual_rate, faces.unsure) == (1.0, 0.0)
+    nobody = audit_faces(raw, raw, nowhere, unsure, every=1, with_face=[False] * 4)
+    assert (nobody.residual_rate, nobody.unsure) == (0.0, 1.0)
+    touching = audit_faces(raw, raw, beside, unsure, every=1, with_face=[False] * 4)
+    assert touching.residual_rate == 1.0
+
+
 def test_hits_reaching_over_the_edge_are_measured() -> None:
     shares = hits_covered(np.array([[-10.0, -10.0, 10.0, 10.0], [50, 50, 60, 60]]), np.array([[0, 0, 8, 8]]))
     assert shares[0] == pytest.approx(64 / 100)
