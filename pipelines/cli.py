@@ -176,7 +176,7 @@ def weights_list() -> None:
         typer.echo(f"{name:18} {weight.size / 1e6:7.1f} MB  {weight.licence:12} {here:8}  {weight.used_for}")
 
 
-@weights_app.command("fetch", epilog="Example: `deemo weights fetch centerface pose-lite`")
+@weights_app.command("fetch", epilog="Example: `deemo weights fetch centerface pose-full`")
 def weights_fetch(names: Annotated[list[str], typer.Argument(help="Names from `deemo weights list`.")]) -> None:
     """Fetch weights into the cache and check their digests."""
     from deemo_dist.weights import fetch

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deemo_dist import deid, samples
 from deemo_dist.config import RunConfig, load
 from deemo_dist.console import console
 from deemo_dist.dataset import import_clips, open_dataset, write_manifest
@@ -16,7 +17,7 @@ from deemo_dist.errors import ConfigError
 from deemo_dist.records import Clip
 from deemo_dist.storage import open_store
 from deemo_dist.tracking import ui_command
-from deemo_dist.weights import fetch_all, total_size
+from deemo_dist.weights import fetch_all, total_size, use
 from pipelines.curves import read_result
 from pipelines.evaluate import EvaluationResult, run_evaluate
 from pipelines.ingest import make_samples
@@ -25,7 +26,7 @@ from pipelines.stages import plan_stages
 from pipelines.tracked import tracking_folder
 from pipelines.train import run_train
 
-WEIGHTS = ("centerface", "pose-lite", "blazeface-short", "spacy-en-sm", "clip-single-face", "clip-pexels")
+WEIGHTS = (*deid.WEIGHTS, *samples.WEIGHTS)
 RUBBISH = {
     "Empty Tape.mp4": b"",
     "notes of Maria Keller.mp4": b"This is a text file.\n",
@@ -93,8 +94,9 @@ def _server(storage: str, build: Path) -> Iterator[list[str]]:
 def _demo(run: str, overrides: list[str], *, storage: str, build: Path, subjects: int, clips: int) -> dict[str, Any]:
     config = load(run, overrides)
     phase = Phases()
+    use(config.weights)
     with phase("weights", _download_words()):
-        fetch_all(WEIGHTS, cache=config.weights.cache, mirror=config.weights.mirror)
+        fetch_all(WEIGHTS)
     with phase("samples", f"{subjects} generated subjects x {clips} clips, with faces, voices and names"):
         raw = _samples(build / "raw", subjects=subjects, clips=clips, seed=config.seed)
     with phase("ingest", "a manifest of the raw clips"):

