@@ -11,7 +11,7 @@ from deemo_dist.config.fields import operational
 
 @dataclass(frozen=True, kw_only=True)
 class StorageConfig:
-    """Where things are. ``root``: the project's prefix, file:// or s3://. Credentials come from the environment only."""
+    """Where things are. ``root``: the project's prefix, file:// or s3://. Credentials: from the environment only."""
 
     root: str = operational("file://build/demo/store")
     endpoint: str | None = operational(None)
@@ -23,7 +23,7 @@ class StorageConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsConfig:
-    """Pinned weights. ``mirror``: a folder or prefix that takes the place of the package registry; ``cache``: a folder."""
+    """Pinned weights. ``mirror``: a folder or prefix in place of the package registry; ``cache``: a folder."""
 
     mirror: str | None = operational(None)
     cache: str | None = operational(None)
@@ -103,8 +103,8 @@ class TowerConfig:
 @dataclass(frozen=True, kw_only=True)
 class AudioFeaturesConfig:
     """What the audio tower is given. ``kind``: ``mel`` (Whisper's log-mel), ``pitch`` (a log-frequency spectrum without
-    its envelope, and how it moved in pitch since the frame before), ``waveform``. ``bins`` a frame of ``window_ms`` every
-    ``hop_ms``; ``pitch`` gives the last third of its bins to the movement."""
+    its envelope, and how it moved in pitch since a little before), ``waveform``. ``bins`` a frame of ``window_ms``
+    every ``hop_ms``; ``pitch`` gives the last third of its bins to the movement."""
 
     kind: Literal["mel", "pitch", "waveform"] = "mel"
     bins: int = 80
@@ -129,7 +129,7 @@ class ProjectorConfig:
 class ModelConfig:
     """DEEMO-LLaMA. ``frames`` sampled a clip; ``image_size`` pixels; audio cut in windows of ``audio_window`` seconds
     at most ``audio_windows`` of them; ``cue_frames`` steps of ``cue_keypoints`` body cues at ``cue_rate`` per second.
-    ``image_normalise``: by the tower's own mean and deviation, by the clip's, or by the clip's with what moves in it brought out."""
+    ``image_normalise``: by the tower's own mean and deviation, by the clip's, or so with what moves brought out."""
 
     name: str = "nano"
     llm: TowerConfig = field(default_factory=TowerConfig)
@@ -229,7 +229,7 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """MLflow. ``uri``: a server or sqlite:///..., None keeps an embedded one under the run; the spool takes the rest."""
+    """MLflow. ``uri``: a server or sqlite:///...; None keeps an embedded one under ``storage.cache``."""
 
     uri: str | None = operational(None)
     experiment: str = operational("deemo")
@@ -244,7 +244,7 @@ class LaunchConfig:
     ``python`` and ``workdir``: as the cluster's nodes see them (None: as here; on a distant Ray, its own). ``setup``:
     shell lines before the command, such as ``module load cuda``. ``environment``: a shell file that the job reads on
     its node, the place for credentials: they are never written into a job. ``requeues``: how often a job that was
-    stopped may come back. ``signal_seconds``: how long before the time limit (``minutes``) it is told to write a checkpoint.
+    stopped may come back. ``signal_seconds``: how long before the limit (``minutes``) it is told to write a checkpoint.
     """
 
     nodes: int = operational(1)

@@ -10,7 +10,7 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class NfblEvent:
-    """One Non-Facial Body Language event: ``start`` and ``end`` in seconds from the clip's start, ``type`` by ontology."""
+    """One Non-Facial Body Language event: ``start``, ``end`` in seconds from the clip's start, ``type`` by ontology."""
 
     start: float
     end: float
