@@ -97,6 +97,7 @@ def test_a_child_killed_between_clips_does_not_count(sandbox, clip):
     assert sandbox.decode(clip, BOUNDS).frames.shape[0] == 30
 
 
+@pytest.mark.slow
 def test_too_much_processor_time_is_a_rejection(tmp_path, clip):
     spin = (
         "from deemo_dist.media import child\ndef spin(*_):\n  while True: pass\nchild.decode_into = spin\nchild.main()"
@@ -134,6 +135,7 @@ def test_the_child_has_no_secrets_and_cannot_write(clip, tmp_path, monkeypatch):
         assert int(limits["Max address space"][0]) < 8 * 2**30
 
 
+@pytest.mark.slow
 def test_closing_ends_the_child_and_so_does_the_parents_death(clip):
     with Sandbox() as sandbox:
         sandbox.decode(clip, BOUNDS)

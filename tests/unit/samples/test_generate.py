@@ -30,7 +30,7 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("gesture", NAMES)
 def test_no_arm_crosses_the_face_in_any_gesture(gesture):
     """Over many subjects: elbows, wrists and finger tips stay out of the head's ellipse."""
-    for subject in draw_subjects(24, 5):
+    for subject in draw_subjects(12, 5):
         motion = draw_motion(gesture, subject, 3.0, np.random.default_rng(subject.index))
         for time in np.arange(0, 3, 1 / 8):
             body = stance(subject, motion, float(time))
