@@ -11,6 +11,14 @@ from deemo_dist.console import logger, setup_logging
 from deemo_dist.errors import DeemoError
 
 INTERRUPTED = 130
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 
 app = typer.Typer(
     name="deemo",
@@ -49,6 +57,13 @@ def options(
     if debug:
         os.environ["DEEMO_DEBUG"] = "1"
     setup_logging(verbose=verbose)
+    quiet_third_parties()
+
+
+def quiet_third_parties() -> None:
+    """No usage reports, and no progress bars or warnings that are meant for others."""
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
 
 
 def _load(run: str, overrides: list[str] | None) -> Any:
@@ -214,6 +229,8 @@ def main() -> None:
         _fail(error, str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort) as error:
         _fail(error, "interrupted; run the same command again to go on", INTERRUPTED)
+    except OSError as error:
+        _fail(error, f"{error.filename or 'a file'}: {error.strerror or error} - is it there, writable, not full?", 1)
     except Exception as error:  # noqa: BLE001 - the last door: what is not ours is said in one line too
         usage = getattr(error, "format_message", None)
         if usage is not None:

@@ -59,18 +59,10 @@ def run_demo(
     """
     if storage not in ("file", "s3"):
         raise ConfigError(f"there is no storage '{storage}'", hint="file, or s3")
-    quiet_third_parties()
     build.mkdir(parents=True, exist_ok=True)
     with _server(storage, build) as places:
         local = [f"storage.cache={build / 'cache'}", *places, *overrides]
         return _demo(run, local, storage=storage, build=build, subjects=subjects, clips=clips)
-
-
-def quiet_third_parties() -> None:
-    """No usage reports, no warnings meant for others."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 @contextmanager

@@ -50,8 +50,11 @@ def export_model(config: RunConfig, store: Store, place: str, commits: Sequence[
     folder = Path(config.storage.cache) / place
     if store.exists(f"{place}/{MODEL_FILE}"):
         return fetch_model(store, place, folder)
+    from transformers.utils.logging import disable_progress_bar
+
     from deemo_dist.model import build_processor
 
+    disable_progress_bar()
     model = load_base(config)
     unknown = model.load_state_dict(overlay(store, commits) or {}, strict=False).unexpected_keys
     if unknown:
