@@ -1,9 +1,10 @@
 """Attention over packed sequences: one function, two kernels.
 
 ``varlen`` has flash-attn's contract (Dao 2023, https://github.com/Dao-AILab/flash-attention): flat tokens, int32
-cumulative lengths, a causal mask aligned to the bottom right. On a GPU with flash-attn it *is* that kernel; elsewhere each
-segment goes through PyTorch's SDPA, which is also the reference. Registered with transformers as ``deemo_varlen``, it
-serves packed training, padded batches and decoding with a cache alike, so no dense mask is ever built.
+cumulative lengths, a causal mask aligned to the bottom right. On a GPU with flash-attn it *is* that kernel; elsewhere
+each segment goes through PyTorch's SDPA, which is also the reference. Registered with transformers as
+``deemo_varlen``, it serves packed training, padded batches and decoding with a cache alike, so no dense mask is ever
+built.
 """
 
 import importlib.util
@@ -41,9 +42,9 @@ def varlen(
 ) -> Tensor:
     """Causal attention in each segment of a packed sequence.
 
-    ``query`` [T, H, D], ``key`` and ``value`` [S, Hk, D] with Hk dividing H; ``cu_seqlens_*`` int32 [segments + 1] from 0.
-    ``window``: a token sees at most that many, itself included. ``kernel``: flash-attn's ``flash_attn_varlen_func``, None
-    for SDPA. Returns [T, H, D] in the query's dtype.
+    ``query`` [T, H, D], ``key`` and ``value`` [S, Hk, D] with Hk dividing H; ``cu_seqlens_*`` int32 [segments + 1]
+    from 0. ``window``: a token sees at most that many, itself included. ``kernel``: flash-attn's
+    ``flash_attn_varlen_func``, None for SDPA. Returns [T, H, D] in the query's dtype.
     """
     cu_seqlens_k = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
     max_seqlen_k = max_seqlen_q if max_seqlen_k is None else max_seqlen_k
@@ -87,7 +88,14 @@ def _per_segment(
         mask = _segment_mask(q.shape[2], k.shape[2], window, q.device)
         causal = mask is None and q.shape[2] > 1
         out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=causal, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            dropout_p=dropout,
+            is_causal=causal,
+            scale=scale,
+            enable_gqa=q.shape[1] != k.shape[1],
         )
         outputs.append(out.squeeze(0).transpose(0, 1))
     return torch.cat(outputs)
@@ -95,11 +103,13 @@ def _per_segment(
 
 def _segment_mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
     """What SDPA's own causal flag (aligned top left, no window) cannot say; None where it can or nothing is hidden."""
-    windowed = window is not None and window < keys
-    if not windowed and (queries in (1, keys)):
+    windowed = window if window is not None and window < keys else None
+    if windowed is None and queries in (1, keys):
         return None
-    ahead = torch.arange(queries, device=device)[:, None] + (keys - queries) - torch.arange(keys, device=device)[None, :]
-    return (ahead >= 0) & (ahead < window) if windowed else ahead >= 0
+    ahead = (
+        torch.arange(queries, device=device)[:, None] + (keys - queries) - torch.arange(keys, device=device)[None, :]
+    )
+    return ahead >= 0 if windowed is None else (ahead >= 0) & (ahead < windowed)
 
 
 @cache
@@ -109,7 +119,7 @@ def flash_kernel() -> Kernel | None:
         return None
     from flash_attn import flash_attn_varlen_func
 
-    return flash_attn_varlen_func  # type: ignore[no-any-return]
+    return flash_attn_varlen_func
 
 
 @cache
@@ -166,7 +176,8 @@ def attention_forward(
 
 
 def _padded(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, rest: dict[str, Any]) -> Tensor:
-    """A batch [B, T, H, D] against [B, S, Hk, D], the queries being the last T positions: packed, attended, unpacked."""
+    """A batch [B, T, H, D] against [B, S, Hk, D], the queries being the last T positions: packed, attended,
+    unpacked."""
     batch, steps = query.shape[:2]
     if mask is None:
         mask = torch.ones(batch, key.shape[1], dtype=torch.bool, device=query.device)
@@ -189,7 +200,8 @@ def _cumulative(mask: Tensor) -> tuple[Tensor, int]:
 def padding_mask(
     batch_size: int, q_length: int, kv_length: int, attention_mask: Tensor | None = None, **_: Any
 ) -> Tensor | None:
-    """transformers' mask interface: the 2-D padding mask as it is, or None where nothing is padded; never a dense one."""
+    """transformers' mask interface: the 2-D padding mask as it is, or None where nothing is padded; never a dense
+    one."""
     if attention_mask is None or (attention_mask.shape[1] == kv_length and bool(attention_mask.all())):
         return None
     return attention_mask[:, -kv_length:]

@@ -35,7 +35,9 @@ def build_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     if config.tokenizer == BUILTIN:
         return builtin_tokenizer()
     path, options = _source(config.tokenizer)
-    tokenizer = _loaded(lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options), config.tokenizer)
+    tokenizer = _loaded(
+        lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options), config.tokenizer
+    )
     tokenizer.add_tokens(list(PLACEHOLDERS), special_tokens=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -52,7 +54,7 @@ def build_config(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None 
     text = _part_config(config.llm, "llama", _text_defaults(tokenizer))
     text.vocab_size = max(text.vocab_size, len(tokenizer))
     vision = _part_config(config.vision, "siglip_vision_model", {"image_size": config.image_size})
-    audio = _part_config(config.audio, "whisper", _audio_defaults(media))
+    audio = _part_config(config.audio, "whisper", _audio_defaults(config.audio.type, media))
     _check_fit(vision, audio, media)
     video_id, audio_id, cue_id = placeholder_ids(tokenizer)
     return DeemoLlamaConfig(
@@ -67,14 +69,14 @@ def build_config(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None 
         audio_token_id=audio_id,
         cue_token_id=cue_id,
         attention=config.attention,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
     )
 
 
-def build_model(config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32) -> DeemoLlamaForConditionalGeneration:
-    """The model of ``config``: what is random comes from ``seed`` (the caller's generator is left alone), the rest is loaded.
+def build_model(
+    config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32
+) -> DeemoLlamaForConditionalGeneration:
+    """The model of ``config``: what is random comes from ``seed`` (the caller's generator is left alone), the rest is
+    loaded.
 
     Raises ``ModelError`` where weights are missing or do not fit.
     """
@@ -82,7 +84,8 @@ def build_model(config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.fl
     described = build_config(config, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = DeemoLlamaForConditionalGeneration(described).to(dtype)
+        model = DeemoLlamaForConditionalGeneration(described)
+    nn.Module.to(model, dtype=dtype)
     _load_parts(model, config, dtype)
     generation = model.generation_config
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
@@ -146,13 +149,15 @@ def _part_config(tower: TowerConfig, default_type: str, defaults: dict[str, Any]
         try:
             return AutoConfig.for_model(kind, **{**defaults, **tower.settings})
         except (ValueError, TypeError) as error:
-            raise ModelError(f"model type '{kind}': {str(error).splitlines()[0]}", hint="a model type of transformers") from error
+            raise ModelError(
+                f"model type '{kind}': {str(error).splitlines()[0]}", hint="a model type of transformers"
+            ) from error
     path, options = _source(tower.source)
     found = _loaded(lambda: AutoConfig.from_pretrained(path, trust_remote_code=False, **options), tower.source)
     found = getattr(found, "vision_config", found)
     for name, value in tower.settings.items():
         setattr(found, name, value)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _media(config: ModelConfig) -> MediaShape:
@@ -186,9 +191,9 @@ def _text_defaults(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     }
 
 
-def _audio_defaults(media: MediaShape) -> dict[str, Any]:
+def _audio_defaults(kind: str, media: MediaShape) -> dict[str, Any]:
     """Whisper's fixed window, said in its own words."""
-    if media.audio_kind == "waveform":
+    if kind not in ("", "whisper"):
         return {}
     return {"num_mel_bins": media.audio_bins, "max_source_positions": media.window_frames // 2}
 
@@ -199,7 +204,11 @@ def _check_fit(vision: PreTrainedConfig, audio: PreTrainedConfig, media: MediaSh
     if size not in (None, media.image_size) and vision.model_type not in SIZELESS:
         raise ModelError(f"the vision tower takes {size} pixels, model.image_size is {media.image_size}")
     positions, bins = getattr(audio, "max_source_positions", None), getattr(audio, "num_mel_bins", None)
-    if positions is not None and media.audio_kind != "waveform" and (2 * positions, bins) != media.null_audio_shape()[::-1]:
+    if (
+        positions is not None
+        and media.audio_kind != "waveform"
+        and (2 * positions, bins) != media.null_audio_shape()[::-1]
+    ):
         raise ModelError(
             f"the audio tower takes {bins} bins x {2 * positions} frames a window, the configuration makes "
             f"{media.audio_bins} x {media.window_frames}",

@@ -1,4 +1,5 @@
-"""The configuration of DEEMO-LLaMA: a language model, a vision and an audio encoder of transformers, three projectors."""
+"""The configuration of DEEMO-LLaMA: a language model, a vision and an audio encoder of transformers, three
+projectors."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,10 +19,11 @@ KINDS = ("mlp", "qformer", "stc")
 class MediaShape:
     """The sizes the processor and the model must agree on.
 
-    ``frames`` a clip of ``image_size`` pixels square, normalised by ``image_mean`` and ``image_std`` (``fixed``), by the
-    clip's own (``clip``), or so with its movement brought out (``motion``); audio in windows of ``audio_window`` seconds at 16 kHz, at most
-    ``audio_windows``, as ``audio_kind`` features (``audio_bins`` a frame of ``audio_frame_ms`` every ``audio_hop_ms``);
-    ``cue_frames`` steps of ``cue_keypoints`` keypoints at ``cue_rate`` per second.
+    ``frames`` a clip of ``image_size`` pixels square, normalised by ``image_mean`` and ``image_std`` (``fixed``), by
+    the clip's own (``clip``), or so with its movement brought out (``motion``); audio in windows of ``audio_window``
+    seconds at 16 kHz, at most ``audio_windows``, as ``audio_kind`` features (``audio_bins`` a frame of
+    ``audio_frame_ms`` every ``audio_hop_ms``); ``cue_frames`` steps of ``cue_keypoints`` keypoints at ``cue_rate``
+    per second.
     """
 
     frames: int = 8
@@ -60,7 +62,9 @@ class MediaShape:
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "MediaShape":
         """From plain data, lists as tuples; unknown keys raise ``ModelError``."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        values: dict[str, Any] = dict(settings)
+        for key in ("image_mean", "image_std"):
+            values[key] = tuple(values.get(key, (0.5, 0.5, 0.5)))
         try:
             return cls(**values)
         except TypeError as error:
@@ -73,7 +77,8 @@ class MediaShape:
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectorShape:
-    """A projector: ``kind`` mlp, qformer or stc; ``tokens`` it makes (of a frame, a window, a clip: see ``tokens.py``)."""
+    """A projector: ``kind`` mlp, qformer or stc; ``tokens`` it makes (of a frame, a window, a clip: see
+    ``tokens.py``)."""
 
     kind: str = "mlp"
     tokens: int = 4
@@ -103,9 +108,9 @@ class DeemoLlamaConfig(PreTrainedConfig):
         "audio_config": SubConfigSpec(config_class=AutoConfig, model_type="whisper"),
     }
 
-    text_config: dict | PreTrainedConfig | None = None
-    vision_config: dict | PreTrainedConfig | None = None
-    audio_config: dict | PreTrainedConfig | None = None
+    text_config: Any = None
+    vision_config: Any = None
+    audio_config: Any = None
     media: dict | None = None
     video_projector: dict | None = None
     audio_projector: dict | None = None

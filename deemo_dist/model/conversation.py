@@ -1,8 +1,8 @@
 """From turns to tokens and labels, by the tokenizer's own chat template.
 
-A template is asked for growing prefixes of the conversation: what an assistant's turn adds to the prompt before it is that
-turn's text (its end-of-turn mark included), and there alone the labels fall. Each stretch is tokenised on its own, so the
-tokens before an answer are the same in training, in scoring and in generation.
+A template is asked for growing prefixes of the conversation: what an assistant's turn adds to the prompt before it is
+that turn's text (its end-of-turn mark included), and there alone the labels fall. Each stretch is tokenised on its
+own, so the tokens before an answer are the same in training, in scoring and in generation.
 """
 
 from collections.abc import Sequence
@@ -105,7 +105,10 @@ def to_sequence(
 def placeholder_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int, int]:
     """Ids of ``<video> <audio> <cues>``; ``ModelError`` where the tokenizer lacks them."""
     ids = [tokenizer.convert_tokens_to_ids(token) for token in PLACEHOLDERS]
-    unknown = [token for token, number in zip(PLACEHOLDERS, ids, strict=True) if number in (None, tokenizer.unk_token_id)]
+    unknown = [
+        token for token, number in zip(PLACEHOLDERS, ids, strict=True) if number in (None, tokenizer.unk_token_id)
+    ]
     if unknown:
         raise ModelError(f"the tokenizer does not know {', '.join(unknown)}", hint="build it by build_processor")
-    return ids[0], ids[1], ids[2]
+    video, audio, cues = (int(str(number)) for number in ids)
+    return video, audio, cues

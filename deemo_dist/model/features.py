@@ -136,7 +136,8 @@ def _whitened(windows: Tensor, media: MediaShape, bins: int) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _log_filters(media: MediaShape, bins: int) -> Tensor:
-    """Triangular filters [n_fft / 2 + 1, bins], their centres evenly spaced in log frequency, each at least one line wide."""
+    """Triangular filters [n_fft / 2 + 1, bins], their centres evenly spaced in log frequency, each at least one line
+    wide."""
     lines = torch.linspace(0, RATE / 2, round(media.audio_frame_ms * 16) // 2 + 1)
     centres = torch.logspace(np.log10(max(media.audio_min_hz, 20.0)), np.log10(media.audio_max_hz), bins)
     step = centres * (centres[1] / centres[0] - 1.0)
@@ -154,8 +155,8 @@ def _standard(features: Tensor) -> Tensor:
 def cue_tensor(cues: np.ndarray, times: np.ndarray | None, fps: float, media: MediaShape) -> tuple[Tensor, Tensor]:
     """Cues [C, K, 3] -> float32 [cue_frames, K, 3] at ``cue_rate`` and their seconds [cue_frames].
 
-    Coordinates are weighed by their confidence, so that an unseen keypoint says nothing. After a short clip the steps are
-    zero; a clip longer than the steps reach is covered evenly.
+    Coordinates are weighed by their confidence, so that an unseen keypoint says nothing. After a short clip the steps
+    are zero; a clip longer than the steps reach is covered evenly.
     """
     if cues.ndim != 3 or cues.shape[0] == 0 or cues.shape[1:] != (media.cue_keypoints, 3):
         raise ModelError(

@@ -1,7 +1,7 @@
 """DEEMO-LLaMA: towers and projectors turn media into embeddings of a causal language model, over padding-free packs.
 
-Every forward pass that is not a decoding step calls every encoder and projector exactly once, on a null medium where there
-is none (its features then flow nowhere, with zero gradients), so that ZeRO-3 ranks never diverge.
+Every forward pass that is not a decoding step calls every encoder and projector exactly once, on a null medium where
+there is none (its features then flow nowhere, with zero gradients), so that ZeRO-3 ranks never diverge.
 """
 
 from typing import Any
@@ -50,9 +50,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         attention.register()
         self.vision_tower = build_tower(settle(config.vision_config))
         self.audio_tower = build_tower(settle(config.audio_config))
-        self.language_model = AutoModelForCausalLM.from_config(
-            config.text_config, attn_implementation=attention.NAME
-        )
+        self.language_model = AutoModelForCausalLM.from_config(config.text_config, attn_implementation=attention.NAME)
         out = config.text_config.hidden_size
         self.video_projector = build_projector(
             width_of(config.vision_config), out, config.projector_shape("video"), per_step=True
@@ -95,7 +93,8 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.language_model.set_output_embeddings(value)
 
     def video_embeddings(self, pixel_values: Tensor | None, frame_times: Tensor | None) -> Tensor:
-        """float [clips, T, 3, H, W] and seconds [clips, T] -> [clips * tokens, hidden]; None: a null clip of one frame."""
+        """float [clips, T, 3, H, W] and seconds [clips, T] -> [clips * tokens, hidden]; None: a null clip of one
+        frame."""
         media = self.config.media_shape
         if pixel_values is None:
             pixel_values = torch.zeros(1, 1, 3, media.image_size, media.image_size, device=self.device)
@@ -108,7 +107,8 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return self.video_projector(places.unflatten(0, (clips, frames)), frame_times).flatten(0, 1)
 
     def audio_embeddings(self, input_features: Tensor | None, audio_starts: Tensor | None) -> Tensor:
-        """Features [W, bins, frames] (or waves [W, samples]) and the windows' starts [W] in seconds -> [W * tokens, hidden]."""
+        """Features [W, bins, frames] (or waves [W, samples]) and the windows' starts [W] in seconds -> [W * tokens,
+        hidden]."""
         media = self.config.media_shape
         if input_features is None:
             input_features = torch.zeros(1, *media.null_audio_shape(), device=self.device)
@@ -127,10 +127,9 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             cue_times = torch.zeros(cue_values.shape[:2], device=cue_values.device)
         return self.cue_projector(cue_values, cue_times).flatten(0, 1)
 
-    def merge(
-        self, input_ids: Tensor, features: tuple[Tensor, ...], indices: tuple[Tensor | None, ...]
-    ) -> Tensor:
-        """Embeddings [B, T, hidden] of the tokens, placeholders replaced by video, audio and cues, in order or by index."""
+    def merge(self, input_ids: Tensor, features: tuple[Tensor, ...], indices: tuple[Tensor | None, ...]) -> Tensor:
+        """Embeddings [B, T, hidden] of the tokens, placeholders replaced by video, audio and cues, in order or by
+        index."""
         embeds = self.get_input_embeddings()(input_ids)
         config = self.config
         wanted = (("video", config.video_token_id), ("audio", config.audio_token_id), ("cue", config.cue_token_id))
@@ -164,10 +163,11 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutputWithPast:
         """Run over a pack, a padded batch or a decoding step.
 
-        ``input_ids`` int64 [B, T]; media as the processor makes them (``MEDIA``); ``cu_seqlens`` int32 [segments + 1] for a
-        pack (then B = 1). With ``labels`` [B, T] the loss is the summed cross-entropy over ``num_items_in_batch`` (None: the
-        labels' own number) and ``logits`` are those of the predicting positions alone, [targets, vocabulary]; without,
-        ``logits`` are [B, T, vocabulary], the last ``logits_to_keep`` of them. Raises ``ModelError``.
+        ``input_ids`` int64 [B, T]; media as the processor makes them (``MEDIA``); ``cu_seqlens`` int32 [segments + 1]
+        for a pack (then B = 1). With ``labels`` [B, T] the loss is the summed cross-entropy over
+        ``num_items_in_batch`` (None: the labels' own number) and ``logits`` are those of the predicting positions
+        alone, [targets, vocabulary]; without, ``logits`` are [B, T, vocabulary], the last ``logits_to_keep`` of them.
+        Raises ``ModelError``.
         """
         decoding = past_key_values is not None and past_key_values.get_seq_length() > 0
         if inputs_embeds is None:
@@ -179,9 +179,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 video = self.video_embeddings(pixel_values, frame_times)
                 audio = self.audio_embeddings(input_features, audio_starts)
                 cues = self.cue_embeddings(cue_values, cue_times)
-                inputs_embeds = self.merge(
-                    input_ids, (video, audio, cues), (video_index, audio_index, cue_index)
-                )
+                inputs_embeds = self.merge(input_ids, (video, audio, cues), (video_index, audio_index, cue_index))
         packed = self._packing(cu_seqlens, max_seqlen, attention_mask, position_ids, past_key_values, inputs_embeds)
         outputs = self.language_model.base_model(
             inputs_embeds=inputs_embeds,
@@ -227,17 +225,14 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             "max_length_k": longest,
         }
 
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, *args: Any, is_first_iteration: bool | None = False, **kwargs: Any
-    ) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """transformers' own; the media go in once, with the prompt, where there is a cache."""
-        inputs = super().prepare_inputs_for_generation(
-            input_ids, *args, is_first_iteration=is_first_iteration, **kwargs
-        )
-        if not is_first_iteration and kwargs.get("use_cache", True):
+        given: Any = GenerationMixin.prepare_inputs_for_generation
+        inputs: dict[str, Any] = given(self, *args, **kwargs)
+        if not kwargs.get("is_first_iteration") and kwargs.get("use_cache", True):
             for name in MEDIA:
                 inputs.pop(name, None)
-        return inputs  # type: ignore[no-any-return]
+        return inputs
 
 
 def _handed_on(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -246,7 +241,8 @@ def _handed_on(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def place(embeds: Tensor, where: Tensor, features: Tensor, index: Tensor | None, what: str) -> Tensor:
-    """``embeds`` [B, T, D] with the positions ``where`` [B, T] taken from ``features`` [L, D], in order or by ``index``.
+    """``embeds`` [B, T, D] with the positions ``where`` [B, T] taken from ``features`` [L, D], in order or by
+    ``index``.
 
     Features that are not taken stay in the graph with zero gradients. Raises ``ModelError`` when the numbers differ.
     """

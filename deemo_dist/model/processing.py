@@ -1,7 +1,8 @@
 """The processor: examples and their media to padding-free packs, prompts for generation, and exact lengths beforehand.
 
-Turns are taken as they are: whether the transcript is in the prompt is the task template's affair. Media tokens stand ahead
-of the first user turn, one run each for video, audio and cues, of the modalities that the example shows and its sample has.
+Turns are taken as they are: whether the transcript is in the prompt is the task template's affair. Media tokens stand
+ahead of the first user turn, one run each for video, audio and cues, of the modalities that the example shows and its
+sample has.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,8 @@ Batch = dict[str, Any]
 
 
 class DeemoLlamaProcessor(ProcessorMixin):
-    """Tokenizer and media settings in one. ``settings``: ``media`` and the three projectors, as the model's config has."""
+    """Tokenizer and media settings in one. ``settings``: ``media`` and the three projectors, as the model's config
+    has."""
 
     def __init__(
         self,
@@ -76,10 +78,10 @@ class DeemoLlamaProcessor(ProcessorMixin):
     def pack(self, examples: Sequence[LoadedExample]) -> Batch:
         """One padding-free pack. Raises ``ModelError`` naming the key of an example whose media are not there.
 
-        ``input_ids labels position_ids`` int64 [1, T] (positions restart with each example), ``cu_seqlens`` int32 [n + 1],
-        ``max_seqlen`` int, ``pixel_values`` float32 [clips, frames, 3, H, W], ``frame_times`` [clips, frames] seconds,
-        ``input_features`` [windows, bins, Tm] or [windows, samples], ``audio_starts`` [windows] seconds, ``cue_values``
-        [clips, C, K, 3], ``cue_times`` [clips, C]. A medium that no example shows is one null medium.
+        ``input_ids labels position_ids`` int64 [1, T] (positions restart with each example), ``cu_seqlens`` int32 [n
+        + 1], ``max_seqlen`` int, ``pixel_values`` float32 [clips, frames, 3, H, W], ``frame_times`` [clips, frames]
+        seconds, ``input_features`` [windows, bins, Tm] or [windows, samples], ``audio_starts`` [windows] seconds,
+        ``cue_values`` [clips, C, K, 3], ``cue_times`` [clips, C]. A medium that no example shows is one null medium.
         """
         if not examples:
             return self.null_pack()
@@ -104,7 +106,8 @@ class DeemoLlamaProcessor(ProcessorMixin):
         }
 
     def variants(self, examples: Sequence[LoadedExample], choices: Sequence[str]) -> Batch:
-        """Every example with every choice as its answer, in one pack that holds each medium once (``*_index`` share it)."""
+        """Every example with every choice as its answer, in one pack that holds each medium once (``*_index`` share
+        it)."""
         sequences, order = [], []
         for number, item in enumerate(examples):
             for choice in choices:
@@ -133,7 +136,9 @@ class DeemoLlamaProcessor(ProcessorMixin):
                 windows.append(features)
                 starts.append(begun)
             if counts.cues:
-                values, seconds = cue_tensor(_present(media.cues, "cues", row.key), media.cue_times, row.fps, self.media)
+                values, seconds = cue_tensor(
+                    _present(media.cues, "cues", row.key), media.cue_times, row.fps, self.media
+                )
                 cues.append(values)
                 cue_times.append(seconds)
         return {

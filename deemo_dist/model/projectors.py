@@ -1,8 +1,8 @@
 """From tower features to the language model's embeddings.
 
-Every projector takes features [N, T, P, D] (N media, T time steps, P places: patches of a frame, 1 for sound and cues) and
-the seconds of the steps [N, T], and gives tokens [N, L, out]. Time is added to the features as sinusoids of seconds, so a
-movement and a contour can be told from their parts in another order.
+Every projector takes features [N, T, P, D] (N media, T time steps, P places: patches of a frame, 1 for sound and
+cues) and the seconds of the steps [N, T], and gives tokens [N, L, out]. Time is added to the features as sinusoids of
+seconds, so a movement and a contour can be told from their parts in another order.
 """
 
 import math
@@ -44,7 +44,8 @@ def _head(dim: int, hidden: int, out: int, layers: int) -> nn.Sequential:
 
 
 class MlpProjector(nn.Module):
-    """Mean pooling and an MLP (LLaVA's, with pooling): over the places of each frame where ``per_step``, else over time."""
+    """Mean pooling and an MLP (LLaVA's, with pooling): over the places of each frame where ``per_step``, else over
+    time."""
 
     def __init__(self, dim: int, out: int, shape: ProjectorShape, *, per_step: bool) -> None:
         super().__init__()
@@ -130,7 +131,8 @@ class _ConvBlock(nn.Module):
 
 
 class StcProjector(nn.Module):
-    """Spatial-temporal convolution (after VideoLLaMA2's STC connector): blocks, a stride of two in time, blocks, an MLP.
+    """Spatial-temporal convolution (after VideoLLaMA2's STC connector): blocks, a stride of two in time, blocks, an
+    MLP.
 
     Video gives ``tokens`` places of every second frame, sound and cues ``tokens`` stretches of time.
     """
@@ -143,7 +145,9 @@ class StcProjector(nn.Module):
         self.time = TimeEmbedding(dim)
         self.enter = nn.Linear(dim, shape.hidden)
         self.before = _ConvBlock(shape.hidden, (3, space, space))
-        self.down = nn.Conv3d(shape.hidden, shape.hidden, (3, space, space), stride=(2, 1, 1), padding=(1, space // 2, space // 2))
+        self.down = nn.Conv3d(
+            shape.hidden, shape.hidden, (3, space, space), stride=(2, 1, 1), padding=(1, space // 2, space // 2)
+        )
         self.after = _ConvBlock(shape.hidden, (3, space, space))
         self.head = _head(shape.hidden, shape.hidden, out, shape.layers)
 
@@ -165,8 +169,8 @@ class StcProjector(nn.Module):
 class CueProjector(nn.Module):
     """Body cues to tokens: convolutions over time find postures and movements, then the projector of the configuration.
 
-    Input [N, C, K, 3] (x, y weighed by confidence, confidence); the posture of a clip on average is taken off beside the
-    posture itself, so that a movement looks alike on bodies of other proportions.
+    Input [N, C, K, 3] (x, y weighed by confidence, confidence); the posture of a clip on average is taken off beside
+    the posture itself, so that a movement looks alike on bodies of other proportions.
     """
 
     def __init__(self, keypoints: int, out: int, shape: ProjectorShape) -> None:

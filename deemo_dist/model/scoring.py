@@ -32,8 +32,7 @@ def score_choices(
     model.eval()
     try:
         rows = [
-            _scores(model, processor, loaded[start : start + batch], choices)
-            for start in range(0, len(loaded), batch)
+            _scores(model, processor, loaded[start : start + batch], choices) for start in range(0, len(loaded), batch)
         ]
     finally:
         model.train(was_training)

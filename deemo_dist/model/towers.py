@@ -14,7 +14,7 @@ def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
     if config.model_type == "whisper":
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-        return WhisperEncoder(config)
+        return WhisperEncoder(config)  # type: ignore[arg-type]
     try:
         return encoder_of(AutoModel.from_config(config))
     except ValueError as error:
@@ -28,11 +28,12 @@ def load_tower(path: str, config: PreTrainedConfig, **options: Any) -> PreTraine
 
 def encoder_of(model: PreTrainedModel) -> PreTrainedModel:
     """The encoder of an encoder-decoder, else the model itself."""
-    return model.get_encoder() if model.config.is_encoder_decoder else model  # type: ignore[no-any-return]
+    return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
 def settle(config: PreTrainedConfig) -> PreTrainedConfig:
-    """Switch off what makes a tower's work depend on chance or on the rank: layer drop, masking, an unused pooling head."""
+    """Switch off what makes a tower's work depend on chance or on the rank: layer drop, masking, an unused pooling
+    head."""
     for name, value in (
         ("encoder_layerdrop", 0.0),
         ("layerdrop", 0.0),
@@ -76,4 +77,4 @@ def class_tokens_of(config: PreTrainedConfig) -> int:
 def call_tower(tower: nn.Module, inputs: Tensor) -> Tensor:
     """The last hidden state for ``inputs``, given in the tower's own dtype."""
     dtype = next((p.dtype for p in tower.parameters() if p.is_floating_point()), torch.float32)
-    return tower(inputs.to(dtype)).last_hidden_state  # type: ignore[no-any-return]
+    return tower(inputs.to(dtype)).last_hidden_state

@@ -1,11 +1,12 @@
 """The built-in tokenizer of the small models: a byte-level BPE learned, the same everywhere, from a word list in here.
 
-No file, no network. Bytes make every text spellable; merges are learned from the words by counting pairs, ties broken by
-the alphabet.
+No file, no network. Bytes make every text spellable; merges are learned from the words by counting pairs, ties broken
+by the alphabet.
 """
 
 from collections import Counter
 from functools import lru_cache
+from itertools import pairwise
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -29,19 +30,19 @@ the of and to in is was it for that on with as at this by from or be are have ha
 their our one all there when what which who how why where would could should will can may about after before again more
 most some any other into over under then than also very just like through during between while because so if up down out
 emotion feeling positive negative neutral happy sad angry calm tense nervous confident relaxed excited tired worried
-label answer question person speaker clip video audio cues voice speech sound tone pitch prosody rising falling flat high
-low fast slow loud quiet syllables rate contour phrase word words said says say transcript text body language gesture
-gestures posture hand hands arm arms head neck shoulder shoulders fist fists open closed folded fold crossed face beside
-near touch touching self manipulation protective object idle lap rest resting movement moves moving still lean leaning
-forward back left right raised lowered shows show suggests points clue clues explain reasoning describe which does do
-look looks seem seems sounds hear hears see seen because therefore evidence visual non facial name named place today
-yesterday tomorrow morning evening match game play played set court tournament press conference interview week weeks day
-days year years time times city train street weather rain sun morning tea coffee bread water road house home table paper
-meeting office plan report note notes number numbers list part parts first second third last next new old good bad long
-short small large man woman people team coach player players happy win won lose lost wins think thought know knew want
-wanted went going come came take took make made get got give gave find found tell told ask asked work worked start
-started end ended keep kept let put call called try tried need needed feel felt leave left began seemed person location
-date organization email phone nothing something everything anything
+label answer question person speaker clip video audio cues voice speech sound tone pitch prosody rising falling flat
+high low fast slow loud quiet syllables rate contour phrase word words said says say transcript text body language
+gesture gestures posture hand hands arm arms head neck shoulder shoulders fist fists open closed folded fold crossed
+face beside near touch touching self manipulation protective object idle lap rest resting movement moves moving still
+lean leaning forward back left right raised lowered shows show suggests points clue clues explain reasoning describe
+which does do look looks seem seems sounds hear hears see seen because therefore evidence visual non facial name named
+place today yesterday tomorrow morning evening match game play played set court tournament press conference interview
+week weeks day days year years time times city train street weather rain sun morning tea coffee bread water road house
+home table paper meeting office plan report note notes number numbers list part parts first second third last next new
+old good bad long short small large man woman people team coach player players happy win won lose lost wins think
+thought know knew want wanted went going come came take took make made get got give gave find found tell told ask
+asked work worked start started end ended keep kept let put call called try tried need needed feel felt leave left
+began seemed person location date organization email phone nothing something everything anything
 """
 
 
@@ -78,7 +79,7 @@ def _learned() -> tuple[dict[str, int], tuple[tuple[str, str], ...]]:
     for _ in range(MERGES):
         pairs: Counter[tuple[str, str]] = Counter()
         for word, count in words.items():
-            for pair in zip(word, word[1:], strict=False):
+            for pair in pairwise(word):
                 pairs[pair] += count
         if not pairs:
             break

@@ -110,7 +110,9 @@ def test_kernel_choice(monkeypatch, caplog):
     monkeypatch.setattr(attention, "flash_kernel", lambda: None)
     attention._say_fallback.cache_clear()
     assert choose_kernel(gpu) is None and choose_kernel(gpu) is None
-    assert [record.message for record in caplog.records if "flash-attn is not installed" in record.message].__len__() == 1
+    assert [
+        record.message for record in caplog.records if "flash-attn is not installed" in record.message
+    ].__len__() == 1
     with pytest.raises(ModelError, match="flash-attn cannot run on cuda"):
         choose_kernel(gpu, "flash")
     kernel = FlashStandIn()

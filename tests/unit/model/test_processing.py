@@ -42,7 +42,10 @@ def test_length_is_what_a_pack_holds(loaded, processor, specs):
     windows = sum(length.audio_seconds for length in lengths) / processor.media.audio_window
     assert len(pack["input_features"]) == (windows or 1)
     video, audio, cues = (int((pack["input_ids"] == number).sum()) for number in processor.placeholder_ids)
-    assert (video, audio) == (frames * processor.projectors["video"].tokens, windows * processor.projectors["audio"].tokens)
+    assert (video, audio) == (
+        frames * processor.projectors["video"].tokens,
+        windows * processor.projectors["audio"].tokens,
+    )
     assert cues % processor.projectors["cue"].tokens == 0
     assert not torch.isnan(torch.cat([pack["input_features"].flatten(), pack["cue_values"].flatten()])).any()
 
@@ -98,7 +101,9 @@ def test_conversation_without_a_user_is_refused(processor, loaded):
 def test_saved_and_loaded_processor_does_the_same(processor, loaded, tmp_path):
     processor.save_pretrained(tmp_path)
     again = AutoProcessor.from_pretrained(tmp_path)
-    assert type(again) is type(processor) and again.media == processor.media and again.projectors == processor.projectors
+    assert (
+        type(again) is type(processor) and again.media == processor.media and again.projectors == processor.projectors
+    )
     first, second = processor.pack([loaded()]), again.pack([loaded()])
     assert all(torch.equal(torch.as_tensor(first[name]), torch.as_tensor(second[name])) for name in first)
 
@@ -159,6 +164,8 @@ def test_a_clip_normalised_by_itself_forgets_light_and_shows_movement(processor)
     assert torch.allclose(clip, video_tensor(brighter, MediaShape(image_normalise="clip")), atol=0.1)
     motion = video_tensor(frames, MediaShape(image_normalise="motion"))
     assert motion[4, :, 20:30, 20:30].mean() > 2 * clip[4, :, 20:30, 20:30].mean()
-    assert torch.allclose(video_tensor(frames, MediaShape()), torch.from_numpy(frames / 127.5 - 1).permute(0, 3, 1, 2).float())
+    assert torch.allclose(
+        video_tensor(frames, MediaShape()), torch.from_numpy(frames / 127.5 - 1).permute(0, 3, 1, 2).float()
+    )
     with pytest.raises(ModelError, match="video frames must be"):
         video_tensor(frames[:0], MediaShape())
