@@ -23,6 +23,7 @@ from deemo_dist.environ import Placement
 
 EXIT_CODE = 70
 _KEY = "deemo/beat"
+_BEHIND = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,6 @@ class Progress:
         self.place: tuple[int, int] = (-1, 0)
         self.phase = "start"
         self.moved = time.monotonic()
-        self.paused = False
 
     def at(self, step: int, position: int, phase: str) -> None:
         """The main thread arrived somewhere."""
@@ -86,6 +86,7 @@ class Watchdog:
     def stop(self) -> None:
         """Stop watching."""
         self.ended.set()
+        faulthandler.cancel_dump_traceback_later()
 
     def _talk(self) -> None:
         """Publish this rank's beat and read the others'; a store without answer leaves its host, rank 0, silent."""
@@ -117,10 +118,14 @@ class Watchdog:
             self.beats[rank], self.heard[rank] = beat, time.monotonic()
 
     def _judge(self) -> None:
+        """Judge by this rank's own progress. Native code that holds the interpreter would stop this thread too, so
+        that faulthandler's own thread, put off again and again, stands behind it (it dumps, and exits with 1)."""
         while not self.ended.wait(self.interval):
             still = time.monotonic() - self.progress.moved
             if still > self.seconds:
                 self._bark(still)
+            faulthandler.dump_traceback_later(self.seconds + _BEHIND, exit=True)
+        faulthandler.cancel_dump_traceback_later()
 
     def _bark(self, still: float) -> None:
         """Say who is slow, dump every stack, and end this process without waiting for anything."""

@@ -1,6 +1,5 @@
 """One rank of a tiny training, started as a process by the tests: reads a JSON plan, writes losses as it goes."""
 
-import faulthandler
 import json
 import os
 import signal
@@ -213,7 +212,6 @@ def main() -> int:
     from deemo_dist.console import setup_logging
 
     setup_logging()
-    faulthandler.dump_traceback_later(PLAN.get("dump", 240), exit=False)
     place = placement()
     if PLAN.get("plain"):
         plain(place)
