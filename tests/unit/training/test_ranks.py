@@ -120,3 +120,19 @@ def test_a_dead_rank_ends_the_others_in_one_line(ranks):
     job = ranks(2, "dead", hang_step=2, hang_how="kill", hang_rank=1)
     assert job.codes == [1, -9]
     assert "TrainingError: stage s: another rank went away" in job.output(0)
+
+
+def test_bf16_working_copies_are_refreshed_on_resumption(ranks):
+    """The fp32 masters differ from the bf16 copies: a stale copy would show in the first loss after a resume."""
+    whole = ranks(2, "whole", precision="bf16")
+    assert whole.codes == [0, 0], whole.output()
+    assert ranks(2, "bf16", precision="bf16", term_step=2).codes == [75, 75]
+    job = ranks(2, "bf16", precision="bf16")
+    assert job.codes == [0, 0], job.output()
+    assert job.hexes() == whole.hexes()
+
+
+def test_a_model_built_in_partitions_with_offload_gives_the_same_losses(ranks, undisturbed):
+    job = ranks(2, "partitioned", partition_at_build=True, offload="cpu")
+    assert job.codes == [0, 0], job.output()
+    assert_close(job, undisturbed, 1e-5)

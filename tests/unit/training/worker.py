@@ -154,6 +154,7 @@ def spec(name: str, place: Placement) -> StageSpec:
             keep_checkpoints=PLAN.get("keep", 2),
             deepspeed=PLAN.get("deepspeed", {"zero_optimization": {"stage3_param_persistence_threshold": 1000}}),
             offload=PLAN.get("offload", "none"),
+            precision=PLAN.get("precision", "fp32"),
         ),
         seed=5,
         model=model,
