@@ -141,13 +141,15 @@ class _Judge:
 
     def recognition(self) -> Evaluation:
         """Recognition over the split, under every condition of the ablation."""
+        from deemo_dist.model import score_choices
+
         settings = self.config.evaluation
         examples = self._examples(settings.task)
         with progress("evaluate", len(examples), unit="clips") as bar:
             return evaluate(
                 self._batches(examples),
                 self.choices,
-                score=lambda loaded, choices: self.model.score_choices(self.processor, loaded, choices),
+                score=lambda loaded, choices: score_choices(self.model, self.processor, loaded, choices),
                 generate=self._generate,
                 restrict=limit,
                 ablations=settings.ablations,
