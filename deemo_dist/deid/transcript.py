@@ -11,6 +11,7 @@ from typing import Any
 
 from deemo_dist.deid.gazetteer import COMMON, EMOTIONS, read_words
 from deemo_dist.errors import DeidError
+from deemo_dist.imports import without
 from deemo_dist.weights import fetch
 
 ENTITIES = ("PERSON", "LOCATION", "ORGANIZATION", "ADDRESS", "NUMBER", "EMAIL", "URL", "HANDLE")
@@ -164,12 +165,13 @@ def replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> st
 
 def _engine() -> Any:
     """Presidio over the pinned spaCy model, without any recogniser that could use the network."""
-    import spacy
-    from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-    from presidio_analyzer import predefined_recognizers as presidio
-    from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
+    with without("torch", "transformers"):
+        import spacy
+        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
+        from presidio_analyzer import predefined_recognizers as presidio
+        from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
 
-    from deemo_dist.deid.recognisers import NameRecogniser, english_lemmas, pattern_recognisers
+        from deemo_dist.deid.recognisers import NameRecogniser, english_lemmas, pattern_recognisers
 
     ner = NerModelConfiguration(
         model_to_presidio_entity_mapping=SPACY_LABELS,

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import socket
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from deemo_dist.config import EngineConfig
 from deemo_dist.environ import Placement, placement
 from deemo_dist.errors import CheckpointError, DeemoError
+from deemo_dist.imports import without
 from deemo_dist.training.checkpoint.commit import take_attempt
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _free_port() -> int:
 def import_deepspeed() -> Any:
     """DeepSpeed, imported once, quietly, and without what takes seconds and serves nothing here: MLflow (only its
     autotuner would use it) and the compiler, which its Muon optimizer calls on import, merely to compare types."""
-    with _without("mlflow"), _uncompiled():
+    with without("mlflow"), _uncompiled():
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         os.environ.setdefault("DS_LOG_LEVEL", "warning")
         import deepspeed
@@ -175,16 +175,3 @@ def _uncompiled() -> Iterator[None]:
         yield
     finally:
         torch.compile = compiler
-
-
-@contextmanager
-def _without(module: str) -> Iterator[None]:
-    """Make ``import module`` fail for a while, unless it is loaded already."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        sys.modules.pop(module, None)
