@@ -17,7 +17,7 @@ from deemo_dist.deid.detectors import FaceDetector
 from deemo_dist.deid.pose import PersonDetector, Pose, PoseTracker, Region, head_box
 from deemo_dist.deid.tracks import Track, cover, link
 
-POSE_RATE = 4.0
+POSE_RATE = 3.0
 PEOPLE_SECONDS = 2.0
 HOLD_SECONDS = 0.4
 GAP_SECONDS = 2.0

@@ -17,6 +17,7 @@ from deemo_dist.config import EngineConfig, StageConfig
 from deemo_dist.training.checkpoint.snapshot import LocalFragment
 from deemo_dist.training.engine_config import check, deepspeed_config
 from deemo_dist.training.fragments import adam_states, local_fragments, refresh
+from deemo_dist.training.leaves import mark_leaves
 from deemo_dist.training.ranks import Ranks, import_deepspeed
 from deemo_dist.training.schedule import micro_steps
 from deemo_dist.training.state import load_full_state
@@ -140,7 +141,10 @@ def build_engine(
         trainable_params=trainable.trainable,
         on_gpu=ranks.device.type != "cpu",
     )
-    engine, *_ = import_deepspeed().initialize(
+    deepspeed = import_deepspeed()
+    if config.zero_stage == 3:
+        mark_leaves(model)
+    engine, *_ = deepspeed.initialize(
         model=model, optimizer=_optimizer(model, trainable, config, ranks), config=settings, dist_init_required=False
     )
     return Engine(engine, trainable, ranks, micro=micro, zero_stage=config.zero_stage)

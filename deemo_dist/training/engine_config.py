@@ -46,7 +46,8 @@ def deepspeed_config(
     }
     if config.zero_stage == 3:
         zero["stage3_prefetch_bucket_size"] = int(0.9 * bucket)
-        zero["stage3_param_persistence_threshold"] = PERSIST
+        # what persists is gathered one by one after each step: over gloo that costs more than gathering by block
+        zero["stage3_param_persistence_threshold"] = PERSIST if on_gpu else 0
     else:
         zero["allgather_bucket_size"] = bucket
     if config.offload == "cpu":

@@ -1,0 +1,41 @@
+"""ZeRO-3 leaves: blocks whose parameters are gathered at once, not one submodule after another.
+
+DeepSpeed hooks every submodule; a tower of a hundred tiny ones then spends its time in hooks and in collectives of a few
+kilobytes. A leaf is gathered, used and released whole, so it must be called whole, return plain tensors (its hooks see
+no others), and be small beside the memory: the repeated blocks of towers and language models are.
+"""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from deemo_dist.training.trainable import size_of
+
+LEAF = 4_000_000
+"""Parameters of a leaf at most: 16 MB in fp32."""
+
+
+def mark_leaves(model: nn.Module, limit: int = LEAF) -> list[str]:
+    """Mark the topmost repeated blocks (items of a ``ModuleList`` or ``Sequential``) of at most ``limit`` parameters,
+    and of more than one module with parameters, as leaves; their names."""
+    from deepspeed.utils.z3_leaf_module import set_z3_leaf_module
+
+    found = list(_blocks(model, "", limit))
+    for _, module in found:
+        set_z3_leaf_module(module, True)
+    return [name for name, _ in found]
+
+
+def _blocks(module: nn.Module, name: str, limit: int) -> Iterator[tuple[str, nn.Module]]:
+    repeated = isinstance(module, nn.ModuleList | nn.Sequential)
+    for child_name, child in module.named_children():
+        path = f"{name}.{child_name}" if name else child_name
+        if repeated and _is_block(child) and sum(size_of(parameter) for parameter in child.parameters()) <= limit:
+            yield path, child
+        else:
+            yield from _blocks(child, path, limit)
+
+
+def _is_block(module: nn.Module) -> bool:
+    holders = sum(any(True for _ in part.parameters(recurse=False)) for part in module.modules())
+    return holders > 1 and not isinstance(module, nn.ModuleList | nn.ModuleDict)
