@@ -1,6 +1,6 @@
 """ZeRO-3 leaves: blocks whose parameters are gathered at once, not one submodule after another.
 
-DeepSpeed hooks every submodule; a tower of a hundred tiny ones then spends its time in hooks and in collectives of a few
+DeepSpeed hooks every submodule; a tower of a hundred tiny ones then spends its time in hooks and collectives of a few
 kilobytes. A leaf is gathered, used and released whole, so it must be called whole, return plain tensors (its hooks see
 no others), and be small beside the memory: the repeated blocks of towers and language models are.
 """
