@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,8 @@ def _demo(run: str, overrides: list[str], *, storage: str, build: Path, subjects
         run_train(run, overrides)
     with phase("evaluate", "held-out subjects, each modality alone, a report"):
         result = run_evaluate(config)
-    summary = _summary(config, result, phase.seconds)
+    report = Path(shutil.copy(result.report, build / "report.html"))
+    summary = _summary(config, replace(result, report=str(report)), phase.seconds)
     (build / "summary.json").write_text(json.dumps(summary, indent=1))
     _farewell(config, summary, build)
     return summary

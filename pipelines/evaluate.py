@@ -96,7 +96,7 @@ def _evaluate(
     evaluation = judge.recognition()
     explanations = judge.explanations(evaluation)
     seconds = {"evaluate": time.monotonic() - started}
-    report = Path(config.storage.cache).parent / "report.html"
+    report = Path(config.storage.cache) / prefix / "report.html"
     with open_tracker(config, store) as tracker:
         parent = tracker.parent()
         children = [tracker.stage(stage.name) for stage in stages]

@@ -78,3 +78,13 @@ def test_importing_the_package_loads_no_heavy_library() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def test_without_hides_a_module_for_a_while() -> None:
+    from deemo_dist.imports import without
+
+    with without("wave", "json"), pytest.raises(ModuleNotFoundError):
+        __import__("wave")
+    assert __import__("wave").__name__ == "wave"
+    with without("json"):
+        assert __import__("json") is json

@@ -144,8 +144,16 @@ def test_a_bare_report_has_no_empty_sections(report_data):
     bare = dataclasses.replace(
         report_data,
         evaluation=dataclasses.replace(report_data.evaluation, generation=None, ablation=(), subgroups=()),
-        pictures=(), film=None, stages=(), explanations=(), mlflow={}, synthetic="",
-        deid=deid_figures([], []), model="7b", title="<b>& $a$", config_yaml="",
+        pictures=(),
+        film=None,
+        stages=(),
+        explanations=(),
+        mlflow={},
+        synthetic="",
+        deid=deid_figures([], []),
+        model="7b",
+        title="<b>& $a$",
+        config_yaml="",
     )
     html = render_report(bare)
     _parsed(html)
