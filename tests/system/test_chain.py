@@ -57,7 +57,7 @@ def test_the_same_clips_give_the_same_bytes(project: Project, tmp_path: Path) ->
 def test_losses_are_numbers_and_every_stage_is_committed(trained: Project) -> None:
     store = trained.store
     for stage in ("align-video", "align-audio", "instruct"):
-        (key,) = [key for key in store.list(f"runs/tiny/{stage}-") if key.endswith("result.json")]
+        (key,) = [key for key in store.list("runs/tiny/") if f"/{stage}-" in key and key.endswith("result.json")]
         result = json.loads(store.get(key))
         assert result["ranks"] == 2
         assert result["zero_stage"] == 3

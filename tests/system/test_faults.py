@@ -22,7 +22,7 @@ def curves(project: Project, run: str = "tiny") -> dict[str, list[float]]:
 
 def wait_for_commit(project: Project, stage: str, *, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
-    while not any("/commits/" in key for key in project.store.list(f"runs/tiny/{stage}-")):
+    while not any(f"/{stage}-" in key and "/commits/" in key for key in project.store.list("runs/tiny/")):
         assert time.monotonic() < deadline, "no checkpoint was committed in time"
         time.sleep(0.05)
 
