@@ -45,12 +45,13 @@ def run_train(run: str, overrides: Sequence[str]) -> None:
 
 def run_worker(config: RunConfig) -> None:
     """The process body of one rank."""
-    from deemo_dist.training import join, leave
+    from deemo_dist.training import join, leave, listening
 
     ranks = join(config.engine)
     bind(run=config.name, rank=ranks.rank)
     try:
-        _train_chain(config, ranks)
+        with listening():
+            _train_chain(config, ranks)
     finally:
         leave()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deemo_dist.training.callbacks import Callback, ProgressLines
 from deemo_dist.training.schedule import factor, micro_steps
+from deemo_dist.training.signals import listening
 from deemo_dist.training.spec import CommitInfo, StageResult, StageSpec, StepBatches, StepReport
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "finished",
     "join",
     "leave",
+    "listening",
     "load_full_state",
     "micro_steps",
     "read_full_state",

@@ -29,19 +29,25 @@ class StopFlag:
         logger.info("%s: a checkpoint will be written after this step", self.reason)
 
 
+_listening: list[StopFlag] = []
+
+
 @contextmanager
 def listening() -> Iterator[StopFlag]:
     """Catch the stop signals for a while; the handlers from before come back at the end.
 
+    Within another ``listening`` its flag is shared: a signal between two stages stops the next one at its first step.
     Off the main thread nothing can be caught, and the flag stays unset.
     """
-    flag = StopFlag()
-    if threading.current_thread() is not threading.main_thread():
+    flag = _listening[-1] if _listening else StopFlag()
+    if _listening or threading.current_thread() is not threading.main_thread():
         yield flag
         return
+    _listening.append(flag)
     before: dict[int, Any] = {number: signal.signal(number, flag.handle) for number in STOP_SIGNALS}
     try:
         yield flag
     finally:
+        _listening.pop()
         for number, handler in before.items():
             signal.signal(number, handler)

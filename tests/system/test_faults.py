@@ -53,7 +53,7 @@ def test_kill_9_in_stage_two_then_the_same_losses_to_the_bit(trained: Project, t
 def test_sigterm_leaves_a_checkpoint_and_exit_75(trained: Project, tmp_path: Path) -> None:
     project = other_life(trained, tmp_path)
     process = project.start(["train"])
-    wait_for_commit(project, "align-video")
+    wait_for_commit(project, "align-audio")
     os.kill(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 75, said[-3000:]
