@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,10 +65,8 @@ def measure_lengths(
     )
     key = lengths_key(digest)
     if store is not None:
-        try:
+        with suppress(NotFoundError):
             return _table(digest, _decode(store.get(key), len(examples), key))
-        except NotFoundError:
-            pass  # measured below
     rows = np.array([_row(example, length_of(example)) for example in examples], np.int64).reshape(-1, 4)
     if store is not None:
         store.put(key, _encode(rows))

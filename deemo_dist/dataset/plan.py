@@ -6,6 +6,7 @@ that runs across windows and epochs; the counts of packs a window are tabulated 
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,10 +177,8 @@ class StepPlan:
         windows = sum(len(windows) for windows in self._epochs)
         key = plan_key(self.digest)
         if store is not None:
-            try:
+            with suppress(NotFoundError):
                 return _counts(parse_json(store.get(key), key), windows, key)
-            except NotFoundError:
-                pass  # counted below
         counts = [len(self._window(flat)[0]) for flat in range(windows)]
         if store is not None:
             store.put(key, canonical_json({"version": PLAN_VERSION, "packs": counts}))

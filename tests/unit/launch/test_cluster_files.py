@@ -16,7 +16,9 @@ CLUSTER = ROOT / "cluster"
 def test_ray_accepts_the_cluster_file() -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    validate_config(prepare_config(yaml.safe_load((CLUSTER / "ray" / "cluster.yaml").read_text())))
+    config = prepare_config(yaml.safe_load((CLUSTER / "ray" / "cluster.yaml").read_text()))
+    validate_config(config)
+    assert config["head_node_type"] in config["available_node_types"]
 
 
 def _kuberay() -> dict[str, Any]:

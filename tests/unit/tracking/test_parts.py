@@ -57,7 +57,9 @@ def test_the_first_reservation_wins(tmp_path):
 def test_every_cleaned_key_is_one_that_mlflow_takes(name):
     from mlflow.utils.validation import _validate_metric_name
 
-    _validate_metric_name(clean_key(name), "name")
+    cleaned = clean_key(name)
+    _validate_metric_name(cleaned, "name")
+    assert clean_key(cleaned) == cleaned
 
 
 @settings(deadline=None, max_examples=30)
