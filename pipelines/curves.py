@@ -9,10 +9,13 @@ from deemo_dist.training import CommitInfo, StageResult, StageSpec, StepReport
 
 
 class KeepCurve:
-    """Writes this attempt's steps (step, loss, validation loss) at each checkpoint and at the end."""
+    """Writes this attempt's steps (step, loss, validation loss) where a checkpoint may follow, and at the end.
 
-    def __init__(self, store: Store, prefix: str) -> None:
-        self.store, self.prefix = store, prefix
+    Before the checkpoint, so that a life that ends right after its commit leaves no gap in the curve.
+    """
+
+    def __init__(self, store: Store, prefix: str, *, every: int) -> None:
+        self.store, self.prefix, self.every = store, prefix, every
         self.attempt = 0
         self.rows: list[dict[str, Any]] = []
 
@@ -21,12 +24,14 @@ class KeepCurve:
         self.attempt = attempt
 
     def on_step(self, report: StepReport) -> None:
-        """Remember a step."""
+        """Remember a step; write them where a save is due or may be (a validation)."""
         row = {"step": report.step, "loss": report.loss, "validation_loss": report.validation_loss}
         self.rows.append({**row, "tokens_per_second": report.tokens_per_second})
+        if report.validation_loss is not None or (self.every > 0 and (report.step + 1) % self.every == 0):
+            self._write()
 
     def on_checkpoint(self, commit: CommitInfo) -> None:
-        """Write what there is."""
+        """Write also what came while the checkpoint was written."""
         self._write()
 
     def on_end(self, result: StageResult) -> None:

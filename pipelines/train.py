@@ -129,7 +129,11 @@ def _train(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], run: Tr
     config = chain.config
     callbacks: tuple[Any, ...] = ()
     if run is not None:
-        callbacks = (ProgressLines(), TrackStage(run, stage), KeepCurve(chain.store, stage.prefix))
+        callbacks = (
+            ProgressLines(),
+            TrackStage(run, stage),
+            KeepCurve(chain.store, stage.prefix, every=config.engine.checkpoint_every),
+        )
     train_stage(
         StageSpec(
             name=stage.name,
