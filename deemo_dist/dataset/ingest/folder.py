@@ -46,7 +46,7 @@ def _text(uri: str, config: StorageConfig) -> str:
         if "://" in uri:
             from deemo_dist.storage import read_uri
 
-            return read_uri(uri, config).decode("utf-8-sig")
+            return read_uri(uri, config, label=uri).decode("utf-8-sig")
         return Path(uri).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(f"{uri}: not UTF-8 at byte {error.start}") from None

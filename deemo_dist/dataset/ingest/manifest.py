@@ -35,7 +35,7 @@ def read_manifest(uri: str, config: StorageConfig) -> list[Clip]:
     """
     from deemo_dist.storage import read_uri
 
-    clips = from_parquet(Clip, read_uri(uri, config), MANIFEST_SCHEMA, uri)
+    clips = from_parquet(Clip, read_uri(uri, config, label=f"the manifest {uri}"), MANIFEST_SCHEMA, uri)
     named = uri.rsplit("/", 1)[-1].removesuffix(".parquet")
     if named != manifest_digest(clips):
         raise CorruptDataError(f"{uri}: its rows do not have the digest of its name", hint="ingest the clips again")
