@@ -135,14 +135,14 @@ def from_uri(uri: str, target: Path) -> Path:
 
 
 def _from_s3(bucket: str, key: str, target: Path) -> Path:
-    """One object, with the usual AWS_* variables (AWS_ENDPOINT_URL too) and boto3's own retries."""
+    """One object, with the AWS_* variables as they are now (boto3's default session would keep the first ones)."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         retries = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
-        answer = boto3.client("s3", config=retries).get_object(Bucket=bucket, Key=key)
+        answer = boto3.Session().client("s3", config=retries).get_object(Bucket=bucket, Key=key)
         with closing(answer["Body"]) as body, target.open("wb") as file:
             file.writelines(body.iter_chunks(1 << 20))
     except ClientError as error:
