@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deemo_dist.console import progress
+from deemo_dist.console import logger, progress
 from deemo_dist.digests import digest_of, plain
 from deemo_dist.errors import DeemoError, StorageError
 from deemo_dist.media import encode_video, mux
@@ -57,6 +57,7 @@ def generate_clips(
     asked = {"version": VERSION, "subjects": subjects, "clips_per_subject": clips_per_subject, "seed": seed}
     present = _present(dest, asked)
     if present is not None:
+        logger.info("samples: nothing to do, all %d clips are there", len(present))
         return present
     plans = plan_clips(subjects, clips_per_subject, seed)
     try:
