@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -188,4 +189,7 @@ def _farewell(config: RunConfig, summary: dict[str, Any], build: Path) -> None:
     )
     console.print(f"summary   {build / 'summary.json'}", soft_wrap=True)
     console.print(f"report    {summary['report']}", soft_wrap=True)
-    console.print(f"MLflow    {ui_command(config.tracking, tracking_folder(config))}", soft_wrap=True)
+    console.print(
+        f"MLflow    {Path(sys.executable).parent}/{ui_command(config.tracking, tracking_folder(config))}",
+        soft_wrap=True,
+    )

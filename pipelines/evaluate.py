@@ -130,9 +130,11 @@ class _Judge:
     def __init__(self, config: RunConfig, store: Store, dataset: Dataset, folder: Path) -> None:
         import torch
         from transformers import AutoProcessor
+        from transformers.utils.logging import disable_progress_bar
 
         from deemo_dist.model import DeemoLlamaForConditionalGeneration
 
+        disable_progress_bar()
         torch.manual_seed(config.seed)
         self.config, self.store, self.dataset = config, store, dataset
         self.model = DeemoLlamaForConditionalGeneration.from_pretrained(folder).eval()
