@@ -80,8 +80,8 @@ def works() -> Iterator[list[Work]]:
                 theirs=lambda: rate(lambda: write_theirs(samples, folder), SAMPLES),
             ),
             Work(
-                work="pack 100,000 lengths, three budgets at once (ours, whole) or one (peer, windows of 1,000)",
-                peer="best-fit by a list",
+                work="pack 100,000 lengths",
+                peer="best-fit list, windows of 1,000",
                 unit="lengths/s",
                 goal=1.0,
                 ours=lambda: rate(lambda: pack(costs, BUDGET), len(lengths)),
