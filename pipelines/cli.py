@@ -170,7 +170,7 @@ def submit(
     verb: Annotated[str, typer.Argument(help="preprocess or train.")],
     run: RunOption,
     overrides: Overrides = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes; ranks are spread over them.")] = 1,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes, in place of `launch.nodes`.")] = None,
     address: Annotated[str | None, typer.Option(help="Ray's job server, such as http://127.0.0.1:8265.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, send nothing.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the job's end; fail if it fails.")] = False,
