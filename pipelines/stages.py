@@ -1,13 +1,11 @@
 """The stages of a run as data: examples, step plan, key and place of each, before anything is trained."""
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deemo_dist.config import RunConfig, StageConfig, config_digest
 from deemo_dist.dataset import Dataset, StepPlan, build_examples, examples_digest, measure_lengths, plan_stage
 from deemo_dist.digests import digest_of
-from deemo_dist.environ import Placement
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.records import Example
 from deemo_dist.storage import Store
@@ -118,14 +116,3 @@ def _planned(
     )
     epochs = 1 if split == VALIDATION else None
     return tuple(examples), plan_stage(examples, lengths, stage, seed=config.seed, epochs=epochs, store=store)
-
-
-StepFactory = Callable[[int, Placement], Iterator[Any]]
-
-
-def describe_stages(stages: Sequence[PlannedStage]) -> str:
-    """A line a stage: examples, packs, steps."""
-    return "\n".join(
-        f"{stage.name}: {len(stage.examples)} examples, {stage.plan.packs} packs, {stage.plan.steps} steps"
-        for stage in stages
-    )

@@ -196,7 +196,7 @@ def test_a_metric_costs_less_than_a_millisecond(opened):
         time.sleep(0.001)
     assert tracker.close() == 0
     took.sort()
-    assert took[150] < 0.001  # the median: what a busy machine adds to single calls is not ours
+    assert took[150] < 0.0002 and took[270] < 0.001
 
 
 def test_the_command_that_opens_the_pages(folder):
