@@ -24,17 +24,12 @@ def step_factory(
 
     def steps(start_step: int, place: Placement) -> Iterator[StepBatches]:
         loader = Loader(
-            dataset=dataset,
-            store=store,
             examples=stage.examples,
             plan=stage.plan,
-            processor=processor,
-            rank=place.rank,
-            world=place.world,
             start_step=start_step,
             seed=config.seed,
             modality_dropout=stage.config.modality_dropout,
-            **_loading(config),
+            **_common(config, dataset, store, processor, place),
         )
         return (_of_rank(step, place) for step in loader)
 
@@ -51,24 +46,23 @@ def validation_factory(
     steps = -(-stage.config.validation_packs // held.plan.packs_per_step)
 
     def batches(place: Placement) -> Iterator[StepBatches]:
-        loader = Loader(
-            dataset=dataset,
-            store=store,
-            examples=held.examples,
-            plan=held.plan,
-            processor=processor,
-            rank=place.rank,
-            world=place.world,
-            stop_step=steps,
-            **_loading(config),
-        )
+        common = _common(config, dataset, store, processor, place)
+        loader = Loader(examples=held.examples, plan=held.plan, stop_step=steps, **common)
         return (_of_rank(step, place) for step in loader)
 
     return batches
 
 
-def _loading(config: RunConfig) -> dict[str, Any]:
+def _common(
+    config: RunConfig, dataset: Dataset, store: Store, processor: "DeemoLlamaProcessor", place: Placement
+) -> dict[str, Any]:
+    """What every loader of this rank is given."""
     return {
+        "dataset": dataset,
+        "store": store,
+        "processor": processor,
+        "rank": place.rank,
+        "world": place.world,
         "frames": config.model.frames,
         "workers": config.engine.loader_workers,
         "prefetch": config.engine.prefetch,
