@@ -7,11 +7,17 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from deemo_dist.config import PolicyConfig
-from deemo_dist.deid import audit, body, faces, masking, transcript, voice
-from deemo_dist.deid.detectors import BlazeFace, CenterFace
+from deemo_dist.deid.audit import faces as audit
+from deemo_dist.deid.body import cues as body
+from deemo_dist.deid.body.people import find_bodies
+from deemo_dist.deid.body.pose import PersonDetector, PoseTracker
+from deemo_dist.deid.faces import cover as faces
+from deemo_dist.deid.faces import masking
+from deemo_dist.deid.faces.detectors import BlazeFace, CenterFace
 from deemo_dist.deid.keys import KeyRing
 from deemo_dist.deid.policy import policy_digest, policy_gate, policy_strength
-from deemo_dist.deid.pose import PersonDetector, PoseTracker
+from deemo_dist.deid.text import transcript
+from deemo_dist.deid.voice import disguise as voice
 from deemo_dist.errors import DeidError
 from deemo_dist.media import DecodedClip
 from deemo_dist.records import Attestation, Clip
@@ -84,7 +90,7 @@ class Deidentifier:
     def _look(self, frames: np.ndarray, fps: float) -> "_Seen":
         """Bodies first: pose needs the face. Facial landmarks end here, as head boxes."""
         policy = self._policy
-        bodies = faces.find_bodies(frames, self._people, self._poses, fps=fps, every=policy.detect_every)
+        bodies = find_bodies(frames, self._people, self._poses, fps=fps, every=policy.detect_every)
         found = faces.find_faces(frames, self._faces, every=policy.detect_every)
         size = (frames.shape[2], frames.shape[1])
         cover = faces.cover_clip(found, bodies, policy, frames=len(frames), fps=fps, size=size)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from deemo_dist.config import KeysConfig, PolicyConfig
-from deemo_dist.deid import Deidentifier, DeidResult, KeyRing, masking, policy_digest, toolchain
-from deemo_dist.deid.detectors import BlazeFace, CenterFace
-from deemo_dist.deid.faces import Bodies, cover_clip, find_bodies, find_faces
-from deemo_dist.deid.pose import PersonDetector, PoseTracker
+from deemo_dist.deid import Deidentifier, DeidResult, KeyRing, policy_digest, toolchain
+from deemo_dist.deid.body.people import Bodies, find_bodies
+from deemo_dist.deid.body.pose import PersonDetector, PoseTracker
+from deemo_dist.deid.faces import masking
+from deemo_dist.deid.faces.cover import cover_clip, find_faces
+from deemo_dist.deid.faces.detectors import BlazeFace, CenterFace
 from deemo_dist.errors import ConfigError, DeidError
 from deemo_dist.media import DecodedClip
 from tests.unit.deid.conftest import blank, footage, make_clip

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deemo_dist.deid import boxes as geometry
+from deemo_dist.deid import geometry
 
 NEAR = 1.0
 FASTEST = 0.125

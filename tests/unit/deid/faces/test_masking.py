@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deemo_dist.deid import masking
-from deemo_dist.deid.audit import audit_faces, audited, hits_covered
+from deemo_dist.deid.audit.faces import audit_faces, audited, hits_covered
+from deemo_dist.deid.faces import masking
 
 REGIONS = [np.array([[8, 8, 40, 44]]), np.zeros((0, 4), dtype=np.int64)]
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from deemo_dist.deid import mcadams, voice, world
+from deemo_dist.deid.voice import disguise as voice
+from deemo_dist.deid.voice import mcadams, world
 from deemo_dist.errors import DeidError
 
 METHODS = ["world", "mcadams", "sum"]

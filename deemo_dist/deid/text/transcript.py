@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deemo_dist.deid.gazetteer import COMMON, EMOTIONS, read_words
+from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, read_words
 from deemo_dist.errors import DeidError
 from deemo_dist.imports import without
 from deemo_dist.weights import fetch
@@ -171,7 +171,7 @@ def _engine() -> Any:
         from presidio_analyzer import predefined_recognizers as presidio
         from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
 
-        from deemo_dist.deid.recognisers import NameRecogniser, english_lemmas, pattern_recognisers
+        from deemo_dist.deid.text.recognisers import NameRecogniser, english_lemmas, pattern_recognisers
 
     ner = NerModelConfiguration(
         model_to_presidio_entity_mapping=SPACY_LABELS,

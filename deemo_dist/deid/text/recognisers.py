@@ -10,7 +10,7 @@ from typing import Any
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
-from deemo_dist.deid.gazetteer import gazetteer
+from deemo_dist.deid.text.gazetteer import gazetteer
 
 _STREET = (
     r"street|road|avenue|lane|drive|boulevard|square|crescent|terrace|alley|parkway|highway|mews|gardens|place|way"

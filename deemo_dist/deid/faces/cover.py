@@ -11,26 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from deemo_dist.config import PolicyConfig
-from deemo_dist.deid import boxes as geometry
-from deemo_dist.deid import masking
-from deemo_dist.deid.detectors import FaceDetector
-from deemo_dist.deid.pose import PersonDetector, Pose, PoseTracker, Region, head_box
-from deemo_dist.deid.tracks import Track, cover, link
+from deemo_dist.deid import geometry
+from deemo_dist.deid.body.people import Bodies, count, sampled
+from deemo_dist.deid.body.pose import Pose, head_box
+from deemo_dist.deid.faces import masking
+from deemo_dist.deid.faces.detectors import FaceDetector
+from deemo_dist.deid.faces.tracks import Track, cover, link
 
-POSE_RATE = 3.0
-PEOPLE_SECONDS = 2.0
 HOLD_SECONDS = 0.4
 GAP_SECONDS = 2.0
 SURE_HEAD = 0.5
 HEAD_DILATE = 0.05  # a head box is wide already: it has to cover motion only
-
-
-@dataclass(frozen=True)
-class Bodies:
-    """``poses`` of the main person by frame, ``heads`` of everybody by frame (float64 [N, 4])."""
-
-    poses: dict[int, Pose]
-    heads: dict[int, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,11 +36,6 @@ class Cover:
     tracks: int
 
 
-def sampled(frames: int, every: int) -> list[int]:
-    """Frame numbers 0, every, 2 every, ... and the last."""
-    return sorted({*range(0, frames, every), frames - 1}) if frames > 0 else []
-
-
 def find_faces(frames: np.ndarray, detector: FaceDetector, *, every: int) -> dict[int, np.ndarray]:
     """Face boxes by frame looked at. Where the number of faces changes, the frames between are looked at as well."""
     found = {number: detector(frames[number])[0] for number in sampled(len(frames), every)}
@@ -58,37 +44,6 @@ def find_faces(frames: np.ndarray, detector: FaceDetector, *, every: int) -> dic
         if len(found[before]) != len(found[after]):
             found |= {number: detector(frames[number])[0] for number in range(before + 1, after)}
     return found
-
-
-def find_bodies(frames: np.ndarray, people: PersonDetector, tracker: PoseTracker, *, fps: float, every: int) -> Bodies:
-    """Poses of the main person at ``POSE_RATE`` (at least at every ``every``-th frame), all heads now and then."""
-    stride = max(1, min(every, round(fps / POSE_RATE)))
-    looks = sampled(len(frames), stride)
-    census = {
-        looks[int(np.searchsorted(looks, number))] for number in sampled(len(frames), _count(fps, PEOPLE_SECONDS))
-    }
-    region: Region | None = None
-    poses: dict[int, Pose] = {}
-    heads: dict[int, np.ndarray] = {}
-    for number in looks:
-        others = np.zeros((0, 4))
-        if region is None or number in census:
-            others, regions = people(frames[number])
-            region = region or (regions[0] if regions else None)
-        tracked = tracker(frames[number], region) if region else None
-        region = tracked[1] if tracked else None
-        if tracked:
-            poses[number] = tracked[0]
-        heads[number] = _heads(tracked[0] if tracked else None, others)
-    return Bodies(poses=poses, heads=heads)
-
-
-def _heads(pose: Pose | None, others: np.ndarray) -> np.ndarray:
-    """The main person's head box, and the detector's boxes that are not on it: float64 [N, 4]."""
-    if pose is None:
-        return others
-    main = head_box(pose)[None]
-    return np.concatenate([main, others[geometry.intersection(others, main)[:, 0] == 0]])
 
 
 def cover_clip(
@@ -101,8 +56,8 @@ def cover_clip(
     size: tuple[int, int],
 ) -> Cover:
     """Put both sources together. ``size``: width, height in pixels."""
-    hold = max(policy.hold_frames, _count(fps, HOLD_SECONDS)) + policy.detect_every - 1
-    gap = max(2 * hold, _count(fps, GAP_SECONDS))
+    hold = max(policy.hold_frames, count(fps, HOLD_SECONDS)) + policy.detect_every - 1
+    gap = max(2 * hold, count(fps, GAP_SECONDS))
     face_tracks = link(found, max_gap=gap)
     head_tracks = link(bodies.heads, max_gap=gap) if policy.mask_heads else []
     faces = cover(face_tracks, frames=frames, dilate=policy.dilate, hold=hold)
@@ -130,8 +85,3 @@ def _unclear(pose: Pose, faces: np.ndarray, policy: PolicyConfig, size: tuple[in
 
 def _frames_inside(tracks: Iterable[Track]) -> int:
     return len({number for track in tracks for number in range(int(track.frames[0]), int(track.frames[-1]) + 1)})
-
-
-def _count(fps: float, seconds: float) -> int:
-    """Whole frames in ``seconds``, at least one."""
-    return max(1, int(np.ceil(fps * seconds)))

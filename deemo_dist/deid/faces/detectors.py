@@ -8,8 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from deemo_dist.deid import boxes as geometry
-from deemo_dist.deid import runtime
+from deemo_dist.deid import geometry, runtime
 
 STRIDE = 32
 TILE_OVERLAP = 0.25

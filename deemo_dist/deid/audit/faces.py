@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deemo_dist.deid import boxes as geometry
-from deemo_dist.deid.detectors import FaceDetector
+from deemo_dist.deid import geometry
+from deemo_dist.deid.faces.detectors import FaceDetector
 
 COVERED = 0.5
 SURE = 0.75

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deemo_dist.deid.body import BONES, KEYPOINTS, canonical, cues, interpolated, normalised
-from deemo_dist.deid.pose import Pose, head_box
+from deemo_dist.deid.body.cues import BONES, KEYPOINTS, canonical, cues, interpolated, normalised
+from deemo_dist.deid.body.pose import Pose, head_box
 
 
 def figure(lift: float = 0.0, arm: float = 1.0) -> np.ndarray:

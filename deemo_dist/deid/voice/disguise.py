@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from deemo_dist.deid import mcadams, world
+from deemo_dist.deid.voice import mcadams, world
 from deemo_dist.errors import DeidError
 from deemo_dist.media import resample
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deemo_dist.deid import boxes as geometry
-from deemo_dist.deid import runtime
+from deemo_dist.deid import geometry, runtime
 
 DETECTOR_SIDE = 224
 LANDMARK_SIDE = 256

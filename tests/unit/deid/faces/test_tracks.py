@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deemo_dist.config import PolicyConfig
-from deemo_dist.deid import boxes as geometry
-from deemo_dist.deid.faces import Bodies, cover_clip, sampled
-from deemo_dist.deid.tracks import Track, cover, link
+from deemo_dist.deid import geometry
+from deemo_dist.deid.body.people import Bodies, sampled
+from deemo_dist.deid.faces.cover import cover_clip
+from deemo_dist.deid.faces.tracks import Track, cover, link
 
 FRAMES = 60
 number = st.floats(0, 200, allow_nan=False)

@@ -6,7 +6,7 @@ scaled to a canonical length along the chain, so that limb proportions (a biomet
 
 import numpy as np
 
-from deemo_dist.deid.pose import FACIAL, LANDMARKS, Pose
+from deemo_dist.deid.body.pose import FACIAL, LANDMARKS, Pose
 
 KEYPOINTS = LANDMARKS - FACIAL
 LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 0, 1, 12, 13

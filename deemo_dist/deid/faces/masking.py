@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from deemo_dist.deid import boxes as geometry
+from deemo_dist.deid import geometry
 
 GRID = 4
 FILL = (32, 32, 32)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from deemo_dist.deid.gazetteer import gazetteer
-from deemo_dist.deid.transcript import Placeholders, Scrubber, merged, replaced
+from deemo_dist.deid.text.gazetteer import gazetteer
+from deemo_dist.deid.text.transcript import Placeholders, Scrubber, merged, replaced
 
 FOUND = [
     ("Well, I played Carlos Alcaraz in Madrid last year.", ["Carlos", "Alcaraz", "Madrid"]),

@@ -1,0 +1,1 @@
+"""Faces and burnt-in text: found, tracked, and covered in every frame."""

@@ -1,0 +1,1 @@
+"""Words: what is said, without names, places and numbers."""

@@ -1,0 +1,1 @@
+"""Voices: disguised or removed, with melody and loudness kept."""
