@@ -30,8 +30,34 @@ class WeightsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GatesConfig:
+    """What a clip, and then the dataset as a whole, must pass before it is committed. None: reported, not gated.
+
+    A clip: ``residual_faces``, the share of audited frames with a face outside the masks; ``uncertain``, the share of
+    poses whose head could not be placed; ``pixel_correlation``, of raw and released pixels inside the masks. The
+    dataset: ``face_match``, the share of released faces that match their person; ``rank1_over_chance``, by how much the
+    upper 95 % bound of rank-1 may pass chance, for a clear and for a likewise masked gallery; ``pii_recall``, the least
+    recall of names that are known to be in the manifest.
+    """
+
+    residual_faces: float = 0.02
+    uncertain: float = 0.25
+    pixel_correlation: float | None = 0.1
+    face_match: float | None = None
+    rank1_over_chance: float | None = None
+    pii_recall: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
-    """What de-identification does, and when a clip is refused. Its digest is in every attestation."""
+    """What de-identification does, and when a clip is refused. Its digest is in every attestation.
+
+    ``faces``: an opaque fill, or (not de-identified, to reproduce others) mosaic and blur. ``uncertain``: a body whose
+    head is not clear gets its head region masked, its whole frame, or the clip is rejected. ``captions``: burnt-in
+    text, looked for every ``captions_seconds`` and at cuts. ``voice``: ``prosody`` leaves none, ``drop`` no sound. ``asr``:
+    transcribe clips that came without words. ``mute``: spoken names are cut out of the sound, ``mute_margin`` seconds
+    around.
+    """
 
     name: str = "standard"
     faces: Literal["fill", "mosaic", "blur"] = "fill"
@@ -41,12 +67,17 @@ class PolicyConfig:
     dilate: float = 0.2
     hold_frames: int = 6
     mask_heads: bool = True
-    voice: Literal["world", "mcadams", "sum"] = "world"
+    uncertain: Literal["head", "frame", "reject"] = "head"
+    captions: Literal["mask", "keep"] = "mask"
+    captions_seconds: float = 1.0
+    voice: Literal["world", "mcadams", "sum", "prosody", "drop"] = "world"
     transcript: Literal["scrub", "drop"] = "scrub"
+    asr: Literal["missing", "never"] = "missing"
+    mute: bool = True
+    mute_margin: float = 0.1
     pii_threshold: float = 0.35
     audit_every: int = 3
-    max_residual_face_rate: float = 0.02
-    max_uncertain_rate: float = 0.25
+    gates: GatesConfig = field(default_factory=GatesConfig)
     allow_demo_key: bool = True
     max_pixels: int = 3840 * 2160
     max_frames: int = 20_000

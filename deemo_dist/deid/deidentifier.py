@@ -104,14 +104,14 @@ class Deidentifier:
 
     def _gate(self, seen: "_Seen", checked: audit.FaceAudit) -> None:
         """Reject what cannot be said to be free of faces."""
-        if checked.residual_rate > self._policy.max_residual_face_rate:
+        if checked.residual_rate > self._policy.gates.residual_faces:
             raise DeidError(
                 f"after masking the audit still saw a face in {checked.residual_rate:.1%} of {checked.frames} frames",
                 stage="audit",
                 reason="residual_face",
             )
         uncertain = seen.cover.uncertain / max(1, seen.poses)
-        if uncertain > self._policy.max_uncertain_rate:
+        if uncertain > self._policy.gates.uncertain:
             raise DeidError(
                 f"in {uncertain:.1%} of the poses there is a body whose head could not be placed",
                 stage="faces",
@@ -145,6 +145,7 @@ class Deidentifier:
             faces=policy.faces,
             voice=policy.voice if sound is not None else "none",
             transcript=policy.transcript,
+            captions="keep",
             frames=len(frames),
             frames_with_face=cover.face_frames,
             masked_area=masking.masked_share(cover.regions, frames.shape[2], frames.shape[1]),

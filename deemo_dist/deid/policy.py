@@ -5,7 +5,7 @@ from deemo_dist.deid.keys import KeyRing
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError
 
-POLICY_VERSION = 1
+POLICY_VERSION = 2
 
 
 def policy_digest(policy: PolicyConfig, key_id: str) -> str:
@@ -27,8 +27,10 @@ def weaknesses(policy: PolicyConfig) -> tuple[str, ...]:
         (policy.detect_every > 10, "faces are looked for less often than every tenth frame"),
         (policy.face_threshold > 0.5, "the face threshold is above 0.5"),
         (policy.pii_threshold > 0.6, "the threshold for names and places is above 0.6"),
-        (policy.max_residual_face_rate > 0.1, "more than a tenth of the audited frames may show a face"),
+        (policy.gates.residual_faces > 0.1, "more than a tenth of the audited frames may show a face"),
         (not policy.mask_heads, "heads that only the body shows are not masked"),
+        (policy.captions == "keep", "burnt-in text, name plates included, is not masked"),
+        (not policy.mute and policy.voice not in ("prosody", "drop"), "names are still spoken in the sound"),
     )
     return tuple(reason for weak, reason in checks if weak)
 
@@ -67,8 +69,8 @@ def refuse_bad_values(policy: PolicyConfig) -> None:
         ("hold_frames", policy.hold_frames, 0, 1000),
         ("pii_threshold", policy.pii_threshold, 0.0, 1.0),
         ("audit_every", policy.audit_every, 1, 1000),
-        ("max_residual_face_rate", policy.max_residual_face_rate, 0.0, 1.0),
-        ("max_uncertain_rate", policy.max_uncertain_rate, 0.0, 1.0),
+        ("gates.residual_faces", policy.gates.residual_faces, 0.0, 1.0),
+        ("gates.uncertain", policy.gates.uncertain, 0.0, 1.0),
     )
     for name, value, low, high in bounds:
         if not low <= value <= high:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from deemo_dist.records.clip import NFBL_LIST, STRING_MAP, NfblEvent
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 LEDGER_VERSION = 1
 ANNOTATION_VERSION = 1
 
@@ -20,7 +20,9 @@ class Attestation:
     """What was done to one clip, and what an audit measured. Carried by every sample; the loader refuses one without.
 
     ``strength`` is ``strong`` or ``weak`` (blur, mosaic: for reproduction only); ``residual_face_rate`` the share of
-    audited frames in which ``audit_detector`` (one that did not mask) still found a face outside a masked region.
+    audited frames in which ``audit_detector`` (one that did not mask) still found a face outside a masked region;
+    ``transcript`` says how the words were treated and whence they came (``scrub:given``, ``scrub:asr``, ``drop``);
+    ``figures`` what else was measured, by name (correlations, tracks, muted seconds), never a parameter.
     """
 
     policy: str
@@ -30,6 +32,7 @@ class Attestation:
     faces: str
     voice: str
     transcript: str
+    captions: str
     frames: int
     frames_with_face: int
     masked_area: float
@@ -105,6 +108,7 @@ ATTESTATION = pa.struct(
         ("faces", pa.string()),
         ("voice", pa.string()),
         ("transcript", pa.string()),
+        ("captions", pa.string()),
         ("frames", pa.int64()),
         ("frames_with_face", pa.int64()),
         ("masked_area", pa.float64()),

@@ -35,6 +35,7 @@ def attestation(strength: str = "strong", policy_digest: str = POLICY) -> Attest
         faces="fill",
         voice="world",
         transcript="scrub",
+        captions="mask",
         frames=12,
         frames_with_face=11,
         masked_area=0.1,

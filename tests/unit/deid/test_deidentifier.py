@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from deemo_dist.config import KeysConfig, PolicyConfig
+from deemo_dist.config import GatesConfig, KeysConfig, PolicyConfig
 from deemo_dist.deid import Deidentifier, DeidResult, KeyRing, policy_digest, toolchain
 from deemo_dist.deid.body.people import Bodies, find_bodies
 from deemo_dist.deid.body.pose import PersonDetector, PoseTracker
@@ -137,7 +137,9 @@ def same(first: DeidResult, second: DeidResult) -> bool:
 
 
 def test_a_face_the_masker_missed_is_caught_by_the_audit(ring: KeyRing) -> None:
-    careless = Deidentifier(dataclasses.replace(PolicyConfig(), mask_heads=False, max_uncertain_rate=1.0), ring)
+    careless = Deidentifier(
+        dataclasses.replace(PolicyConfig(), mask_heads=False, gates=GatesConfig(uncertain=1.0)), ring
+    )
     careless._faces = blind  # type: ignore[assignment]
     with pytest.raises(DeidError) as caught:
         careless(make_clip(), footage("clip-single-face", count=24))
@@ -146,7 +148,7 @@ def test_a_face_the_masker_missed_is_caught_by_the_audit(ring: KeyRing) -> None:
 
 
 def test_a_body_without_a_face_is_uncertain_where_heads_are_not_masked(ring: KeyRing) -> None:
-    policy = dataclasses.replace(PolicyConfig(), mask_heads=False, max_residual_face_rate=1.0)
+    policy = dataclasses.replace(PolicyConfig(), mask_heads=False, gates=GatesConfig(residual_faces=1.0))
     careless = Deidentifier(policy, ring)
     careless._faces = blind  # type: ignore[assignment]
     with pytest.raises(DeidError) as caught:
@@ -215,7 +217,7 @@ def test_the_shortest_clips_work(deidentifier: Deidentifier, frames: int) -> Non
 def test_a_weak_policy_says_so_and_masks_as_it_says(ring: KeyRing) -> None:
     policy = dataclasses.replace(PolicyConfig(), name="paper", faces="blur", voice="mcadams")
     decoded = footage("clip-carphone", count=12)
-    made = Deidentifier(dataclasses.replace(policy, max_residual_face_rate=1.0), ring)(make_clip(), decoded)
+    made = Deidentifier(dataclasses.replace(policy, gates=GatesConfig(residual_faces=1.0)), ring)(make_clip(), decoded)
     assert made.attestation.strength == "weak"
     assert not (made.frames == masking.FILL).all(axis=-1).any(axis=(1, 2)).all()
 

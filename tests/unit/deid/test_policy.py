@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deemo_dist.config import KeysConfig, PolicyConfig, load
+from deemo_dist.config import GatesConfig, KeysConfig, PolicyConfig, load
 from deemo_dist.deid import KeyRing, policy_digest, policy_gate, policy_strength
 from deemo_dist.errors import ConfigError
 
@@ -27,7 +27,7 @@ def preset(name: str, folder: Path) -> PolicyConfig:
 def test_the_digest_follows_every_setting_and_the_key() -> None:
     base = PolicyConfig()
     seen = {policy_digest(base, "a"), policy_digest(base, "b")}
-    for change in ({"faces": "blur"}, {"dilate": 0.3}, {"voice": "sum"}, {"max_uncertain_rate": 0.1}, {"name": "y"}):
+    for change in ({"faces": "blur"}, {"dilate": 0.3}, {"voice": "sum"}, {"mute": False}, {"name": "y"}):
         seen.add(policy_digest(dataclasses.replace(base, **change), "a"))
     assert len(seen) == 7
     assert policy_digest(PolicyConfig(), "a") == policy_digest(base, "a")
@@ -47,7 +47,8 @@ def test_standard_is_the_default(tmp_path: Path) -> None:
     "change",
     [
         {"faces": "mosaic"}, {"faces": "blur"}, {"voice": "mcadams"}, {"dilate": 0.0}, {"hold_frames": 0},
-        {"detect_every": 20}, {"face_threshold": 0.9}, {"mask_heads": False}, {"max_residual_face_rate": 0.5},
+        {"detect_every": 20}, {"face_threshold": 0.9}, {"mask_heads": False},
+        {"gates": GatesConfig(residual_faces=0.5)}, {"captions": "keep"}, {"mute": False},
     ],
 )  # fmt: skip
 def test_what_does_not_de_identify_is_weak(change: dict[str, object]) -> None:

@@ -28,6 +28,7 @@ def attestation(**rest) -> Attestation:
         "faces": "fill",
         "voice": "world",
         "transcript": "scrub",
+        "captions": "mask",
         "frames": 24,
         "frames_with_face": 22,
         "masked_area": 0.12,

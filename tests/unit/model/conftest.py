@@ -17,6 +17,7 @@ ATTESTATION = Attestation(
     faces="fill",
     voice="world",
     transcript="scrub",
+    captions="mask",
     frames=24,
     frames_with_face=24,
     masked_area=0.1,
