@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.bench.harness import compare, publish
 
-NOT_BENCHES = {"__init__", "__main__", "harness"}
+NOT_BENCHES = {"__init__", "__main__", "harness", "peers"}
 
 
 def main(name: str) -> int:
