@@ -1,20 +1,24 @@
-"""The audit: a detector that did not mask looks at masked frames, and at the raw ones to show that it can see.
+"""The audit of one clip, while it is masked: a detector that did not mask looks at masked frames, and at raw ones to
+show that it can see; raw and released pixels inside the masks are correlated.
 
 Scores of BlazeFace, measured: whole faces .84 to .96, half-masked ones .59 to .88, letters of a cartoon's title to .71.
 So every hit from the detector's own threshold (.5) counts, except in a clip in which no face was ever detected: there a
 hit far from any mask counts from ``SURE`` on, and a lesser one is reported as unsure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import geometry
 from deemo_dist.deid.faces.detectors import FaceDetector
 
 COVERED = 0.5
 SURE = 0.75
+FLOOR = 2.0
+PIXELS = 1024
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,136 @@ class FaceAudit:
     """``residual_rate``: share of audited frames in which a face lies mostly outside the masked regions. ``inside``:
     share in which one is seen within them (blur, mosaic). ``sensitivity``: share of audited frames with a known face in
     which the audit's detector saw one before masking; None where there was none to see. ``unsure``: share of audited
-    frames with a hit that was not counted."""
+    frames with a hit that was not counted. ``pixel_correlation``: the highest of any masked region (see
+    ``correlation``); None where nothing was masked."""
 
     frames: int
     residual_rate: float
     inside: float
     sensitivity: float | None
     unsure: float
+    pixel_correlation: float | None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One audited frame: hits of the detector after masking, how far each is hidden, and whether one was seen before
+    (None: nothing to see)."""
+
+    number: int
+    scores: np.ndarray
+    hidden: np.ndarray
+    seen: bool | None
+    correlation: float | None
+
+
+class ClipAudit:
+    """Sees every frame of a clip once, in order, and audits every ``policy.audit_every``-th, out of phase with
+    detection (which starts at 0), and the last. Holds one frame, whatever the length.
+
+    ``detected``: frames in which the masking detector saw a face; None takes every masked frame for one.
+    """
+
+    def __init__(
+        self, policy: PolicyConfig, detector: FaceDetector, *, detected: Collection[int] | None = None
+    ) -> None:
+        self._every = policy.audit_every
+        self._detector = detector
+        self._detected = detected
+        self._looks: list[_Look] = []
+        self._masked = False
+        self._last: tuple[int, np.ndarray, np.ndarray, np.ndarray] | None = None
+
+    def see(self, number: int, time: float, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> None:
+        """Frame ``number`` at ``time`` s: ``raw`` and ``masked`` uint8 [H, W, 3], neither changed afterwards;
+        ``regions`` int [N, 4], the pixel boxes that were masked."""
+        self._masked = self._masked or len(regions) > 0
+        self._last = (number, raw, masked, regions)
+        if number % self._every == self._every // 2:
+            self._look()
+
+    def finish(self) -> FaceAudit:
+        """What was found; all zeros for a clip without frames."""
+        self._look()
+        known = self._masked if self._detected is None else bool(self._detected)
+        return summary(self._looks, enough=0.0 if known else SURE)
+
+    def _look(self) -> None:
+        """Audit the frame that is held, once."""
+        if self._last is None:
+            return
+        (number, raw, masked, regions), self._last = self._last, None
+        hits, scores = self._detector(masked)
+        known = len(regions) > 0 if self._detected is None else number in self._detected
+        self._looks.append(
+            _Look(
+                number=number,
+                scores=scores,
+                hidden=hits_covered(hits, regions),
+                seen=len(self._detector(raw)[0]) > 0 if known else None,
+                correlation=masked_correlation(raw, masked, regions),
+            )
+        )
+
+
+def summary(looks: Collection[_Look], *, enough: float) -> FaceAudit:
+    """Shares over the audited frames; hits away from any mask count from the score ``enough`` on."""
+    counted = [(look, (look.hidden > 0) | (look.scores >= enough)) for look in looks]
+    seen = [look.seen for look in looks if look.seen is not None]
+    correlations = [look.correlation for look in looks if look.correlation is not None]
+    count = max(1, len(looks))
+    return FaceAudit(
+        frames=len(looks),
+        residual_rate=sum(bool((counts & (look.hidden < COVERED)).any()) for look, counts in counted) / count,
+        inside=sum(bool((look.hidden >= COVERED).any()) for look in looks) / count,
+        sensitivity=sum(seen) / len(seen) if seen else None,
+        unsure=sum(bool((~counts).any()) for _, counts in counted) / count,
+        pixel_correlation=max(correlations, default=None),
+    )
+
+
+def masked_correlation(raw: np.ndarray, released: np.ndarray, regions: np.ndarray) -> float | None:
+    """The highest correlation of raw and released pixels in any of ``regions`` [N, 4]; None without regions."""
+    found = [
+        correlation(raw[y0:y1, x0:x1, 1], released[y0:y1, x0:x1, 1])
+        for x0, y0, x1, y1 in np.asarray(regions, dtype=np.int64)
+        if y1 > y0 and x1 > x0
+    ]
+    return max(found, default=None)
+
+
+def correlation(raw: np.ndarray, released: np.ndarray) -> float:
+    """Absolute Pearson correlation of two grey patches [H, W], over at most about ``PIXELS`` of their pixels: 0..1.
+
+    Standard deviations count as at least ``FLOOR`` grey levels: an opaque fill gives 0 instead of 0 / 0, and the faint
+    noise that an encoder leaves in one cannot correlate by chance.
+    """
+    step = max(1, int(np.sqrt(raw.size / PIXELS)))
+    first, second = (patch[::step, ::step].astype(np.float64).ravel() for patch in (raw, released))
+    if first.size < 2:
+        return 0.0
+    first, second = first - first.mean(), second - second.mean()
+    scale = max(float(first.std()), FLOOR) * max(float(second.std()), FLOOR)
+    return min(1.0, abs(float((first * second).mean())) / scale)
+
+
+def hits_covered(hits: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    """Share of each hit [N, 4] that the regions cover, overlaps counted once: [N] in 0..1."""
+    shares = np.zeros(len(hits))
+    for number, hit in enumerate(hits):
+        snapped = geometry.snap(hit, 1, 1 << 15, 1 << 15)
+        if len(snapped):
+            shares[number] = covered_share(snapped[0], regions)
+    return shares
+
+
+def covered_share(box: np.ndarray, regions: np.ndarray) -> float:
+    """Share of a pixel box [4] that the regions [N, 4] cover, overlaps counted once: 0..1."""
+    left, top, right, bottom = (int(value) for value in box)
+    grid = np.zeros((bottom - top, right - left), dtype=bool)
+    for x0, y0, x1, y1 in regions:
+        grid[max(0, y0 - top) : max(0, y1 - top), max(0, x0 - left) : max(0, x1 - left)] = True
+    return float(grid.mean())
 
 
 def audited(frames: int, every: int) -> list[int]:
@@ -47,36 +174,8 @@ def audit_faces(
 ) -> FaceAudit:
     """Audit a clip. ``raw``, ``masked``: uint8 [T, H, W, 3]; ``regions``: int [N, 4] a frame; ``with_face``: whether
     the frame is known to show a face."""
-    numbers = audited(len(masked), every)
-    enough = 0.0 if any(with_face) else SURE
-    outside = inside = seen = known = unsure = 0
-    for number in numbers:
-        hits, scores = detector(masked[number])
-        hidden = hits_covered(hits, regions[number])
-        counts = (hidden > 0) | (scores >= enough)
-        outside += bool((counts & (hidden < COVERED)).any())
-        inside += bool((hidden >= COVERED).any())
-        unsure += bool((~counts).any())
-        if with_face[number]:
-            known += 1
-            seen += bool(len(detector(raw[number])[0]))
-    count = max(1, len(numbers))
-    return FaceAudit(
-        frames=len(numbers),
-        residual_rate=outside / count,
-        inside=inside / count,
-        sensitivity=seen / known if known else None,
-        unsure=unsure / count,
-    )
-
-
-def hits_covered(hits: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Share of each hit [N, 4] that the regions cover, overlaps counted once: [N] in 0..1."""
-    shares = np.zeros(len(hits))
-    for number, hit in enumerate(geometry.snap(hits, 1, 1 << 15, 1 << 15) if len(hits) else hits):
-        left, top, right, bottom = (int(value) for value in hit)
-        grid = np.zeros((bottom - top, right - left), dtype=bool)
-        for x0, y0, x1, y1 in regions:
-            grid[max(0, y0 - top) : max(0, y1 - top), max(0, x0 - left) : max(0, x1 - left)] = True
-        shares[number] = grid.mean()
-    return shares
+    known = [number for number, shown in enumerate(with_face) if shown]
+    audit = ClipAudit(PolicyConfig(audit_every=every), detector, detected=known)
+    for number in range(len(masked)):
+        audit.see(number, 0.0, raw[number], masked[number], regions[number])
+    return audit.finish()
