@@ -1,11 +1,15 @@
 """Units from a manifest, and shards: deterministic ustar tars that any WebDataset reader reads."""
 
-import io
-import tarfile
+import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from typing import BinaryIO
 
 from deemo_dist.dataset.layout import shard_name
+from deemo_dist.dataset.ustar import END, header, padding
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip, Member, TarReceipt, Unit
@@ -13,7 +17,11 @@ from deemo_dist.records import Clip, Member, TarReceipt, Unit
 SINGLE_PUT_BYTES = 5 * 2**30
 """S3 takes one PUT up to 5 GiB: a shard stays below, so that it appears whole or not at all."""
 
-BLOCK = tarfile.BLOCKSIZE
+HASH_BATCH = 2**20
+"""Bytes that are handed to the thread of the tar's digest at once."""
+
+VECTOR = min(1024, os.sysconf("SC_IOV_MAX"))
+HEX = frozenset("0123456789abcdef")
 EXTENSIONS = ("mp4", "flac", "cues.npy", "json")
 
 
@@ -42,57 +50,115 @@ def plan_units(clips: Sequence[Clip], shard_bytes: int) -> tuple[Unit, ...]:
 
 @dataclass(frozen=True)
 class Shard:
-    """A finished shard: its receipt, its bytes, and the members of each sample by key."""
+    """A finished shard: its receipt, its bytes in pieces, and the members of each sample by key."""
 
     tar: TarReceipt
-    data: bytes
+    chunks: tuple[bytes, ...]
     members: Mapping[str, tuple[Member, ...]]
+
+    @cached_property
+    def data(self) -> bytes:
+        """The tar as one piece: a copy, made once. :meth:`write` makes none."""
+        return b"".join(self.chunks)
+
+    def write(self, file: BinaryIO) -> None:
+        """Write the tar to a binary file opened without a buffer (``buffering=0``) or with one."""
+        file.flush()
+        number = file.fileno()
+        for start in range(0, len(self.chunks), VECTOR):
+            _write_all(number, self.chunks[start : start + VECTOR])
 
 
 class ShardWriter:
     """Builds one tar in memory: ustar, times and owners zero, the members of a sample adjacent.
 
-    The bytes are a function of the members alone, so the same samples always give the same shard.
+    The bytes are a function of the members alone, so the same samples always give the same shard. Contents are kept by
+    reference, never copied; the tar's digest is taken beside, in a thread, once there is enough to hand over.
     """
 
     def __init__(self, unit: int) -> None:
         self.unit = unit
-        self._buffer = io.BytesIO()
         self._members: dict[str, tuple[Member, ...]] = {}
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._digest = _TarDigest()
 
     def add(self, key: str, files: Mapping[str, bytes]) -> None:
         """Append one sample: ``files`` maps extension to content, in the order given.
 
         Raises ``DatasetError`` for a key or extension a reader would take apart wrongly, or a key written before.
         """
-        if not files or key in self._members or len(key) != 32 or not set(key) <= set("0123456789abcdef"):
+        if not files or key in self._members or len(key) != 32 or not set(key) <= HEX:
             raise DatasetError(f"sample {key!r:.50} cannot be added to unit {self.unit}", hint="32 new hex digits")
         unknown = sorted(set(files) - set(EXTENSIONS))
         if unknown:
             raise DatasetError(f"unknown sample members: {', '.join(unknown)}", hint=f"known: {', '.join(EXTENSIONS)}")
-        self._members[key] = tuple(self._append(key, extension, data) for extension, data in files.items())
+        self._members[key] = tuple([self._append(key, extension, data) for extension, data in files.items()])
 
     def finish(self) -> Shard | None:
         """Close the tar; None when no sample was added."""
         if not self._members:
             return None
-        self._buffer.write(b"\0" * 2 * BLOCK)
-        data = self._buffer.getvalue()
-        if len(data) >= SINGLE_PUT_BYTES:
+        self._write(END)
+        if self._size >= SINGLE_PUT_BYTES:
             raise DatasetError(
-                f"unit {self.unit} makes a shard of {len(data)} bytes",
+                f"unit {self.unit} makes a shard of {self._size} bytes",
                 hint="lower data.shard_bytes: one PUT takes 5 GiB",
             )
-        digest = sha256_bytes(data)
-        tar = TarReceipt(name=shard_name(self.unit, digest), size=len(data), sha256=digest)
-        return Shard(tar=tar, data=data, members=dict(self._members))
+        digest = self._digest.finish()
+        tar = TarReceipt(name=shard_name(self.unit, digest), size=self._size, sha256=digest)
+        return Shard(tar=tar, chunks=tuple(self._chunks), members=dict(self._members))
 
     def _append(self, key: str, extension: str, data: bytes) -> Member:
-        """Write header, content and padding of one member."""
-        info = tarfile.TarInfo(f"{key}.{extension}")
-        info.size, info.mode = len(data), 0o644
-        self._buffer.write(info.tobuf(tarfile.USTAR_FORMAT))
-        offset = self._buffer.tell()
-        self._buffer.write(data)
-        self._buffer.write(b"\0" * (-len(data) % BLOCK))
-        return Member(extension=extension, offset=offset, size=len(data), sha256=sha256_bytes(data))
+        """Header, content and padding of one member."""
+        self._write(header(f"{key}.{extension}", len(data)))
+        member = Member(extension=extension, offset=self._size, size=len(data), sha256=sha256_bytes(data))
+        self._write(data)
+        self._write(padding(len(data)))
+        return member
+
+    def _write(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._size += len(data)
+        self._digest.update(data)
+
+
+def _write_all(number: int, chunks: Sequence[bytes]) -> None:
+    """``writev`` until all is written: a kernel may take less at once."""
+    left = list(chunks)
+    while left:
+        done = os.writev(number, left)
+        while left and done >= len(left[0]):
+            done -= len(left.pop(0))
+        if done:
+            left[0] = left[0][done:]
+
+
+class _TarDigest:
+    """SHA-256 of the chunks given, in their order; by a thread (hashing leaves the interpreter's lock) in batches."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._waiting: list[bytes] = []
+        self._bytes = 0
+        self._thread: ThreadPoolExecutor | None = None
+
+    def update(self, data: bytes) -> None:
+        """Take one more chunk."""
+        self._waiting.append(data)
+        self._bytes += len(data)
+        if self._bytes >= HASH_BATCH:
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="deemo-digest")
+            self._thread.submit(self._take, self._waiting)
+            self._waiting, self._bytes = [], 0
+
+    def finish(self) -> str:
+        """The hex digest of all chunks."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        self._take(self._waiting)
+        return self._hash.hexdigest()
+
+    def _take(self, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            self._hash.update(chunk)

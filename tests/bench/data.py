@@ -39,7 +39,8 @@ def write_ours(samples: Sequence[tuple[str, dict[str, bytes]]], folder: Path) ->
         writer.add(key, files)
     shard = writer.finish()
     assert shard is not None
-    (folder / shard.tar.name).write_bytes(shard.data)
+    with (folder / "ours.tar").open("wb", buffering=0) as file:
+        shard.write(file)
 
 
 def write_theirs(samples: Sequence[tuple[str, dict[str, bytes]]], folder: Path) -> None:

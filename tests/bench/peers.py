@@ -1,4 +1,4 @@
-"""Peers that the project does not depend on: pinned in ``peers.txt``, installed once into ``build/peers``, run beside us.
+"""Peers that the project does not depend on: pinned in ``peers.txt``, put once into ``build/peers``, run beside us.
 
 A bench asks for :func:`python` and runs a script with it, or calls :func:`ask`.
 """
