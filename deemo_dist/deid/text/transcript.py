@@ -76,21 +76,26 @@ class Scrubber:
         subject's). ``drop``: leave the transcript out altogether. Raises ``DeidError`` (stage transcript)."""
         kept = None if drop else transcript
         sources = ([kept] if kept is not None else []) + list(texts.values())
-        if sum(len(source) for source in sources) > LONGEST:
-            raise DeidError("the texts of the clip are too long to be read", stage="transcript", reason="too_long")
-        spans = [self._spans(source) for source in sources]
-        names = _names(sources, spans) | {word for name in known for word in _name_words(name)}
-        spans = [merged([*found, *_repeated(source, names)]) for source, found in zip(sources, spans, strict=True)]
-        placeholders = Placeholders(
-            taken=max((int(n) for text in sources for n in PLACEHOLDER.findall(text)), default=0)
-        )
-        done = [replaced(source, found, placeholders) for source, found in zip(sources, spans, strict=True)]
+        spans = self.find(sources, known)
+        done = replace_all(sources, spans)
         rest = done[1:] if kept is not None else done
         return Scrubbed(
             transcript=done[0] if kept is not None else None,
             texts=dict(zip(texts, rest, strict=True)),
             entities=sum(len(found) for found in spans),
         )
+
+    def find(self, sources: Sequence[str], known: Iterable[str] = ()) -> list[list[Span]]:
+        """The spans to be replaced in each of a clip's texts: (start, end, kind), ascending, none overlapping.
+
+        A person found in one text is looked for in the others. Raises ``DeidError`` (stage transcript) for texts of
+        more than 200,000 characters.
+        """
+        if sum(len(source) for source in sources) > LONGEST:
+            raise DeidError("the texts of the clip are too long to be read", stage="transcript", reason="too_long")
+        spans = [self._spans(source) for source in sources]
+        names = _names(sources, spans) | {word for name in known for word in _name_words(name)}
+        return [merged([*found, *_repeated(source, names)]) for source, found in zip(sources, spans, strict=True)]
 
     def _spans(self, text: str) -> list[Span]:
         """What the recognisers find, common words and old placeholders left out, overlaps merged."""
@@ -103,6 +108,12 @@ class Scrubber:
         return merged(
             [span for span in clear if span[2] in ENTITIES and not _is_word(text[span[0] : span[1]], span[2])]
         )
+
+
+def replace_all(sources: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[str]:
+    """A clip's texts with their spans replaced by placeholders, numbered through all of them."""
+    placeholders = Placeholders(taken=max((int(n) for text in sources for n in PLACEHOLDER.findall(text)), default=0))
+    return [replaced(source, found, placeholders) for source, found in zip(sources, spans, strict=True)]
 
 
 def _is_word(mention: str, kind: str) -> bool:

@@ -1,0 +1,146 @@
+"""The words of a clip, written and spoken: scrubbed where they are written, located where they are spoken.
+
+What is to be muted comes from both sides: mentions in the given transcript are laid against the words heard, and the
+words heard are searched themselves, for a name may be spoken that nobody wrote down. A mention that cannot be located
+mutes the gap it must be in. Where no transcript came, the words heard become it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from deemo_dist.config import PolicyConfig
+from deemo_dist.deid.text.align import locate
+from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
+from deemo_dist.deid.text.transcript import PLACEHOLDER, Scrubber, Span, replace_all
+
+WORDLESS_VOICES = ("prosody", "drop")
+NOTHING = Heard((), ())
+Seconds = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoken:
+    """``transcript`` and ``texts`` scrubbed; ``entities``: mentions replaced; ``mutes``: (start, end) seconds to be
+    silenced, ascending, none overlapping; ``source``: where the transcript came from; ``figures``: what was counted."""
+
+    transcript: str | None
+    texts: dict[str, str]
+    entities: int
+    mutes: tuple[Seconds, ...]
+    source: Literal["given", "asr", "none"]
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Words:
+    """Loads the scrubber and the ear once; Whisper only when a clip has words to be heard."""
+
+    def __init__(self, policy: PolicyConfig) -> None:
+        self._policy = policy
+        self._scrubber = Scrubber(threshold=policy.pii_threshold)
+        self._listen = Listener()
+
+    def __call__(
+        self,
+        transcript: str | None,
+        texts: Mapping[str, str],
+        known: Iterable[str],
+        waveform: np.ndarray | None,
+        rate: int,
+    ) -> Spoken:
+        """Scrub a clip's words and say what of its sound must be silent.
+
+        ``waveform``: float32 [N], mono, at ``rate`` Hz, None without sound. ``known``: raw names to be removed wherever
+        they stand (the subject's). Raises ``DeidError`` (stage transcript).
+        """
+        given = transcript if transcript and transcript.strip() else None
+        names, others = list(known), list(texts.values())
+        spans = self._scrubber.find([given or "", *others], names)
+        mentions = [*spans[0], *_placeholders(given or "")]
+        heard = self._hear(given, mentions, waveform, rate)
+        spoken = self._scrubber.find([heard.text, given or "", *others], names)[0] if heard.words else []
+        said, source = transcript, "none" if given is None else "given"
+        if given is None and heard.words and self._policy.asr == "missing":
+            said, source = heard.text, "asr"
+            spans = self._scrubber.find([said, *others], names)
+        seconds = 0.0 if waveform is None else len(waveform) / rate
+        mutes = self._mutes(given or "", mentions, heard, spoken, seconds) if self._cuts(waveform) else ()
+        return self._spoken(said, texts, spans, mutes, source, _figures(heard, mutes))
+
+    def _spoken(
+        self,
+        said: str | None,
+        texts: Mapping[str, str],
+        spans: Sequence[list[Span]],
+        mutes: tuple[Seconds, ...],
+        source: str,
+        figures: dict[str, float],
+    ) -> Spoken:
+        """The result; a transcript that the policy drops leaves its mutes, but neither words nor numbers."""
+        dropped = said is None or self._policy.transcript == "drop"
+        done = replace_all(["" if dropped else said or "", *texts.values()], [[] if dropped else spans[0], *spans[1:]])
+        return Spoken(
+            transcript=None if dropped else done[0],
+            texts=dict(zip(texts, done[1:], strict=True)),
+            entities=sum(len(rows) for rows in (spans[1:] if dropped else spans)),
+            mutes=mutes,
+            source="none" if dropped else source,  # type: ignore[arg-type]
+            figures=figures,
+        )
+
+    def _cuts(self, waveform: np.ndarray | None) -> bool:
+        """Whether names are to be cut out of the sound: there is one, and what becomes of it keeps words."""
+        return waveform is not None and self._policy.mute and self._policy.voice not in WORDLESS_VOICES
+
+    def _hear(self, given: str | None, mentions: Sequence[Span], waveform: np.ndarray | None, rate: int) -> Heard:
+        """Listen where a transcript is wanted, or where something is to be muted that only listening can place."""
+        wanted = given is None and self._policy.asr == "missing" and self._policy.transcript == "scrub"
+        placing = self._cuts(waveform) and (given is None or len(mentions) > 0)
+        return self._listen(waveform, rate) if waveform is not None and (wanted or placing) else NOTHING
+
+    def _mutes(
+        self, given: str, mentions: Sequence[Span], heard: Heard, spoken: Sequence[Span], seconds: float
+    ) -> tuple[Seconds, ...]:
+        """All that is to be silent: what was written and can be said, what was heard, what nobody could make out."""
+        spans = [*_times(heard.words, spoken), *heard.garbled]
+        if heard.words:
+            spans += locate(given, [mention[:2] for mention in mentions], heard.words, seconds)
+        return joined(spans, margin=self._policy.mute_margin, seconds=seconds)
+
+
+def joined(spans: Iterable[Seconds], *, margin: float, seconds: float) -> tuple[Seconds, ...]:
+    """``spans`` widened by ``margin`` on both sides, within [0, ``seconds``], overlapping ones made one, ascending."""
+    wide = sorted((max(0.0, start - margin), min(seconds, end + margin)) for start, end in spans)
+    found: list[Seconds] = []
+    for start, end in wide:
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        elif end > start:
+            found.append((start, end))
+    return tuple(found)
+
+
+def _placeholders(text: str) -> list[Span]:
+    """Names that somebody took out of the transcript before: they are still spoken."""
+    return [(*match.span(), "PERSON") for match in PLACEHOLDER.finditer(text)]
+
+
+def _times(words: Sequence[HeardWord], spans: Sequence[Span]) -> list[Seconds]:
+    """When each span of the heard text (words joined by single spaces) was spoken."""
+    ends = np.cumsum([len(word.text) + 1 for word in words]) - 1
+    found = []
+    for start, end, _ in spans:
+        inside = [word for word, stop in zip(words, ends, strict=True) if stop - len(word.text) < end and stop > start]
+        found.append((inside[0].start, inside[-1].end))
+    return found
+
+
+def _figures(heard: Heard, mutes: Sequence[Seconds]) -> dict[str, float]:
+    """What was counted, where something was listened to."""
+    if heard is NOTHING:
+        return {}
+    length = {name: sum(end - start for start, end in spans) for name, spans in heard.spans().items()}
+    muted = sum(end - start for start, end in mutes)
+    return {"heard_words": float(len(heard.words)), "muted_seconds": muted} | length
