@@ -8,8 +8,8 @@ from deemo_dist.deid.runtime import THREADS
 from deemo_dist.weights import registry
 
 PACKAGES = (
-    "ai-edge-litert", "av", "cryptography", "ctranslate2", "faker", "faster-whisper", "numpy", "onnxruntime", "opencv-python-headless",
-    "presidio-analyzer", "pyworld", "scipy", "spacy",
+    "ai-edge-litert", "av", "cryptography", "ctranslate2", "faker", "faster-whisper", "numpy", "onnxruntime",
+    "opencv-python-headless", "presidio-analyzer", "pyworld", "scipy", "spacy",
 )  # fmt: skip
 WEIGHTS = ("centerface", "pose-detector", "pose-full", "blazeface-short", "spacy-en-sm", "whisper-tiny")
 FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
