@@ -182,7 +182,7 @@ class _Judge:
         )
 
     def _examples(self, task: str) -> list[Example]:
-        return build_examples(self.dataset, self.config.tasks, [task], self.config.evaluation.split)
+        return list(build_examples(self.dataset, self.config.tasks, [task], self.config.evaluation.split))
 
     def _batches(self, examples: Sequence[Example]) -> Iterator[list[LoadedExample]]:
         for start in range(0, len(examples), BATCH):

@@ -1,5 +1,6 @@
 """The stages of a run as data: examples, step plan, key and place of each, before anything is trained."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ class PlannedStage:
 
     name: str
     config: StageConfig
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     plan: StepPlan
     key: str
     prefix: str
@@ -38,7 +39,7 @@ class PlannedStage:
 class PlannedValidation:
     """The fixed plan that validation loss is measured on."""
 
-    examples: tuple[Example, ...]
+    examples: Sequence[Example]
     plan: StepPlan
 
 
@@ -99,7 +100,7 @@ def _planned(
     dataset: Dataset,
     processor: "DeemoLlamaProcessor",
     store: Store,
-) -> tuple[tuple[Example, ...], StepPlan]:
+) -> tuple[Sequence[Example], StepPlan]:
     examples = build_examples(dataset, config.tasks, stage.tasks, split)
     if not examples:
         raise DatasetError(
@@ -115,4 +116,4 @@ def _planned(
         store=store,
     )
     epochs = 1 if split == VALIDATION else None
-    return tuple(examples), plan_stage(examples, lengths, stage, seed=config.seed, epochs=epochs, store=store)
+    return examples, plan_stage(examples, lengths, stage, seed=config.seed, epochs=epochs, store=store)

@@ -90,7 +90,14 @@ def to_parquet(rows: Sequence[Any], schema: pa.Schema) -> bytes:
 
 
 def from_parquet(kind: type[T], data: bytes, schema: pa.Schema, where: str) -> list[T]:
-    """Records of ``kind`` from Parquet bytes written with ``schema`` or an older one.
+    """Records of ``kind`` from Parquet bytes written with ``schema`` or an older one. Raises as ``read_table``, and
+    ``CorruptDataError`` for a row that is not a valid record."""
+    table = read_table(data, schema, where)
+    return [from_plain(kind, row, where) for row in table.to_pylist(maps_as_pydicts="strict")]
+
+
+def read_table(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
+    """The table in Parquet bytes written with ``schema`` or an older one.
 
     Raises ``CorruptDataError`` for bytes that are not such a table, ``DatasetError`` for a newer format.
     """
@@ -103,7 +110,7 @@ def from_parquet(kind: type[T], data: bytes, schema: pa.Schema, where: str) -> l
     if found.get("deemo.kind") != expected["deemo.kind"]:
         raise CorruptDataError(f"{where}: holds '{found.get('deemo.kind')}', not '{expected['deemo.kind']}'")
     check_version(expected["deemo.kind"], int(found.get("deemo.version", "0")), int(expected["deemo.version"]), where)
-    return [from_plain(kind, row, where) for row in table.to_pylist(maps_as_pydicts="strict")]
+    return table
 
 
 def _metadata(schema: pa.Schema) -> dict[str, str]:

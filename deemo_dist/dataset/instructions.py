@@ -1,22 +1,85 @@
 """From annotations to conversations: task templates filled in, one example a sample and task.
 
-A prompt's lines are the unit of what can be absent: a line that holds ``{transcript}``, ``{nfbl}`` or ``{text.NAME}``
-belongs to the text modality, and is left out whole where the value is missing or the text modality is not shown.
+Which samples make an example is decided over whole columns; an example itself is made when it is asked for.
 """
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
 
-from deemo_dist.config import TaskConfig
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deemo_dist.config import TaskConfig, semantic
 from deemo_dist.console import logger
+from deemo_dist.dataset import columns
+from deemo_dist.dataset.fields import FIELD, fill, fill_prompt
 from deemo_dist.dataset.opened import Dataset
-from deemo_dist.digests import digest_of_rows
+from deemo_dist.digests import digest_of, digest_of_rows, sha256_bytes
 from deemo_dist.errors import ConfigError
 from deemo_dist.records import Annotation, Example, IndexRow, Turn
 
 MODALITIES = ("video", "audio", "cues", "text")
-_FIELD = re.compile(r"\{([^{}]*)\}")
+MEASURES = {"video": "frames", "audio": "audio_seconds", "cues": "cue_frames"}
+"""The index's column that says whether a sample has a modality."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples(Sequence[Example]):
+    """Examples by number, each made when it is asked for.
+
+    ``rows``: its sample's number in the index, int64 [N]; ``asked``: its task's number in ``names``, int64 [N].
+    """
+
+    dataset: Dataset
+    tasks: Mapping[str, TaskConfig]
+    names: tuple[str, ...]
+    wanted: tuple[str, ...]
+    rows: np.ndarray
+    asked: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, number: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Example]: ...
+
+    def __getitem__(self, number: int | slice) -> Example | list[Example]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        return self._made(self.dataset.index[int(self.rows[number])], self.names[int(self.asked[number])])
+
+    def __iter__(self) -> Iterator[Example]:
+        for row, asked in zip(self.dataset.index.take(self.rows), self.asked.tolist(), strict=True):
+            yield self._made(row, self.names[asked])
+
+    @property
+    def units(self) -> np.ndarray:
+        """The unit of each example's sample: int64 [N]."""
+        return self.dataset.index.column("unit").to_numpy()[self.rows]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of what the examples ask and show, by what they are made of: samples, annotations, tasks, choice."""
+        return digest_of(
+            {
+                "dataset": self.dataset.digest,
+                "annotations": self.dataset.info.annotations_digest,
+                "tasks": {name: semantic(self.tasks[name]) for name in self.names},
+                "wanted": self.wanted,
+                "rows": sha256_bytes(np.ascontiguousarray(self.rows, "<i8").tobytes()),
+                "asked": sha256_bytes(np.ascontiguousarray(self.asked, "<i8").tobytes()),
+            }
+        )
+
+    def _made(self, row: IndexRow, name: str) -> Example:
+        return make_example(row, self.dataset.annotations[row.key], name, self.tasks[name], self.wanted)
 
 
 def build_examples(
@@ -26,7 +89,7 @@ def build_examples(
     split: str,
     *,
     modalities: Sequence[str] | None = None,
-) -> list[Example]:
+) -> Examples:
     """Examples of ``split`` for the named tasks, in the index's order; ``modalities`` narrows what each task shows.
 
     A sample whose annotation lacks what an answer needs, or that has none of the modalities shown, makes no example
@@ -35,36 +98,49 @@ def build_examples(
     for name in task_names:
         _check_task(name, tasks)
     wanted = tuple(name for name in MODALITIES if modalities is None or name in modalities)
-    left_out: Counter[str] = Counter()
-    examples: list[Example] = []
-    for row in dataset.split(split):
-        annotation = dataset.annotations.get(row.key)
-        for name in task_names:
-            made = _example(row, annotation, name, tasks[name], wanted)
-            if isinstance(made, Example):
-                examples.append(made)
-            else:
-                left_out[f"{name}: {made}"] += 1
-    for reason, count in sorted(left_out.items()):
-        logger.info("%s: %d samples make no example for task %s", split, count, reason)
-    return examples
+    rows = dataset.split_numbers(split)
+    makes = [_makes(dataset, rows, name, tasks[name], wanted, split) for name in task_names]
+    numbers, asked = np.nonzero(np.stack(makes, axis=1)) if makes else (rows[:0], rows[:0])
+    return Examples(dataset, tasks, tuple(task_names), wanted, rows[numbers], asked)
 
 
-def _example(
-    row: IndexRow, annotation: Annotation | None, name: str, task: TaskConfig, wanted: Sequence[str]
-) -> Example | str:
-    """The example, or why there is none."""
-    if annotation is None:
-        return "no annotation"
+def _makes(
+    dataset: Dataset, rows: np.ndarray, name: str, task: TaskConfig, wanted: Sequence[str], split: str
+) -> np.ndarray:
+    """Which of ``rows`` make an example for a task: bool [N]. The others are counted by reason, and logged."""
+    samples = dataset.index.table.take(pa.array(rows, pa.int64()))
+    annotations = dataset.annotations.rows.table
+    found = pc.index_in(samples.column("key"), annotations.column("key"))
+    said = annotations.take(found)
+    answers = columns.filled(task.answer, said)
+    chosen = pc.is_in(answers, pa.array(task.choices)) if task.choices else pc.is_valid(answers)
+    shown = np.zeros(len(rows), bool)
+    for mode in (mode for mode in wanted if mode in task.modalities):
+        has = columns.shows_text(task.prompt, said) if mode == "text" else pc.greater(samples.column(MEASURES[mode]), 0)
+        shown |= _truth(has)
+    makes = np.ones(len(rows), bool)
+    for reason, holds in (
+        ("no annotation", _truth(pc.is_valid(found))),
+        ("no value for its answer", _truth(pc.is_valid(answers))),
+        ("its label is not one of the task's choices", _truth(chosen)),
+        ("none of the modalities shown", shown),
+    ):
+        if out := int((makes & ~holds).sum()):
+            logger.info("%s: %d samples make no example for task %s: %s", split, out, name, reason)
+        makes &= holds
+    return makes
+
+
+def _truth(values: pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(pc.fill_null(values, False).to_numpy(), bool)
+
+
+def make_example(row: IndexRow, annotation: Annotation, name: str, task: TaskConfig, wanted: Sequence[str]) -> Example:
+    """The example of a sample for a task that has a value for its answer."""
     answer = fill(task.answer, annotation)
-    if answer is None:
-        return "no value for its answer"
-    if task.choices and answer not in task.choices:
-        return "its label is not one of the task's choices"
+    assert answer is not None
     prompt, uses_text = fill_prompt(task.prompt, annotation, text=True)
     shown = tuple(mode for mode in wanted if mode in task.modalities and _has(row, mode, uses_text))
-    if not shown:
-        return "none of the modalities shown"
     bare, _ = fill_prompt(task.prompt, annotation, text=False)
     reply = Turn(role="assistant", text=answer)
     return Example(
@@ -80,46 +156,7 @@ def _example(
 
 def _has(row: IndexRow, modality: str, uses_text: bool) -> bool:
     """Whether a sample has anything to show in a modality."""
-    present = {"video": row.frames > 0, "audio": row.audio_seconds > 0, "cues": row.cue_frames > 0, "text": uses_text}
-    return present[modality]
-
-
-def fill_prompt(template: str, annotation: Annotation, *, text: bool) -> tuple[str, bool]:
-    """A prompt filled in, and whether it shows anything of the text modality. See the module's word on lines."""
-    kept: list[str] = []
-    uses_text = False
-    for line in template.split("\n"):
-        textual = any(_is_text(name) for name in _FIELD.findall(line))
-        filled = fill(line, annotation)
-        if filled is None or (textual and not text):
-            continue
-        kept.append(filled)
-        uses_text = uses_text or textual
-    return "\n".join(kept), uses_text
-
-
-def fill(template: str, annotation: Annotation) -> str | None:
-    """A template with its placeholders filled in; None when a value is missing or empty."""
-    values = {name: _value(name, annotation) for name in _FIELD.findall(template)}
-    if any(not value for value in values.values()):
-        return None
-    return _FIELD.sub(lambda match: values[match.group(1)] or "", template)
-
-
-def _value(name: str, annotation: Annotation) -> str | None:
-    """What a placeholder stands for."""
-    kind, _, rest = name.partition(".")
-    if kind == "label":
-        return annotation.labels.get(rest)
-    if kind == "text":
-        return annotation.texts.get(rest)
-    if kind == "transcript":
-        return annotation.transcript
-    return ", ".join(event.type for event in sorted(annotation.nfbl, key=lambda event: (event.start, event.end)))
-
-
-def _is_text(name: str) -> bool:
-    return name in ("transcript", "nfbl") or name.startswith("text.")
+    return uses_text if modality == "text" else getattr(row, MEASURES[modality]) > 0
 
 
 def _check_task(name: str, tasks: Mapping[str, TaskConfig]) -> None:
@@ -127,13 +164,13 @@ def _check_task(name: str, tasks: Mapping[str, TaskConfig]) -> None:
     if name not in tasks:
         raise ConfigError(f"there is no task '{name}'", hint=f"known: {', '.join(sorted(tasks)) or 'none'}")
     task = tasks[name]
-    for field in _FIELD.findall(task.prompt + task.answer):
+    for field in FIELD.findall(task.prompt + task.answer):
         if field not in ("transcript", "nfbl") and not re.fullmatch(r"(label|text)\.[\w-]+", field):
             raise ConfigError(
                 f"task '{name}': unknown placeholder {{{field}}}",
                 hint="known: {label.NAME}, {text.NAME}, {transcript}, {nfbl}",
             )
-    if all(_FIELD.search(line) or not line.strip() for line in task.prompt.split("\n")):
+    if all(FIELD.search(line) or not line.strip() for line in task.prompt.split("\n")):
         raise ConfigError(
             f"task '{name}': every line of its prompt depends on a placeholder",
             hint="put {transcript} or {nfbl} on a line of its own: the line goes when there is none",
@@ -142,6 +179,8 @@ def _check_task(name: str, tasks: Mapping[str, TaskConfig]) -> None:
 
 def examples_digest(examples: Sequence[Example]) -> str:
     """Digest of what examples ask and show, in their order; media and shards come in by the dataset's digest."""
+    if isinstance(examples, Examples):
+        return examples.digest
     return digest_of_rows(
         [
             example.key,

@@ -26,7 +26,8 @@ _SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class LengthTable:
-    """Lengths in the order of the examples: int64 [N] each; audio in milliseconds, rounded up. ``digest`` names it."""
+    """Lengths in the order of the examples, [N] each, as narrow integers; audio in milliseconds, rounded up. ``digest``
+    names it."""
 
     digest: str
     tokens: np.ndarray
@@ -37,9 +38,15 @@ class LengthTable:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def costs(self) -> np.ndarray:
-        """What packing counts: int64 [N, 3] of tokens, frames, audio milliseconds."""
-        return np.stack([self.tokens, self.frames, self.audio_ms], axis=1)
+    def costs(self, numbers: np.ndarray | None = None) -> np.ndarray:
+        """What packing counts, of the examples with these numbers (None: of all): int64 [N, 3] of tokens, frames, audio
+        milliseconds."""
+        chosen = slice(None) if numbers is None else numbers
+        return np.stack([self.tokens[chosen], self.frames[chosen], self.audio_ms[chosen]], axis=1, dtype=np.int64)
+
+    def largest(self) -> tuple[int, int, int]:
+        """The largest tokens, frames and audio milliseconds of any example."""
+        return tuple(int(column.max(initial=0)) for column in (self.tokens, self.frames, self.audio_ms))  # type: ignore[return-value]
 
 
 def measure_lengths(
@@ -94,8 +101,14 @@ def _row(example: Example, length: Length) -> tuple[int, int, int, int]:
 
 
 def _table(digest: str, rows: np.ndarray) -> LengthTable:
-    columns = [np.ascontiguousarray(rows[:, column]) for column in range(4)]
+    columns = [narrow(rows[:, column]) for column in range(4)]
     return LengthTable(digest=digest, tokens=columns[0], targets=columns[1], frames=columns[2], audio_ms=columns[3])
+
+
+def narrow(values: np.ndarray) -> np.ndarray:
+    """A column [N] of numbers from 0 up, in the smallest unsigned integers that hold them: plans of a hundred million
+    rows then fit in memory."""
+    return np.ascontiguousarray(values, np.min_scalar_type(int(values.max(initial=0))))
 
 
 def _encode(rows: np.ndarray) -> bytes:

@@ -1,14 +1,17 @@
 """A dataset opened for reading: refused unless every sample carries an attestation of a policy that is allowed."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from deemo_dist.dataset.codec import from_parquet
+from deemo_dist.dataset.codec import read_table
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.info import DatasetInfo, PartFile, read_info
+from deemo_dist.dataset.rows import ByKey, Rows
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Annotation, IndexRow, LedgerRow
@@ -19,12 +22,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A complete dataset: ``index`` in the order of units, ``annotations`` by sample key, ``ledger`` one row a clip."""
+    """A complete dataset: ``index`` in the order of units, ``annotations`` by sample key, ``ledger`` one row a clip.
+
+    All three stay in their tables; a record is made when it is asked for.
+    """
 
     info: DatasetInfo
-    index: tuple[IndexRow, ...]
-    annotations: Mapping[str, Annotation]
-    ledger: tuple[LedgerRow, ...]
+    index: Rows[IndexRow]
+    annotations: ByKey[Annotation]
+    ledger: Rows[LedgerRow]
 
     @property
     def prefix(self) -> str:
@@ -36,9 +42,13 @@ class Dataset:
         """Digest of samples and ledger; the overlay's is ``info.annotations_digest``."""
         return self.info.dataset_digest
 
-    def split(self, name: str) -> tuple[IndexRow, ...]:
+    def split(self, name: str) -> Rows[IndexRow]:
         """The rows of one split."""
-        return tuple(row for row in self.index if row.split == name)
+        return self.index.take(self.split_numbers(name))
+
+    def split_numbers(self, name: str) -> np.ndarray:
+        """Numbers of one split's rows in the index, ascending: int64 [N]."""
+        return np.flatnonzero(pc.equal(self.index.column("split"), name).to_numpy(zero_copy_only=False))
 
 
 def open_dataset(store: Door, name: str, version: str, *, allow_weak: bool = False) -> Dataset:
@@ -56,21 +66,24 @@ def open_dataset(store: Door, name: str, version: str, *, allow_weak: bool = Fal
     if len(index) != info.samples or len(ledger) != info.clips:
         raise CorruptDataError(f"{info.prefix}: index and ledger do not have the rows that dataset.json counts")
     annotations = read_parts(store, Annotation, info.annotations, ANNOTATION_SCHEMA)
-    return Dataset(
-        info=info, index=tuple(index), annotations={row.key: row for row in annotations}, ledger=tuple(ledger)
-    )
+    return Dataset(info=info, index=index, annotations=ByKey(annotations), ledger=ledger)
 
 
-def check_attestations(index: Iterable[IndexRow], info: DatasetInfo, *, allow_weak: bool) -> None:
+def check_attestations(index: Rows[IndexRow], info: DatasetInfo, *, allow_weak: bool) -> None:
     """Refuse (``DatasetError``) a sample without an attestation of the dataset's policy, or with a weak one."""
-    for row in index:
-        attestation = row.attestation
-        if attestation is None:
-            raise DatasetError(f"{info.prefix}: sample {row.key} has no attestation", hint="it is not to be used")
-        if attestation.policy_digest != info.header.policy_digest:
-            raise DatasetError(f"{info.prefix}: sample {row.key} was made under another policy than the dataset's")
-        if attestation.strength != "strong" and not allow_weak:
-            _refuse_weak(info)
+    attestations = index.column("attestation")
+
+    def first(bad: pa.Array) -> str | None:
+        """The key of the first sample for which ``bad`` is true."""
+        numbers = np.flatnonzero(pc.fill_null(bad, True).to_numpy(zero_copy_only=False))
+        return index.column("key")[int(numbers[0])].as_py() if len(numbers) else None
+
+    if key := first(pc.is_null(attestations)):
+        raise DatasetError(f"{info.prefix}: sample {key} has no attestation", hint="it is not to be used")
+    if key := first(pc.not_equal(pc.struct_field(attestations, "policy_digest"), info.header.policy_digest)):
+        raise DatasetError(f"{info.prefix}: sample {key} was made under another policy than the dataset's")
+    if first(pc.not_equal(pc.struct_field(attestations, "strength"), "strong")) and not allow_weak:
+        _refuse_weak(info)
 
 
 def _refuse_weak(info: DatasetInfo) -> None:
@@ -80,9 +93,9 @@ def _refuse_weak(info: DatasetInfo) -> None:
     )
 
 
-def read_parts(store: Door, kind: type[T], parts: Sequence[PartFile], schema: pa.Schema) -> list[T]:
-    """All rows of a table's parts, each checked by its digest and its count of rows."""
-    rows: list[T] = []
+def read_parts(store: Door, kind: type[T], parts: Sequence[PartFile], schema: pa.Schema) -> Rows[T]:
+    """All rows of a table's parts, each part checked by its digest and its count of rows."""
+    tables: list[pa.Table] = []
     for part in parts:
         try:
             data = store.get(part.key)
@@ -90,8 +103,8 @@ def read_parts(store: Door, kind: type[T], parts: Sequence[PartFile], schema: pa
             raise CorruptDataError(f"{part.key} is missing", hint="rebuild it: run preprocessing again") from None
         if sha256_bytes(data) != part.sha256:
             raise CorruptDataError(f"{part.key}: its bytes are not those dataset.json names", hint="rebuild it")
-        found = from_parquet(kind, data, schema, part.key)
-        if len(found) != part.rows:
-            raise CorruptDataError(f"{part.key}: {len(found)} rows instead of {part.rows}")
-        rows.extend(found)
-    return rows
+        table = read_table(data, schema, part.key)
+        if table.num_rows != part.rows:
+            raise CorruptDataError(f"{part.key}: {table.num_rows} rows instead of {part.rows}")
+        tables.append(table)
+    return Rows(kind, pa.concat_tables(tables), parts[0].key if parts else "an empty table")

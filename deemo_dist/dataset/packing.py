@@ -65,7 +65,8 @@ def pack(costs: np.ndarray, budget: Budget) -> Packs:
 
 
 def check_fits(costs: np.ndarray, budget: Budget) -> None:
-    """Raise ``DatasetError`` when a single item is over budget, naming how many and the largest."""
+    """Raise ``DatasetError`` when a single item (``costs``: int64 [N, 3]) is over budget, naming how many and the
+    largest."""
     limits = budget.as_integers()
     names = (("tokens", "max_tokens"), ("frames", "max_frames"), ("audio ms", "max_audio_seconds"))
     for column, (unit, key) in enumerate(names):

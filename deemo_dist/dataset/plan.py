@@ -15,15 +15,16 @@ import numpy as np
 from deemo_dist.config import StageConfig
 from deemo_dist.dataset.codec import parse_json
 from deemo_dist.dataset.door import Door
+from deemo_dist.dataset.instructions import Examples
 from deemo_dist.dataset.layout import plan_key
 from deemo_dist.dataset.lengths import LengthTable
 from deemo_dist.dataset.packing import Budget, Packs, check_fits, pack
 from deemo_dist.dataset.windows import PACKS, Groups, epoch_windows, permutation, window_examples
-from deemo_dist.digests import canonical_json, digest_of, sha256_bytes
+from deemo_dist.digests import canonical_json, digest_of
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 KEPT_WINDOWS = 3
 KEPT_STEPS = 16
 
@@ -43,24 +44,25 @@ class StepPlan:
     """The packs of each global step. ``digest`` names it; ``steps`` counts them, and the last one may be short."""
 
     def __init__(
-        self, lengths: LengthTable, shards: np.ndarray, settings: PlanSettings, *, store: Door | None = None
+        self, lengths: LengthTable, shards: np.ndarray | Groups, settings: PlanSettings, *, store: Door | None = None
     ) -> None:
-        """``shards``: the shard number of each example, int64 [N]. With ``store``, the table of packs is kept there.
+        """``shards``: the shard number of each example, integers [N], or the groups they make. With ``store``, the
+        table of packs is kept there.
 
         Raises ``DatasetError`` for no examples, settings below 1, or an example that no pack can hold.
         """
-        _check(lengths, shards, settings)
         self.lengths, self.settings = lengths, settings
-        self._costs = lengths.costs()
-        check_fits(self._costs, settings.budget)
-        self._groups = Groups.of(shards)
+        self._groups = shards if isinstance(shards, Groups) else Groups.of(shards)
+        _check(lengths, self._groups, settings)
+        if any(most > limit for most, limit in zip(lengths.largest(), settings.budget.as_integers(), strict=True)):
+            check_fits(lengths.costs(), settings.budget)
         self._steps: OrderedDict[int, list[tuple[int, ...]]] = OrderedDict()
         self._windows: OrderedDict[int, tuple[Packs, np.ndarray]] = OrderedDict()
         self.digest = digest_of(
             {
                 "version": PLAN_VERSION,
                 "lengths": lengths.digest,
-                "shards": sha256_bytes(np.ascontiguousarray(shards, "<i8").tobytes()),
+                "shards": self._groups.digest,
                 "settings": settings,
             }
         )
@@ -146,7 +148,8 @@ class StepPlan:
         """The packs of a window, counted over all epochs, and their costs (int64 [P, 3]); the last few are kept."""
         if flat not in self._windows:
             packs = self._make(flat)
-            self._windows[flat] = packs, np.stack([packs.sums(column) for column in self._costs.T], axis=1)
+            costs = self.lengths.costs(packs.items)
+            self._windows[flat] = packs, np.add.reduceat(costs, packs.offsets[:-1], axis=0)
             while len(self._windows) > KEPT_WINDOWS:
                 self._windows.popitem(last=False)
         self._windows.move_to_end(flat)
@@ -157,7 +160,7 @@ class StepPlan:
         epoch, window = self._located(flat)
         seed = self.settings.seed
         examples = window_examples(self._groups, self._epochs[epoch][window], seed, epoch, window)
-        packed = pack(self._costs[examples], self.settings.budget)
+        packed = pack(self.lengths.costs(examples), self.settings.budget)
         order = permutation(len(packed), seed, PACKS, epoch, window)
         lengths = np.diff(packed.offsets)[order]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -193,9 +196,9 @@ def _counts(value: dict[str, Any], windows: int, key: str) -> list[int]:
     return counts
 
 
-def _check(lengths: LengthTable, shards: np.ndarray, settings: PlanSettings) -> None:
-    if not len(lengths) or len(shards) != len(lengths):
-        raise DatasetError(f"a plan needs examples: {len(lengths)} lengths, {len(shards)} shard numbers")
+def _check(lengths: LengthTable, groups: Groups, settings: PlanSettings) -> None:
+    if not len(lengths) or groups.examples != len(lengths):
+        raise DatasetError(f"a plan needs examples: {len(lengths)} lengths, {groups.examples} shard numbers")
     for name in ("epochs", "packs_per_step", "window"):
         if getattr(settings, name) < 1:
             raise DatasetError(f"{name} is {getattr(settings, name)}", hint="1 at least")
@@ -219,5 +222,11 @@ def plan_stage(
         budget=Budget(tokens=stage.max_tokens, frames=stage.max_frames, audio_seconds=stage.max_audio_seconds),
         window=stage.window,
     )
-    shards = np.array([example.sample.unit for example in examples], np.int64)
-    return StepPlan(lengths, shards, settings, store=store)
+    return StepPlan(lengths, _units(examples), settings, store=store)
+
+
+def _units(examples: Sequence[Example]) -> np.ndarray:
+    """The shard number of each example: int64 [N]."""
+    if isinstance(examples, Examples):
+        return examples.units
+    return np.array([example.sample.unit for example in examples], np.int64)

@@ -46,10 +46,11 @@ def ledger_totals(ledger: Sequence[LedgerRow]) -> dict[str, int]:
 def _table_problems(store: Door, info: DatasetInfo) -> Iterator[str]:
     """Index, ledger and annotations against each other and against the counts."""
     try:
-        index = read_parts(store, IndexRow, info.index, INDEX_SCHEMA)
-        ledger = read_parts(store, LedgerRow, info.ledger, LEDGER_SCHEMA)
-        annotations = read_parts(store, Annotation, info.annotations, ANNOTATION_SCHEMA)
-        check_attestations(index, info, allow_weak=True)
+        rows = read_parts(store, IndexRow, info.index, INDEX_SCHEMA)
+        check_attestations(rows, info, allow_weak=True)
+        index = list(rows)
+        ledger = list(read_parts(store, LedgerRow, info.ledger, LEDGER_SCHEMA))
+        annotations = list(read_parts(store, Annotation, info.annotations, ANNOTATION_SCHEMA))
     except DeemoError as error:
         yield str(error)
         return

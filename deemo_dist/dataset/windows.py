@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deemo_dist.digests import digest_of, sha256_bytes
+
 SHARDS, EXAMPLES, PACKS, MODALITIES = range(4)
 """Purposes of random streams."""
 
@@ -24,20 +26,39 @@ def permutation(count: int, *words: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Groups:
-    """Examples by shard: shard ``g`` holds ``members[offsets[g]:offsets[g + 1]]``."""
+    """Examples by shard: shard ``g`` holds ``members[offsets[g]:offsets[g + 1]]``; ``members`` None: the numbers
+    themselves, where examples stand in the order of their shards."""
 
-    members: np.ndarray
     offsets: np.ndarray
+    members: np.ndarray | None = None
 
     @classmethod
     def of(cls, shards: np.ndarray) -> "Groups":
-        """From the shard number of each example (int64 [N]); numbers without an example are passed over."""
-        members = np.argsort(shards, kind="stable").astype(np.int64)
-        _, counts = np.unique(shards, return_counts=True)
-        return cls(members=members, offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        """From the shard number of each example (integers [N]); numbers without an example are passed over."""
+        in_order = bool((shards[1:] >= shards[:-1]).all())
+        members = None if in_order else np.argsort(shards, kind="stable").astype(np.int64)
+        row = shards if members is None else shards[members]
+        cuts = np.flatnonzero(row[1:] != row[:-1]) + 1
+        return cls(offsets=np.concatenate([[0], cuts, [len(row)]]).astype(np.int64), members=members)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    @property
+    def examples(self) -> int:
+        """How many examples there are."""
+        return int(self.offsets[-1])
+
+    @property
+    def digest(self) -> str:
+        """Digest of which examples stand in which group."""
+        arrays = (self.offsets,) if self.members is None else (self.offsets, self.members)
+        return digest_of([sha256_bytes(np.ascontiguousarray(values, "<i8").tobytes()) for values in arrays])
+
+    def of_shard(self, shard: int) -> np.ndarray:
+        """The examples of a shard: int64 [n]."""
+        start, stop = int(self.offsets[shard]), int(self.offsets[shard + 1])
+        return np.arange(start, stop, dtype=np.int64) if self.members is None else self.members[start:stop]
 
 
 def epoch_windows(groups: Groups, seed: int, epoch: int, least: int) -> list[np.ndarray]:
@@ -58,5 +79,5 @@ def epoch_windows(groups: Groups, seed: int, epoch: int, least: int) -> list[np.
 
 def window_examples(groups: Groups, shards: np.ndarray, seed: int, epoch: int, window: int) -> np.ndarray:
     """The examples of a window in their random order, int64."""
-    found = np.concatenate([groups.members[groups.offsets[g] : groups.offsets[g + 1]] for g in shards.tolist()])
+    found = np.concatenate([groups.of_shard(shard) for shard in shards.tolist()])
     return found[permutation(len(found), seed, EXAMPLES, epoch, window)]

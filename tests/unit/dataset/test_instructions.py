@@ -1,6 +1,7 @@
 """From annotations to conversations."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_samples_without_an_answer_make_no_example_and_are_counted(
     }
     logging.getLogger("deemo_dist").propagate = True
     with caplog.at_level(logging.INFO, "deemo_dist"):
-        assert build_examples(dataset, tasks, ["other"], "train") == []
+        assert list(build_examples(dataset, tasks, ["other"], "train")) == []
         assert {e.answer for e in build_examples(dataset, tasks, ["some"], "train")} == {"positive"}
         assert len(build_examples(dataset, tasks, ["text"], "train")) == len(dataset.split("train")) - 2
     assert "10 samples make no example for task other: no value for its answer" in caplog.text
@@ -97,7 +98,7 @@ def test_lengths_are_measured_once(dataset: Dataset, store: Store) -> None:
             tokens=len(example.turns[0].text), targets=1, frames=8, audio_seconds=example.sample.audio_seconds
         )
 
-    def table(processor: str = "p", some: list[Example] = examples) -> Any:
+    def table(processor: str = "p", some: Sequence[Example] = examples) -> Any:
         return measure_lengths(some, length_of, dataset_digest=dataset.digest, processor_digest=processor, store=store)
 
     first = table()

@@ -1,0 +1,78 @@
+"""Records that stay in their Arrow table until they are asked for: a hundred thousand open in a moment."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Generic, TypeVar, overload
+
+import numpy as np
+import pyarrow as pa
+
+from deemo_dist.dataset.codec import from_plain
+
+T = TypeVar("T")
+BATCH = 1024
+
+
+class Rows(Sequence[T]):
+    """The rows of a stored ``table`` as records of ``kind``, each made when it is asked for.
+
+    ``where`` names the table in errors. Indexing raises ``CorruptDataError`` for a row that is not a valid record.
+    """
+
+    def __init__(self, kind: type[T], table: pa.Table, where: str) -> None:
+        self.kind, self.where = kind, where
+        self.table = table.combine_chunks()
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @overload
+    def __getitem__(self, number: int) -> T: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[T]: ...
+
+    def __getitem__(self, number: int | slice) -> T | list[T]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        place = int(number) + (len(self) if number < 0 else 0)
+        if not 0 <= place < len(self):
+            raise IndexError(f"{self.where} has {len(self)} rows, not {number}")
+        return self._made(self.table.slice(place, 1))[0]
+
+    def __iter__(self) -> Iterator[T]:
+        for start in range(0, len(self), BATCH):
+            yield from self._made(self.table.slice(start, BATCH))
+
+    def column(self, name: str) -> pa.Array:
+        """A whole column, undecoded."""
+        found = self.table.column(name)
+        return found.chunk(0) if found.num_chunks == 1 else pa.concat_arrays([*found.chunks, pa.nulls(0, found.type)])
+
+    def take(self, numbers: np.ndarray) -> "Rows[T]":
+        """The rows of these numbers (int64 [N]), in their order."""
+        return Rows(self.kind, self.table.take(pa.array(numbers, pa.int64())), self.where)
+
+    def _made(self, part: pa.Table) -> list[T]:
+        return [from_plain(self.kind, row, self.where) for row in part.to_pylist(maps_as_pydicts="strict")]
+
+
+class ByKey(Mapping[str, T], Generic[T]):
+    """Rows found by their ``key`` column."""
+
+    def __init__(self, rows: Rows[T]) -> None:
+        self.rows = rows
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Row number by key."""
+        return {key: number for number, key in enumerate(self.rows.column("key").to_pylist())}
+
+    def __getitem__(self, key: str) -> T:
+        return self.rows[self.places[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.rows)
