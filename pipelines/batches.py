@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset import Dataset, Loader, StepBatch
+from deemo_dist.dataset import Dataset, Loader, StepBatch, cached
 from deemo_dist.environ import Placement
 from deemo_dist.storage import Store
 from deemo_dist.training import StepBatches
@@ -59,12 +59,13 @@ def _common(
     """What every loader of this rank is given."""
     return {
         "dataset": dataset,
-        "store": store,
+        "store": cached(store, config.storage),
         "processor": processor,
         "rank": place.rank,
         "world": place.world,
         "frames": config.model.frames,
         "workers": config.engine.loader_workers,
+        "kind": config.engine.loader_kind,
         "prefetch": config.engine.prefetch,
     }
 

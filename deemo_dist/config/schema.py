@@ -11,11 +11,18 @@ from deemo_dist.config.fields import operational
 
 @dataclass(frozen=True, kw_only=True)
 class StorageConfig:
-    """Where things are. ``root``: the project's prefix, file:// or s3://. Credentials: from the environment only."""
+    """Where things are. ``root``: the project's prefix, file:// or s3://. Credentials: from the environment only.
+
+    ``cache``: a folder on this machine; up to ``cache_mb`` of it for blocks of ``cache_block_kb`` out of the bucket's
+    shards, shared by the machine's processes (0: none). Larger blocks mean fewer requests and, on many nodes, more
+    bytes read.
+    """
 
     root: str = operational("file://build/demo/store")
     endpoint: str | None = operational(None)
     cache: str = operational("build/cache")
+    cache_mb: int = operational(8192)
+    cache_block_kb: int = operational(1024)
     requests_per_second: float = operational(400.0)
     retries: int = operational(6)
     timeout_seconds: float = operational(30.0)
@@ -241,6 +248,7 @@ class EngineConfig:
     checkpoint_every: int = operational(50)
     keep_checkpoints: int = operational(2)
     loader_workers: int = operational(0)
+    loader_kind: Literal["process", "thread"] = operational("process")
     prefetch: int = operational(4)
 
 

@@ -1,5 +1,6 @@
 """Datasets: importers, shards and their receipts, index and ledger, instructions, lengths, step plan, loader."""
 
+from deemo_dist.dataset.cache import CachedStore, cached, remove_shards
 from deemo_dist.dataset.compact import compact, dataset_digest, write_annotations
 from deemo_dist.dataset.dropout import drop_modalities, restrict
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version, read_info
@@ -26,6 +27,7 @@ from deemo_dist.dataset.verify import ledger_totals, verify
 
 __all__ = [
     "Budget",
+    "CachedStore",
     "Dataset",
     "DatasetHeader",
     "DatasetInfo",
@@ -42,6 +44,7 @@ __all__ = [
     "UnitBuilder",
     "begin_version",
     "build_examples",
+    "cached",
     "commit_unit",
     "committed_units",
     "compact",
@@ -66,6 +69,7 @@ __all__ = [
     "read_info",
     "read_manifest",
     "read_receipt",
+    "remove_shards",
     "restrict",
     "sample_files",
     "shard_key",

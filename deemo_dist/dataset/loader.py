@@ -2,31 +2,21 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal
 
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.dropout import drop_modalities
-from deemo_dist.dataset.media import load_examples
+from deemo_dist.dataset.media import spans
 from deemo_dist.dataset.opened import Dataset
+from deemo_dist.dataset.packload import Loaded, Packer, PackLoading, pinned
 from deemo_dist.dataset.plan import StepPlan
+from deemo_dist.dataset.workers import Workers
 from deemo_dist.errors import DatasetError
-from deemo_dist.records import Example, LoadedExample
-
-
-class Packer(Protocol):
-    """The part of a processor that the loader calls, in worker threads."""
-
-    def pack(self, examples: Sequence[LoadedExample]) -> dict[str, Any]:
-        """One padding-free batch."""
-        ...
-
-    def null_pack(self) -> dict[str, Any]:
-        """A batch that weighs nothing."""
-        ...
+from deemo_dist.records import Example
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +51,10 @@ class StepBatch:
 class Loader:
     """Iterates the steps ``start_step .. stop_step`` of a plan for one rank.
 
-    ``frames``: video frames an example gets (None: all). ``workers`` threads load up to ``prefetch`` packs ahead (0:
-    none, each pack is loaded when it is asked for). Its only state is the step: a new loader with ``start_step=s``
-    gives what an old one would give from ``s`` on. Raises as ``load_examples`` does.
+    ``frames``: video frames an example gets (None: all). ``workers`` of a ``kind`` (spawned processes, or threads of
+    this one) load up to ``prefetch`` packs ahead (0 workers: each pack is loaded when it is asked for). Batches come in
+    pinned memory where there is a GPU. Its only state is the step: a new loader with ``start_step=s`` gives what an old
+    one would give from ``s`` on. Raises as ``load_examples`` does.
     """
 
     dataset: Dataset
@@ -80,6 +71,7 @@ class Loader:
     frames: int | None = None
     workers: int = 0
     prefetch: int = 4
+    kind: Literal["process", "thread"] = "process"
 
     def __post_init__(self) -> None:
         if len(self.examples) != len(self.plan.lengths):
@@ -99,7 +91,7 @@ class Loader:
         with self._loading() as packs:
             for step in range(self.start_step, self.end):
                 started = time.monotonic()
-                micro = tuple(next(packs) for _ in range(micro_steps))
+                micro = tuple([next(packs) for _ in range(micro_steps)])
                 waited = time.monotonic() - started
                 yield StepBatch(
                     step=step,
@@ -111,44 +103,75 @@ class Loader:
 
     @contextmanager
     def _loading(self) -> Iterator[Iterator[MicroBatch]]:
-        """The rank's packs in their order, loaded ahead by threads where there are any."""
+        """The rank's packs in their order, loaded ahead by workers where there are any."""
+        loading = PackLoading(self.store, self.dataset.prefix, self.processor, self.frames)
         if self.workers < 1:
-            yield (self._load(*work) for work in self._work())
-            return
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="deemo-loader")
-        try:
-            yield self._ahead(pool)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            yield (self._micro(pack, pinned(loading.whole(pack.examples))) for pack in self._packs())
+        elif self.kind == "thread":
+            threads = ThreadPoolExecutor(self.workers, thread_name_prefix="deemo-loader")
+            try:
+                yield self._ahead(lambda pack: threads.submit(lambda: pinned(loading.whole(pack.examples))))
+            finally:
+                threads.shutdown(wait=True, cancel_futures=True)
+        else:
+            processes: Workers[tuple[Example, ...], Loaded] = Workers(loading, self.workers, landed=pinned)
+            try:
+                yield self._ahead(lambda pack: processes.submit(pack.examples, pack.name))
+            finally:
+                processes.shutdown()
 
-    def _ahead(self, pool: ThreadPoolExecutor) -> Iterator[MicroBatch]:
-        """Keep ``prefetch`` packs in the making."""
-        making: deque[Future[MicroBatch]] = deque()
-        for work in self._work():
-            making.append(pool.submit(self._load, *work))
-            if len(making) > max(self.prefetch, 1):
-                yield making.popleft().result()
+    def _ahead(self, submit: Callable[["_Pack"], "Future[Loaded]"]) -> Iterator[MicroBatch]:
+        """Keep ``prefetch`` packs in the making, and no fewer than the workers can begin."""
+        making: deque[tuple[_Pack, Future[Loaded]]] = deque()
+        for pack in self._packs():
+            making.append((pack, submit(pack)))
+            if len(making) > max(self.prefetch, self.workers):
+                yield self._micro(making[0][0], making.popleft()[1].result())
         while making:
-            yield making.popleft().result()
+            yield self._micro(making[0][0], making.popleft()[1].result())
 
-    def _work(self) -> Iterator[tuple[int, int, tuple[int, ...] | None]]:
-        """(step, the pack's place in its step, example numbers) of every micro-step of this rank."""
+    def _packs(self) -> Iterator["_Pack"]:
+        """Every micro-step of this rank."""
         for step in range(self.start_step, self.end):
-            for micro, numbers in enumerate(self.plan.slice(step, self.rank, self.world)):
-                yield step, micro * self.world + self.rank, numbers
+            yield from self.packs(step)
 
-    def _load(self, step: int, place: int, numbers: tuple[int, ...] | None) -> MicroBatch:
-        """Load and pack one pack."""
-        if numbers is None:
-            return MicroBatch(batch=self.processor.null_pack(), keys=(), examples=0, tokens=0)
-        examples = drop_modalities(
-            [self.examples[number] for number in numbers], self.modality_dropout, seed=self.seed, step=step, pack=place
-        )
-        loaded = load_examples(examples, self.store, self.dataset.prefix, frames=self.frames)
+    def packs(self, step: int) -> Iterator["_Pack"]:
+        """This rank's packs of a step, modalities dropped by their place alone."""
+        for micro, numbers in enumerate(self.plan.slice(step, self.rank, self.world)):
+            place = micro * self.world + self.rank
+            examples = drop_modalities(
+                [self.examples[number] for number in numbers or ()],
+                self.modality_dropout,
+                seed=self.seed,
+                step=step,
+                pack=place,
+            )
+            yield _Pack(step=step, place=place, numbers=numbers or (), examples=examples)
+
+    def reads(self, step: int) -> list[tuple[str, int, int]]:
+        """(shard, offset, bytes) of every read that a step asks of the store, in this rank's order of packs."""
+        return [span for pack in self.packs(step) for span in spans(pack.examples)]
+
+    def _micro(self, pack: "_Pack", loaded: Loaded) -> MicroBatch:
         return MicroBatch(
-            batch=self.processor.pack(loaded),
-            keys=tuple(example.key for example in examples),
-            examples=len(examples),
-            tokens=int(self.plan.lengths.tokens[list(numbers)].sum()),
-            bytes=sum(item.figures["bytes"] for item in loaded),
+            batch=loaded.batch,
+            keys=tuple(example.key for example in pack.examples),
+            examples=len(pack.examples),
+            tokens=int(self.plan.lengths.tokens[list(pack.numbers)].sum()),
+            bytes=loaded.bytes,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pack:
+    """One pack to load: its step, its place in the step, and its examples as they are shown (none: a null pack)."""
+
+    step: int
+    place: int
+    numbers: tuple[int, ...]
+    examples: tuple[Example, ...]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"pack {self.place} of step {self.step}"

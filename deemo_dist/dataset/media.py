@@ -4,10 +4,13 @@ import io
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
+from deemo_dist.dataset.cache import CachedStore
 from deemo_dist.dataset.codec import parse_json
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.layout import shard_key
@@ -19,8 +22,12 @@ GAP = 64 * 2**10
 """Members of a shard this many bytes apart or nearer are read in one request."""
 
 LARGEST_READ = 32 * 2**20
+CONCURRENT = 16
+"""Requests that a process has under way at once."""
+
 NEEDED = {"mp4": "video", "flac": "audio", "cues.npy": "cues"}
 
+Group = list[tuple[str, Member]]
 Files = dict[tuple[str, str], bytes]
 """Contents by (sample key, extension)."""
 
@@ -54,20 +61,54 @@ def wanted_members(example: Example) -> list[Member]:
 
 def read_members(examples: Sequence[Example], store: Door, prefix: str) -> Files:
     """Contents of all members that the examples need, each checked by its digest."""
+    reads = [(shard_key(prefix, shard), group) for shard, group in _groups(examples)]
+    files: Files = {}
+    if len(reads) > 1 and is_remote(store, reads[0][0]):
+        for found in _readers().map(lambda read: _read(store, *read), reads):
+            files.update(found)
+        return files
+    for read in reads:
+        files.update(_read(store, *read))
+    return files
+
+
+def spans(examples: Sequence[Example]) -> list[tuple[str, int, int]]:
+    """(shard, offset, bytes) of the reads that these examples need together."""
+    found = []
+    for shard, group in _groups(examples):
+        start, last = group[0][1].offset, group[-1][1]
+        found.append((shard, start, last.offset + last.size - start))
+    return found
+
+
+def _groups(examples: Sequence[Example]) -> list[tuple[str, Group]]:
+    """The members that examples show, by shard, in groups that are read at once."""
     wanted: dict[str, dict[int, tuple[str, Member]]] = defaultdict(dict)
     for example in examples:
         for member in wanted_members(example):
             wanted[example.sample.shard][member.offset] = (example.key, member)
-    files: Files = {}
-    for shard, members in sorted(wanted.items()):
-        for group in coalesce([members[offset] for offset in sorted(members)]):
-            files.update(_read(store, shard_key(prefix, shard), group))
-    return files
+    return [
+        (shard, group)
+        for shard, members in sorted(wanted.items())
+        for group in coalesce([members[offset] for offset in sorted(members)])
+    ]
 
 
-def coalesce(members: Sequence[tuple[str, Member]]) -> list[list[tuple[str, Member]]]:
+def is_remote(store: Door, key: str) -> bool:
+    """Whether reading waits for a server, so that reads at the same time pay."""
+    local_path = getattr(store, "local_path", None)
+    return local_path is None or local_path(key) is None
+
+
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """The threads of this process that wait for servers."""
+    return ThreadPoolExecutor(CONCURRENT, thread_name_prefix="deemo-read")
+
+
+def coalesce(members: Sequence[tuple[str, Member]]) -> list[Group]:
     """Group members, sorted by offset, that are near enough to read at once."""
-    groups: list[list[tuple[str, Member]]] = []
+    groups: list[Group] = []
     end = start = 0
     for key, member in members:
         if not groups or member.offset - end > GAP or member.offset + member.size - start > LARGEST_READ:
@@ -79,27 +120,39 @@ def coalesce(members: Sequence[tuple[str, Member]]) -> list[list[tuple[str, Memb
 
 
 def _read(store: Door, shard: str, group: Sequence[tuple[str, Member]]) -> Files:
-    """One ranged read, cut into members."""
+    """One ranged read, cut into members; once more without the cache where a digest is not the index's."""
     start = group[0][1].offset
-    last = group[-1][1]
-    view = memoryview(store.get_range(shard, start, last.offset + last.size - start))
+    length = group[-1][1].offset + group[-1][1].size - start
+    files, wrong = _cut(store.get_range(shard, start, length), start, group)
+    if wrong and isinstance(store, CachedStore):
+        store.forget(shard, start, length)
+        files, wrong = _cut(store.store.get_range(shard, start, length), start, group)
+    if wrong:
+        raise CorruptDataError(
+            f"{shard}: {wrong} does not have the digest of the index",
+            hint="the shard is damaged: `deemo dataset verify --deep` names all such members",
+        )
+    return files
+
+
+def _cut(data: bytes, start: int, group: Sequence[tuple[str, Member]]) -> tuple[Files, str]:
+    """The members out of what was read, and the name of the first without its digest."""
+    view = memoryview(data)
     files: Files = {}
     for key, member in group:
-        content = bytes(view[member.offset - start : member.offset - start + member.size])
+        content = view[member.offset - start : member.offset - start + member.size]
         if sha256_bytes(content) != member.sha256:
-            raise CorruptDataError(
-                f"{shard}: {key}.{member.extension} does not have the digest of the index",
-                hint="the shard is damaged: `deemo dataset verify --deep` names all such members",
-            )
-        files[key, member.extension] = content
-    return files
+            return files, f"{key}.{member.extension}"
+        files[key, member.extension] = bytes(content)
+    return files, ""
 
 
 def decode_example(
     example: Example, files: Files, *, frames: int | None, figures: Mapping[str, float] | None = None
 ) -> LoadedExample:
     """Decode what an example shows out of the contents read for it."""
-    own = {extension: content for (key, extension), content in files.items() if key == example.key}
+    extensions = [member.extension for member in example.sample.members]
+    own = {name: files[example.key, name] for name in extensions if (example.key, name) in files}
     meta = parse_json(own["json"], f"{example.key}.json") if "json" in own else {}
     media = Media()
     if "video" in example.modalities:

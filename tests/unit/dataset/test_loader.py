@@ -109,7 +109,7 @@ def test_a_damaged_member_is_refused(dataset: Dataset, examples: list[Example], 
 
 
 def loader_of(dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan, **how: Any) -> Loader:
-    settings = {"seed": 5, "frames": 1, "modality_dropout": 0.4, **how}
+    settings = {"seed": 5, "frames": 1, "modality_dropout": 0.4, "kind": "thread", **how}
     return Loader(dataset=dataset, store=store, examples=examples, plan=plan, processor=Packer(), **settings)
 
 

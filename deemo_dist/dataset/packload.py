@@ -1,0 +1,64 @@
+"""Loading one pack, in two parts: reading its members, and making the batch of them. Done in any process or thread."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from deemo_dist.dataset.door import Door
+from deemo_dist.dataset.media import Files, decode_example, read_members
+from deemo_dist.records import Example, LoadedExample
+
+
+class Packer(Protocol):
+    """The part of a processor that the loader calls, in its workers: picklable where these are processes."""
+
+    def pack(self, examples: Sequence[LoadedExample]) -> dict[str, Any]:
+        """One padding-free batch."""
+        ...
+
+    def null_pack(self) -> dict[str, Any]:
+        """A batch that weighs nothing."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A batch, and the bytes of media it was made of."""
+
+    batch: dict[str, Any]
+    bytes: float
+
+
+@dataclass(frozen=True)
+class PackLoading:
+    """Examples of one pack to a batch. ``frames``: video frames each gets (None: all)."""
+
+    store: Door
+    prefix: str
+    processor: Packer
+    frames: int | None
+
+    def read(self, examples: tuple[Example, ...]) -> Files:
+        """The members that the examples show, each checked by its digest."""
+        return read_members(examples, self.store, self.prefix)
+
+    def make(self, examples: tuple[Example, ...], files: Files) -> Loaded:
+        """Decode and pack; no examples make a null pack."""
+        if not examples:
+            return Loaded(batch=self.processor.null_pack(), bytes=0.0)
+        loaded = [decode_example(example, files, frames=self.frames) for example in examples]
+        return Loaded(batch=self.processor.pack(loaded), bytes=sum(item.figures["bytes"] for item in loaded))
+
+    def whole(self, examples: tuple[Example, ...]) -> Loaded:
+        """Read and make."""
+        return self.make(examples, self.read(examples))
+
+
+def pinned(loaded: Loaded) -> Loaded:
+    """The batch in page-locked memory, which a GPU copies from without waiting; as it is where there is no GPU."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return loaded
+    batch = {name: v.pin_memory() if isinstance(v, torch.Tensor) else v for name, v in loaded.batch.items()}
+    return replace(loaded, batch=batch)

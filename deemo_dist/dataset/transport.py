@@ -1,0 +1,93 @@
+"""Objects between processes of one machine: small parts through a pipe, arrays and tensors in shared memory.
+
+The memory is a file without a name (``memfd_create``) whose descriptor goes along, so that nothing is left behind
+whatever process dies. Linux. Between a parent and the children it started only: what comes is unpickled.
+"""
+
+import io
+import mmap
+import os
+import pickle
+import sys
+from collections.abc import Sequence
+from multiprocessing import reduction
+from multiprocessing.connection import Connection
+from typing import Any
+
+ALIGNMENT = 64
+
+
+def send(pipe: Connection, value: Any) -> None:
+    """Send ``value``. Raises ``pickle.PicklingError`` and the like before anything is sent, ``OSError`` where the other
+    end is gone."""
+    buffers: list[pickle.PickleBuffer] = []
+    sink = io.BytesIO()
+    _Pickler(sink, protocol=5, buffer_callback=buffers.append).dump(value)
+    views = [buffer.raw() for buffer in buffers]
+    spans, size = _layout([view.nbytes for view in views])
+    pipe.send_bytes(pickle.dumps((spans, size)))
+    pipe.send_bytes(sink.getbuffer())
+    if size:
+        _send_memory(pipe, views, spans, size)
+
+
+def receive(pipe: Connection) -> Any:
+    """What the other end sent. Raises ``EOFError`` or ``OSError`` where it is gone."""
+    spans, size = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own child
+    data = pipe.recv_bytes()
+    if not size:
+        return pickle.loads(data)  # noqa: S301
+    descriptor = reduction.recv_handle(pipe)
+    try:
+        memory = memoryview(mmap.mmap(descriptor, size))
+    finally:
+        os.close(descriptor)
+    return pickle.loads(data, buffers=[memory[start : start + length] for start, length in spans])  # noqa: S301
+
+
+def _layout(sizes: Sequence[int]) -> tuple[list[tuple[int, int]], int]:
+    """(start, bytes) of each buffer in the shared memory, aligned, and the bytes of it all."""
+    spans: list[tuple[int, int]] = []
+    end = 0
+    for size in sizes:
+        spans.append((end, size))
+        end += size + -size % ALIGNMENT
+    return spans, end
+
+
+def _send_memory(pipe: Connection, views: Sequence[memoryview], spans: Sequence[tuple[int, int]], size: int) -> None:
+    descriptor = os.memfd_create("deemo-batch", os.MFD_CLOEXEC)
+    try:
+        os.truncate(descriptor, size)
+        for view, (start, _) in zip(views, spans, strict=True):
+            _write_at(descriptor, view, start)
+        reduction.send_handle(pipe, descriptor, os.getpid())
+    finally:
+        os.close(descriptor)
+
+
+def _write_at(descriptor: int, view: memoryview, start: int) -> None:
+    while view.nbytes:
+        done = os.pwrite(descriptor, view, start)
+        view, start = view[done:], start + done
+
+
+class _Pickler(pickle.Pickler):
+    """Pickles tensors as their bytes: torch's own way copies them through the pipe, or leaves named memory behind."""
+
+    def reducer_override(self, value: Any) -> Any:
+        torch = sys.modules.get("torch")
+        if torch is None or not isinstance(value, torch.Tensor):
+            return NotImplemented
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        words = flat.view(torch.uint8).numpy() if flat.numel() else None
+        raw = None if words is None else pickle.PickleBuffer(words)
+        return _tensor, (raw, str(value.dtype).removeprefix("torch."), tuple(value.shape))
+
+
+def _tensor(raw: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+    """A tensor over shared memory, or an empty one."""
+    import torch
+
+    kind = getattr(torch, dtype)
+    return torch.empty(shape, dtype=kind) if raw is None else torch.frombuffer(raw, dtype=kind).reshape(shape)
