@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deemo_dist.deid.audit.statistics import Share, exact_interval, share
+from deemo_dist.deid.audit.statistics import Share, share
 
 MATCH = 0.6
 FEWEST_PEOPLE = 5
@@ -53,11 +53,6 @@ class Linkage:
     def estimable(self) -> bool:
         """Whether there are people enough to say anything."""
         return self.people >= FEWEST_PEOPLE
-
-    def can_show(self, margin: float) -> bool:
-        """Whether so many probes can show ``margin`` over chance at all: pure guessing would pass."""
-        high = exact_interval(self.chance * self.probes, self.probes)[1]
-        return self.estimable and high <= self.chance + margin
 
 
 def link(templates: Sequence[Template], *, threshold: float | None = MATCH) -> Linkage | None:

@@ -1,0 +1,154 @@
+"""What an attacker takes out of one released clip beside the raw one: figures may be kept, templates may not.
+
+Looks at the *encoded* release, frame by frame beside the raw frames, at a few evenly spread frames.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from deemo_dist.deid import geometry
+from deemo_dist.deid.audit.coverage import covered, filled
+from deemo_dist.deid.audit.faces import SURE, correlation
+from deemo_dist.deid.audit.identity import FaceReader, Patch
+from deemo_dist.deid.faces import masking
+from deemo_dist.deid.faces.detectors import FaceDetector
+
+LOOKS = 18
+PATCHES = 3
+CONTROLS = ("mosaic", "blur")
+DILATE = 0.2
+INSET = 0.1
+SIDE = 16
+RELEASED, RAW = "released", "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFinding:
+    """One clip: figures by name, counts of looks, and the templates of one person's face and picture.
+
+    ``looks``: frames looked at; ``seen``, ``residual``: those in which a face was found before, and is after;
+    ``correlations``: of raw and released pixels inside each raw face box; ``coverage``: share of each true box that is
+    filled; ``faces``: mean template by masking kind (``released``, ``none`` and the controls), empty where no face was
+    seen; ``picture``: the released frames as an attacker may compare them; ``still``: one released frame.
+    """
+
+    key: str
+    subject: str
+    looks: int
+    seen: int
+    residual: int
+    correlations: tuple[float, ...]
+    coverage: tuple[float, ...]
+    faces: Mapping[str, np.ndarray] = field(repr=False)
+    picture: np.ndarray = field(repr=False)
+    still: np.ndarray = field(repr=False)
+
+
+def looks(frames: int, count: int = LOOKS) -> tuple[int, ...]:
+    """The frames to look at: at most ``count``, evenly spread, each once."""
+    return tuple(sorted({(2 * bin_ + 1) * frames // (2 * count) for bin_ in range(count)})) if frames > 0 else ()
+
+
+class ClipObserver:
+    """Sees a few frames of one clip, raw and released, in order. Memory: some patches, whatever the length.
+
+    ``boxes``: true face boxes by frame number, float [N, 4], where they are known. ``controls``: masking kinds that
+    the raw faces are also given, so that a reader sees what they would have been worth.
+    """
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        reader: FaceReader,
+        *,
+        frames: int,
+        boxes: Mapping[int, np.ndarray] | None = None,
+        controls: Sequence[str] = CONTROLS,
+    ) -> None:
+        self._detector = detector
+        self._reader = reader
+        self._frames = frames
+        self._boxes = boxes or {}
+        self._controls = controls
+        self.wanted = frozenset({*looks(frames), *self._boxes})
+        self._best: dict[int, tuple[float, dict[str, np.ndarray]]] = {}
+        self._hits: list[tuple[np.ndarray, np.ndarray]] = []
+        self._seen = 0
+        self._correlations: list[float] = []
+        self._coverage: list[float] = []
+        self._pictures: list[np.ndarray] = []
+        self._still: np.ndarray | None = None
+
+    def see(self, number: int, raw: np.ndarray, released: np.ndarray) -> None:
+        """One of the ``wanted`` frames: uint8 [H, W, 3] each, of one size."""
+        opaque = filled(released)
+        self._coverage += [covered(box, opaque) for box in self._boxes.get(number, ())]
+        if self._still is None or number <= self._frames // 2:
+            self._still = released
+        self._pictures.append(_thumbnail(released))
+        found, scores = self._detector(raw)
+        hits, sure = self._detector(released)
+        self._hits.append((np.array([covered(hit, opaque) for hit in hits]), sure))
+        if len(found):
+            self._seen += 1
+            self._face(number, raw, released, found, scores)
+
+    def _face(self, number: int, raw: np.ndarray, released: np.ndarray, found: np.ndarray, scores: np.ndarray) -> None:
+        """The largest sure face: its pixels' correlation, and its patch where it is the best of its part."""
+        worth = geometry.area(found) * scores
+        box, value = found[int(worth.argmax())], float(worth.max())
+        self._correlations.append(_correlation(raw, released, box))
+        part = min(PATCHES - 1, number * PATCHES // max(1, self._frames))
+        if value > self._best.get(part, (0.0,))[0]:
+            self._best[part] = (value, self._patches(raw, released, box))
+
+    def _patches(self, raw: np.ndarray, released: np.ndarray, box: np.ndarray) -> dict[str, np.ndarray]:
+        """The face's patch by masking kind."""
+        patch: Patch = self._reader.patch(raw, released, box)
+        region = geometry.snap(geometry.dilate(box, DILATE), masking.GRID, raw.shape[1], raw.shape[0])
+        others = {
+            kind: self._reader.patch(raw, masking.mask(raw[None], [region], kind=kind)[0], box).released  # type: ignore[arg-type]
+            for kind in self._controls
+        }
+        return {RAW: patch.raw, RELEASED: patch.released, **others}
+
+    def finish(self, key: str, subject: str) -> ClipFinding:
+        """What was found; ``subject`` groups clips. Raises ``ValueError`` where no frame was seen."""
+        if self._still is None:
+            raise ValueError("no frame was seen")
+        enough = 0.0 if self._seen else SURE
+        patches = [patches for _, patches in self._best.values()]
+        kinds = (RAW, RELEASED, *self._controls) if patches else ()
+        return ClipFinding(
+            key=key,
+            subject=subject,
+            looks=len(self._hits),
+            seen=self._seen,
+            residual=sum(
+                bool(((hidden < 0.5) & ((hidden > 0) | (sure >= enough))).any()) for hidden, sure in self._hits
+            ),
+            correlations=tuple(self._correlations),
+            coverage=tuple(self._coverage),
+            faces={kind: np.mean([self._reader.embed(patch[kind]) for patch in patches], axis=0) for kind in kinds},
+            picture=np.mean(self._pictures, axis=0),
+            still=self._still,
+        )
+
+
+def _correlation(raw: np.ndarray, released: np.ndarray, box: np.ndarray) -> float:
+    """Of the green channel inside the box, less its rim, where an encoder lets the surroundings in."""
+    inner = geometry.snap(geometry.dilate(box, -INSET), 1, raw.shape[1], raw.shape[0])
+    if not len(inner):
+        return 0.0
+    left, top, right, bottom = inner[0]
+    return correlation(raw[top:bottom, left:right, 1], released[top:bottom, left:right, 1])
+
+
+def _thumbnail(frame: np.ndarray) -> np.ndarray:
+    """16 x 16 mean colours, brightness taken out: float64 [768]."""
+    import cv2
+
+    small = cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
+    return (small - small.mean()) / max(float(small.std()), 1.0)

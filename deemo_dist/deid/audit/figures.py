@@ -1,0 +1,187 @@
+"""The audit of a data set: from what was found in its clips to figures, and to the gates that they pass or not."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from deemo_dist.config import GatesConfig
+from deemo_dist.deid.audit.clip import RAW, RELEASED, ClipFinding
+from deemo_dist.deid.audit.coverage import Coverage, coverage
+from deemo_dist.deid.audit.linkage import Linkage, Template, link
+from deemo_dist.deid.audit.statistics import Share, exact_interval, share
+
+Outcome = Literal["passed", "failed", "not estimable"]
+_NEITHER: Outcome = "not estimable"
+CLEAR, ALIKE = "clear", "alike"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """Faces masked in one way (``kind``: released, none, mosaic, blur) against a ``gallery``: clear, or masked alike.
+    ``linkage`` is None where fewer than two people have two clips with a face."""
+
+    kind: str
+    gallery: str
+    linkage: Linkage | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One gate: what was ``measured`` and ``allowed``, in words, and the ``outcome``."""
+
+    gate: str
+    measured: str
+    allowed: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """A figure over clips: median, 5th and 95th percentile, and how many clips it could be taken from."""
+
+    median: float
+    low: float
+    high: float
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """Names that the manifest knows: how many words of names the raw transcripts spell (``there``), and which share of
+    them is gone (``recall``, by clip); ``wer``: word error rate of the same ear on released against raw sound, None
+    where nothing was heard; ``heard``: words compared."""
+
+    there: int
+    recall: Share
+    wer: float | None = None
+    heard: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFigures:
+    """Everything that is said of a data set. ``attacks``: on faces; ``picture``: on whole released frames (reported,
+    not gated); ``speakers``, ``movement``: figures of those attacks by name, with words where one is not estimable;
+    ``utility``: by name. Nothing here is a template, a name or a path."""
+
+    dataset: str
+    policy: str
+    faces: str
+    voice: str
+    clips: int
+    people: int
+    looks: int
+    detector: str
+    reader: str
+    residual: Share
+    sensitivity: Share
+    correlation: Spread | None
+    coverage: Coverage | None
+    attacks: tuple[Attack, ...]
+    picture: Linkage | None
+    words: Words | None
+    utility: Mapping[str, Spread]
+    speakers: Mapping[str, float | str] = field(default_factory=dict)
+    movement: Mapping[str, float | str] = field(default_factory=dict)
+    verdicts: tuple[Verdict, ...] = ()
+    seconds: float = 0.0
+
+
+def residual(findings: Iterable[ClipFinding]) -> Share:
+    """Share of looks at the encoded release in which a face is still found outside the fill, clips as clusters."""
+    return share({item.key: [1.0] * item.residual + [0.0] * (item.looks - item.residual) for item in findings})
+
+
+def sensitivity(findings: Iterable[ClipFinding]) -> Share:
+    """Share of looks at the raw frames in which the same detectors find a face: what they are able to see."""
+    return share({item.key: [1.0] * item.seen + [0.0] * (item.looks - item.seen) for item in findings})
+
+
+def face_attacks(findings: Sequence[ClipFinding]) -> tuple[Attack, ...]:
+    """Every masking kind against a clear gallery, and every but none against one masked in the same way."""
+    with_face = [item for item in findings if item.faces]
+    kinds = list(with_face[0].faces) if with_face else [RAW, RELEASED]
+    pairs = [(kind, gallery) for kind in kinds for gallery in (CLEAR, ALIKE) if (kind, gallery) != (RAW, ALIKE)]
+    return tuple(
+        Attack(kind=kind, gallery=gallery, linkage=_faces(with_face, kind, gallery)) for kind, gallery in pairs
+    )
+
+
+def _faces(findings: Sequence[ClipFinding], kind: str, gallery: str) -> Linkage | None:
+    enrolled = RAW if gallery == CLEAR else kind
+    templates = [
+        Template(key=item.key, subject=item.subject, gallery=item.faces[enrolled], probe=item.faces[kind])
+        for item in findings
+    ]
+    return link(templates) if gallery == CLEAR else link(templates, threshold=None)
+
+
+def picture_attack(findings: Sequence[ClipFinding]) -> Linkage | None:
+    """Whole released frames against those of other clips: clothing, place and light."""
+    return link(
+        [Template(item.key, item.subject, gallery=item.picture, probe=item.picture) for item in findings],
+        threshold=None,
+    )
+
+
+def true_coverage(findings: Iterable[ClipFinding]) -> Coverage | None:
+    """Over all boxes of all clips; None where no boxes were given."""
+    return coverage(value for item in findings for value in item.coverage)
+
+
+def spread(values: Iterable[float]) -> Spread | None:
+    """Of one figure over clips; None without any."""
+    found = np.array(list(values), dtype=np.float64)
+    if not len(found):
+        return None
+    low, median, high = (float(value) for value in np.percentile(found, [5, 50, 95]))
+    return Spread(median=median, low=low, high=high, clips=len(found))
+
+
+def judge(figures: AuditFigures, gates: GatesConfig) -> tuple[Verdict, ...]:
+    """The gates of the data set that are set, each with its outcome."""
+    by_gallery = {attack.gallery: attack.linkage for attack in figures.attacks if attack.kind == RELEASED}
+    found: list[Verdict] = []
+    if gates.face_match is not None:
+        found.append(_match(by_gallery.get(CLEAR), gates.face_match))
+    if gates.rank1_over_chance is not None:
+        found += [_rank(gallery, by_gallery.get(gallery), gates.rank1_over_chance) for gallery in (CLEAR, ALIKE)]
+    if gates.pii_recall is not None:
+        found.append(_recall(figures.words, gates.pii_recall))
+    return tuple(found)
+
+
+def _match(linkage: Linkage | None, allowed: float) -> Verdict:
+    name, limit = "released faces that match their person", f"at most {allowed:.0%}"
+    if linkage is None or linkage.match is None:
+        return Verdict(gate=name, measured="no person with two clips that show a face", allowed=limit, outcome=_NEITHER)
+    match = linkage.match
+    said = f"{match.value:.1%} of {match.count} clips of {match.clusters} people"
+    return Verdict(gate=name, measured=said, allowed=limit, outcome="failed" if match.value > allowed else "passed")
+
+
+def _rank(gallery: str, linkage: Linkage | None, margin: float) -> Verdict:
+    """Failed where even the lower bound is above chance, or where the upper one passes the margin although so many
+    people could have shown less; with fewer people, guessing alone would not pass: not estimable."""
+    name = f"rank-1 with a {gallery} gallery" if gallery == CLEAR else "rank-1 with a gallery masked alike"
+    if linkage is None or not linkage.estimable:
+        people = 0 if linkage is None else linkage.people
+        said = f"{people} people with two clips that show a face"
+        return Verdict(gate=name, measured=said, allowed=f"chance + {margin:.2f}", outcome=_NEITHER)
+    rank, limit = linkage.rank1, linkage.chance + margin
+    said = f"{rank.value:.3f}, 95 %: {rank.low:.3f} to {rank.high:.3f}, {rank.count} clips of {linkage.people} people"
+    enough = exact_interval(1.0, linkage.people)[1] <= limit
+    outcome: Outcome = "passed" if rank.high <= limit else "failed" if enough or rank.low > linkage.chance else _NEITHER
+    allowed = f"upper bound at most {limit:.3f} (chance {linkage.chance:.3f} + {margin:.2f})"
+    return Verdict(gate=name, measured=said, allowed=allowed, outcome=outcome)
+
+
+def _recall(words: Words | None, least: float) -> Verdict:
+    name, limit = "names of the manifest that are gone", f"at least {least:.0%}"
+    if words is None or not words.there:
+        return Verdict(gate=name, measured="no raw transcript spells one", allowed=limit, outcome=_NEITHER)
+    said = f"{words.recall.value:.1%} of {words.there}"
+    return Verdict(
+        gate=name, measured=said, allowed=limit, outcome="failed" if words.recall.value < least else "passed"
+    )
