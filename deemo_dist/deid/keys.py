@@ -18,6 +18,7 @@ from deemo_dist.errors import ConfigError
 
 DEMO_ROOT_KEY = sha256(b"deemo_dist demo key: known to everyone, protects nothing").digest()
 MINIMUM_BYTES = 32
+NONCE_BYTES = 12
 CONTEXT = "deemo_dist/v1"
 HOW_TO_MAKE = "make one with: python -c 'import secrets; print(secrets.token_hex(32))'"
 
@@ -70,10 +71,34 @@ class KeyRing:
         """64 hex characters of an HMAC over raw content: equal content is seen, its plain digest is not."""
         return self._keyed("content", data)
 
+    def seal(self, data: bytes) -> bytes:
+        """``data`` under AES-256-GCM, a fresh nonce before it: what names people passes through others' memory, logs
+        and spill files as this."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + AESGCM(self._sub_key("transport")).encrypt(nonce, data, None)
+
+    def unseal(self, sealed: bytes) -> bytes:
+        """What was sealed. Raises ``ConfigError`` where another key or dataset sealed it, or it was changed."""
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+        try:
+            return AESGCM(self._sub_key("transport")).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], None)
+        except (InvalidTag, ValueError):
+            raise ConfigError(
+                "a worker's root key is not the one of the process that sent it work",
+                hint="give every node the same root key",
+            ) from None
+
     def _keyed(self, purpose: str, message: bytes) -> str:
         """Hex HMAC-SHA256 of ``message`` under the sub-key of this dataset and ``purpose``."""
-        info = b"\x00".join((CONTEXT.encode(), self.dataset.encode(), purpose.encode()))
-        return hmac.new(hkdf(self._root, info), message, sha256).hexdigest()
+        return hmac.new(self._sub_key(purpose), message, sha256).hexdigest()
+
+    def _sub_key(self, purpose: str) -> bytes:
+        """32 bytes for one use in this dataset."""
+        return hkdf(self._root, b"\x00".join((CONTEXT.encode(), self.dataset.encode(), purpose.encode())))
 
 
 def _read_root(config: KeysConfig) -> bytes:

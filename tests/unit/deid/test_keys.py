@@ -84,3 +84,15 @@ def test_no_secret_shows_and_a_ring_survives_pickling(monkeypatch: pytest.Monkey
     assert SECRET[:8] not in repr(ring)
     assert str(bytes.fromhex(SECRET))[2:10] not in repr(ring)
     assert pickle.loads(pickle.dumps(ring)).sample_key("u") == ring.sample_key("u")
+
+
+def test_what_is_sealed_opens_under_its_own_key_and_dataset_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring, other = opened(monkeypatch, SECRET), opened(monkeypatch, SECRET, dataset="e")
+    sealed = ring.seal(b"Anna Keller")
+    assert b"Anna" not in sealed
+    assert sealed != ring.seal(b"Anna Keller")
+    assert ring.unseal(sealed) == b"Anna Keller"
+    stranger = opened(monkeypatch, "f" + SECRET[1:])
+    for key, data in ((other, sealed), (stranger, sealed), (ring, sealed[:-1]), (ring, b""), (ring, sealed[:12])):
+        with pytest.raises(ConfigError, match="root key"):
+            key.unseal(data)
