@@ -12,12 +12,18 @@ THREADS = 1
 
 
 class TfLite:
-    """A .tflite network on one thread. ``__call__``: float32 image [H, W, 3] -> output arrays by tensor name."""
+    """A .tflite network on one thread. ``__call__``: float32 image [H, W, 3] -> output arrays by tensor name.
 
-    def __init__(self, path: Path) -> None:
+    ``outputs``: the tensors wanted (none named: all). What leads to no wanted tensor is taken out of the graph; the
+    others come out bit for bit the same (BlazePose without its segmentation: a third less time).
+    """
+
+    def __init__(self, path: Path, outputs: tuple[str, ...] = ()) -> None:
         from ai_edge_litert.interpreter import Interpreter
 
-        self._interpreter = Interpreter(str(path), num_threads=THREADS)
+        content = path.read_bytes()
+        self._content = pruned(content, outputs) if outputs else content  # the interpreter does not copy it
+        self._interpreter = Interpreter(model_content=self._content, num_threads=THREADS)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = {item["name"]: item["index"] for item in self._interpreter.get_output_details()}
@@ -27,6 +33,27 @@ class TfLite:
         self._interpreter.set_tensor(self._input, np.ascontiguousarray(image[None], dtype=np.float32))
         self._interpreter.invoke()
         return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}
+
+
+def pruned(content: bytes, outputs: tuple[str, ...]) -> bytes:
+    """A .tflite model with only the operators that ``outputs`` (names of output tensors) need."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    graph = model.subgraphs[0]
+    graph.outputs = [index for index in graph.outputs if graph.tensors[index].name.decode() in outputs]
+    needed = {int(index) for index in graph.outputs}
+    operators = []
+    for operator in reversed(graph.operators):
+        if needed & {int(index) for index in operator.outputs}:
+            operators.append(operator)
+            needed |= {int(index) for index in operator.inputs}
+    graph.operators = operators[::-1]
+    model.signatureDefs = []
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def onnx_session(path: Path) -> Any:
@@ -57,9 +84,9 @@ def _free_shapes(graph: Any) -> None:
 
 
 @lru_cache(maxsize=8)
-def tflite(name: str) -> TfLite:
-    """The network ``name`` of the weights registry, loaded once in a process."""
-    return TfLite(fetch(name))
+def tflite(name: str, outputs: tuple[str, ...] = ()) -> TfLite:
+    """The network ``name`` of the weights registry, loaded once in a process; see :class:`TfLite`."""
+    return TfLite(fetch(name), outputs)
 
 
 @lru_cache(maxsize=2)

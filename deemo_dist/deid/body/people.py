@@ -1,48 +1,97 @@
 """Who is in the clip: poses of the main person over time, and the heads of everybody."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import geometry
 from deemo_dist.deid.body.pose import PersonDetector, Pose, PoseTracker, Region, head_box
 
-POSE_RATE = 3.0
+POSE_SECONDS = 1 / 3
 PEOPLE_SECONDS = 2.0
+REMEMBER_SECONDS = 5.0
+SLACK = 0.03  # seconds: a look may come this much early, so that frame times need not divide the period
 
 
 @dataclass(frozen=True)
 class Bodies:
-    """``poses`` of the main person by frame, ``heads`` of everybody by frame (float64 [N, 4])."""
+    """``poses`` of the main person by frame, ``heads`` of everybody by frame (float64 [N, 4]).
+
+    ``breaks``: frames at which the main person may be another one than before: nothing is interpolated across.
+    """
 
     poses: dict[int, Pose]
     heads: dict[int, np.ndarray]
+    breaks: frozenset[int] = field(default_factory=frozenset)
+
+
+class BodyScan:
+    """Finds the bodies of one clip, frame by frame: poses every ``POSE_SECONDS`` and on the last frame, the heads of
+    everybody every ``PEOPLE_SECONDS`` and wherever the main person is not in sight."""
+
+    def __init__(self, policy: PolicyConfig, people: PersonDetector, tracker: PoseTracker) -> None:
+        self._people, self._tracker = people, tracker
+        self._poses: dict[int, Pose] = {}
+        self._heads: dict[int, np.ndarray] = {}
+        self._breaks: set[int] = set()
+        self._region: Region | None = None
+        self._known: tuple[float, Region] | None = None  # where and when the main person was last
+        self._looked = self._counted = -np.inf
+        self._last: tuple[int, float, np.ndarray] | None = None
+
+    def see(self, number: int, time: float, frame: np.ndarray) -> None:
+        """Take the next frame (uint8 [H, W, 3] RGB, not to be changed until the next call) at ``time`` seconds."""
+        self._last = (number, time, frame)
+        if abs(time - self._looked) >= POSE_SECONDS - SLACK:
+            self._look(number, time, frame)
+
+    def finish(self) -> Bodies:
+        """What was found in all frames."""
+        if self._last and self._last[0] not in self._heads:
+            self._look(*self._last)
+        self._last = None
+        return Bodies(poses=self._poses, heads=self._heads, breaks=frozenset(self._breaks))
+
+    def _look(self, number: int, time: float, frame: np.ndarray) -> None:
+        self._looked = time
+        others = np.zeros((0, 4))
+        if self._region is None or abs(time - self._counted) >= PEOPLE_SECONDS - SLACK:
+            self._counted = time
+            others, regions = self._people(frame)
+            self._region = self._region or self._main(number, time, regions)
+        tracked = self._tracker(frame, self._region) if self._region else None
+        self._region = tracked[1] if tracked else None
+        if tracked:
+            self._poses[number] = tracked[0]
+            self._known = (time, tracked[1])
+        self._heads[number] = _heads(tracked[0] if tracked else None, others)
+
+    def _main(self, number: int, time: float, regions: list[Region]) -> Region | None:
+        """The person last seen, if somebody is where they were a moment ago; else the largest in the frame."""
+        if not regions:
+            return None
+        if self._known and abs(time - self._known[0]) <= REMEMBER_SECONDS:
+            before = self._known[1]
+            nearest = min(regions, key=lambda region: np.hypot(region.x - before.x, region.y - before.y))
+            if np.hypot(nearest.x - before.x, nearest.y - before.y) <= 0.5 * before.side:
+                return nearest
+        if self._poses:
+            self._breaks.add(number)
+        return max(regions, key=lambda region: region.side)
+
+
+def find_bodies(frames: np.ndarray, people: PersonDetector, tracker: PoseTracker, *, fps: float, every: int) -> Bodies:
+    """The bodies in frames [T, H, W, 3] of a constant rate."""
+    scan = BodyScan(PolicyConfig(detect_every=every), people, tracker)
+    for number, frame in enumerate(frames):
+        scan.see(number, number / fps, frame)
+    return scan.finish()
 
 
 def sampled(frames: int, every: int) -> list[int]:
     """Frame numbers 0, every, 2 every, ... and the last."""
     return sorted({*range(0, frames, every), frames - 1}) if frames > 0 else []
-
-
-def find_bodies(frames: np.ndarray, people: PersonDetector, tracker: PoseTracker, *, fps: float, every: int) -> Bodies:
-    """Poses of the main person at ``POSE_RATE`` (at least at every ``every``-th frame), all heads now and then."""
-    stride = max(1, min(every, round(fps / POSE_RATE)))
-    looks = sampled(len(frames), stride)
-    census = {looks[int(np.searchsorted(looks, number))] for number in sampled(len(frames), count(fps, PEOPLE_SECONDS))}
-    region: Region | None = None
-    poses: dict[int, Pose] = {}
-    heads: dict[int, np.ndarray] = {}
-    for number in looks:
-        others = np.zeros((0, 4))
-        if region is None or number in census:
-            others, regions = people(frames[number])
-            region = region or (regions[0] if regions else None)
-        tracked = tracker(frames[number], region) if region else None
-        region = tracked[1] if tracked else None
-        if tracked:
-            poses[number] = tracked[0]
-        heads[number] = _heads(tracked[0] if tracked else None, others)
-    return Bodies(poses=poses, heads=heads)
 
 
 def _heads(pose: Pose | None, others: np.ndarray) -> np.ndarray:

@@ -83,7 +83,7 @@ class PoseTracker:
     """Landmarks of the main person from frame to frame; the detector is asked only when the person was lost."""
 
     def __init__(self) -> None:
-        self._network = runtime.tflite("pose-full")
+        self._network = runtime.tflite("pose-full", ("Identity", "Identity_1"))
 
     def __call__(self, frame: np.ndarray, region: Region) -> tuple[Pose, Region] | None:
         """The pose in ``region`` and the region for the next frame; None where nobody is there."""
