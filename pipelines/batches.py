@@ -79,4 +79,5 @@ def _of_rank(step: StepBatch, place: Placement) -> StepBatches:
         packs=packs,
         tokens=sum(micro.tokens for micro in step.micro),
         samples=sum(micro.examples for micro in step.micro),
+        keys=step.keys,
     )

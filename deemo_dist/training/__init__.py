@@ -15,6 +15,7 @@ from deemo_dist.training.spec import CommitInfo, StageResult, StageSpec, StepBat
 if TYPE_CHECKING:
     from deemo_dist.training.checkpoint.commit import Commit, commits, finished, take_attempt
     from deemo_dist.training.checkpoint.restore import read_full_state
+    from deemo_dist.training.consumption import lives_of, read_rows
     from deemo_dist.training.ranks import Ranks, attempt_of, join, leave
     from deemo_dist.training.stage import train_stage
     from deemo_dist.training.state import consolidated_state, load_full_state
@@ -26,6 +27,8 @@ _LAZY = {
     "finished": "checkpoint.commit",
     "take_attempt": "checkpoint.commit",
     "read_full_state": "checkpoint.restore",
+    "lives_of": "consumption",
+    "read_rows": "consumption",
     "Ranks": "ranks",
     "attempt_of": "ranks",
     "join": "ranks",
@@ -57,9 +60,11 @@ __all__ = [
     "join",
     "leave",
     "listening",
+    "lives_of",
     "load_full_state",
     "micro_steps",
     "read_full_state",
+    "read_rows",
     "take_attempt",
     "train_stage",
 ]

@@ -11,6 +11,7 @@ import torch
 from deemo_dist.console import bind, logger
 from deemo_dist.errors import Interrupted, TrainingError
 from deemo_dist.training.checkpoint.saver import FLAGS, Saver
+from deemo_dist.training.consumption import Life
 from deemo_dist.training.engine import Engine
 from deemo_dist.training.metrics import Waiting, device_bytes, rss_bytes, seed_micro_step, tokens_of
 from deemo_dist.training.ranks import Ranks
@@ -46,6 +47,7 @@ class Tally:
     first_loss: float | None = None
     last_loss: float | None = None
     committed: CommitInfo | None = field(default=None)
+    lives: list[Life] = field(default_factory=list)
 
     def state(self, updates: int) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -54,6 +56,7 @@ class Tally:
             "skipped": self.skipped,
             "best_validation": self.best_validation,
             "best_step": self.best_step,
+            "lives": [list(life) for life in self.lives],
         }
 
 
@@ -113,6 +116,7 @@ class Loop:
         self.progress.at(step, self.engine.micro + 1, "update")
         norm, applied = self.engine.step(share)
         self._count(step, heard.loss, applied=applied)
+        self.saver.fed.note(step, batches.keys)
         validation = self._validate(step)
         self._told(self.saver.advance(heard.saves))
         seconds = time.perf_counter() - started + data.seconds

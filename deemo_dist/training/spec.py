@@ -21,7 +21,7 @@ class StepBatches:
     ``batches``: M keyword dicts for the model, one a micro-step, null packs included; ``targets``: tokens that carry
     loss in the *whole* step, over all ranks; ``packs``: global number of each pack within the step, -1 for a null pack
     (seeds dropout; empty: micro * world + rank); ``tokens`` and ``samples``: this rank's, for throughput alone
-    (``tokens`` 0: counted from ``input_ids``).
+    (``tokens`` 0: counted from ``input_ids``); ``keys``: the sample keys in them, for the consumption ledger.
     """
 
     batches: Sequence[Mapping[str, Any]]
@@ -29,6 +29,7 @@ class StepBatches:
     packs: tuple[int, ...] = ()
     tokens: int = 0
     samples: int = 0
+    keys: tuple[str, ...] = ()
 
 
 BatchFactory = Callable[[int, Placement], Iterator[StepBatches]]

@@ -13,6 +13,7 @@ from deemo_dist.training.checkpoint.layout import Commit, commit_key
 from deemo_dist.training.checkpoint.restore import restore
 from deemo_dist.training.checkpoint.saver import Saver, Target
 from deemo_dist.training.checkpoint.snapshot import Snapshot
+from deemo_dist.training.consumption import lives_of, reborn
 from deemo_dist.training.engine import Engine, build_engine
 from deemo_dist.training.loop import Loop, Tally
 from deemo_dist.training.ranks import Ranks, attempt_of, join
@@ -76,6 +77,7 @@ def _train(spec: StageSpec, engine: Engine, ranks: Ranks, attempt: int, started:
     locals_ = engine.fragments()
     tally = Tally()
     start = _resume(spec, engine, ranks, tally)
+    tally.lives = reborn(tally.lives, attempt, start)
     target = Target(
         store=spec.store,
         run_prefix=spec.run_prefix,
@@ -107,6 +109,7 @@ def _resume(spec: StageSpec, engine: Engine, ranks: Ranks, tally: Tally) -> int:
     tally.skipped = int(commit.state.get("skipped", 0))
     tally.best_validation = commit.state.get("best_validation")
     tally.best_step = commit.state.get("best_step")
+    tally.lives = lives_of(commit.state, commit.attempt)
     tally.committed = CommitInfo(step=commit.step, attempt=commit.attempt, key=key)
     if commit.step > spec.total_steps:
         raise CheckpointError(f"{key} is at step {commit.step}, the stage has {spec.total_steps} steps")

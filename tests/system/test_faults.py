@@ -48,6 +48,11 @@ def test_kill_9_in_stage_two_then_the_same_losses_to_the_bit(trained: Project, t
     assert "resumed at step" in said
     assert "align-video: done before" in said
     assert curves(project) == curves(trained)
+    proof = project.deemo("dataset", "audit")
+    for stage, epochs in (("align-video", 2), ("align-audio", 8), ("instruct", 1)):
+        line = next(line for line in proof.splitlines() if line.startswith(f"{stage}:"))
+        assert line.endswith(f"examples {epochs} times") and "0 times" not in line.split("fed:")[1]
+    assert "attempt 2 made steps" in proof
 
 
 def test_sigterm_leaves_a_checkpoint_and_exit_75(trained: Project, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deemo_dist.console import logger
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CheckpointError, DeemoError
+from deemo_dist.records.consumed import ConsumedRow
 from deemo_dist.training.checkpoint.commit import prune, put_commit
 from deemo_dist.training.checkpoint.layout import (
     Commit,
@@ -26,6 +27,7 @@ from deemo_dist.training.checkpoint.layout import (
     to_json,
 )
 from deemo_dist.training.checkpoint.snapshot import Snapshot
+from deemo_dist.training.consumption import Fed, put_rows
 from deemo_dist.training.spec import CommitInfo
 
 if TYPE_CHECKING:
@@ -62,7 +64,14 @@ class Saver:
         self.job: Future[None] | None = None
         self.step = -1
         self.state: Mapping[str, Any] = {}
+        self.rows: list[ConsumedRow] = []
         self.final = False
+        self.fed = Fed(
+            attempt=target.attempt,
+            rank=target.rank,
+            world=target.world,
+            plan_digest=str(target.extra.get("plan_digest", "")),
+        )
         self.failures = 0
         self.stall_seconds = 0.0
 
@@ -75,6 +84,7 @@ class Saver:
             self.job.exception()  # a failed save elsewhere: this rank's may still read the buffers
         self.snapshot.fill()
         self.step, self.state, self.final = step, dict(state), final
+        self.rows = self.fed.until(step)
         self.phase = "writing"
         self.job = self.pool.submit(self._write)
         self.stall_seconds += time.perf_counter() - started
@@ -100,6 +110,7 @@ class Saver:
             self.job = self.pool.submit(self._commit) if self.target.rank == 0 else None
         elif self.phase == "committing" and committed:
             self.phase, self.job, self.failures = "idle", None, 0
+            self.fed.committed(self.step)
             return self._info()
         return None
 
@@ -132,7 +143,7 @@ class Saver:
         logger.warning("the checkpoint at step %d was not saved, training goes on: %s", self.step, reason)
 
     def _write(self) -> None:
-        """Worker thread: put the parts, then this rank's receipt."""
+        """Worker thread: put the parts and what was fed, then this rank's receipt."""
         target, names = self.target, (self.target.prefix, self.step, self.target.attempt, self.target.rank)
         parts = []
         for number, part in enumerate(self.snapshot.parts):
@@ -140,6 +151,7 @@ class Saver:
             digest = sha256_bytes(part.data)
             target.store.put(key, part.data)  # type: ignore[arg-type] # a bytearray: no second copy of gigabytes
             parts.append(PartFile(key=key, size=len(part.data), sha256=digest, fragments=part.fragments))
+        put_rows(target.store, target.prefix, self.rows)
         receipt = RankReceipt(
             rank=target.rank, world=target.world, step=self.step, attempt=target.attempt, parts=tuple(parts)
         )
