@@ -44,7 +44,7 @@ class GatesConfig:
     poses whose head could not be placed; ``pixel_correlation``, of raw and released pixels inside the masks. The
     dataset: ``face_match``, the share of released faces that match their person; ``rank1_over_chance``, by how much the
     upper 95 % bound of rank-1 may pass chance, for a clear and for a likewise masked gallery; ``pii_recall``, the least
-    recall of names that are known to be in the manifest.
+    recall of names that are known to be in the manifest. They look at ``clips`` clips at most.
     """
 
     residual_faces: float = 0.02
@@ -53,6 +53,7 @@ class GatesConfig:
     face_match: float | None = None
     rank1_over_chance: float | None = None
     pii_recall: float | None = None
+    clips: int = 240
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,15 @@ class Bar:
     strong: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A line through (x, y) points in 0..1 or at whole x; ``strong`` ones are drawn thick and in colour."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    strong: bool = False
+
+
 @contextmanager
 def _canvas(width: float, height: float) -> Iterator[tuple["Figure", "Axes"]]:
     """A figure without pyplot's global state, in the report's style."""
@@ -88,6 +97,23 @@ def _interval(axes: "Axes", place: float, estimate: Estimate) -> None:
         axes.plot([low, high], [place, place], color=INK, linewidth=1.6, solid_capstyle="butt")
     end = max(estimate.value, high or 0.0)
     axes.text(end + 0.02, place, f"{estimate.value:.3f}", va="center", size=9.5, color=INK)
+
+
+def curves(rows: Sequence[Curve], *, x: str, y: str, chance: Sequence[tuple[float, float]] = ()) -> bytes:
+    """Lines with a legend below, ``chance`` dashed. SVG."""
+    with _canvas(_NARROW, 3.7) as (figure, axes):
+        colours = {True: [BLUE, RED, INK], False: [GREY, MUTED, AMBER, "#7a5ea8"]}
+        for row in rows:
+            colour = colours[row.strong].pop(0) if colours[row.strong] else MUTED
+            axes.plot(
+                *zip(*row.points, strict=True), color=colour, linewidth=2.2 if row.strong else 1.3, label=row.label
+            )
+        if chance:
+            axes.plot(*zip(*chance, strict=True), color=AMBER, linestyle=(0, (4, 3)), linewidth=1.4, label="guessing")
+        axes.set(xlabel=x, ylabel=y, ylim=(-0.02, 1.03))
+        axes.tick_params(length=0)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
+        return _svg(figure)
 
 
 def confusion(table: Sequence[Sequence[int]], choices: Sequence[str]) -> bytes:

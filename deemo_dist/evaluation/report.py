@@ -3,9 +3,9 @@
 import base64
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deemo_dist.evaluation import plots
 from deemo_dist.evaluation.ablation import ALL, AblationRow
@@ -13,6 +13,9 @@ from deemo_dist.evaluation.facts import ReportData, StageCurve
 from deemo_dist.evaluation.metrics import Estimate
 from deemo_dist.evaluation.recognition import Recognition
 from deemo_dist.evaluation.subgroups import SubgroupRow, widest_gap
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES = Path(__file__).parent / "templates"
 _SPACE = "\u00a0"
@@ -43,27 +46,9 @@ def write_report(data: ReportData, path: Path) -> Path:
 
 def render_report(data: ReportData) -> str:
     """The report as HTML. Every text is escaped; media are inlined as base64."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        inline=inline,
-        percent=percent,
-        figure=figure,
-        span=span,
-        change=change,
-        duration=duration,
-        count=count,
-        spelled=spelled,
-    )
+    found = environment(figure=figure, span=span, change=change, duration=duration, count=count, spelled=spelled)
     evaluation = data.evaluation
-    return environment.get_template("report.html.j2").render(
+    return found.get_template("report.html.j2").render(
         data=data,
         result=evaluation.likelihood,
         generation=evaluation.generation,
@@ -73,6 +58,21 @@ def render_report(data: ReportData) -> str:
         gaps=widest_gap(evaluation.subgroups),
         condition_title=condition_title,
     )
+
+
+def environment(**filters: Callable[..., str]) -> "jinja2.Environment":
+    """Where the reports' templates are, with ``filters`` beside those that all of them use."""
+    import jinja2
+
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(inline=inline, percent=percent, **filters)
+    return found
 
 
 def _plots(data: ReportData) -> dict[str, Any]:

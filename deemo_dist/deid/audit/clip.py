@@ -61,7 +61,7 @@ class ClipObserver:
     def __init__(
         self,
         detector: FaceDetector,
-        reader: FaceReader,
+        reader: FaceReader | None,
         *,
         frames: int,
         boxes: Mapping[int, np.ndarray] | None = None,
@@ -81,35 +81,39 @@ class ClipObserver:
         self._pictures: list[np.ndarray] = []
         self._still: np.ndarray | None = None
 
-    def see(self, number: int, raw: np.ndarray, released: np.ndarray) -> None:
-        """One of the ``wanted`` frames: uint8 [H, W, 3] each, of one size."""
+    def see(self, number: int, raw: np.ndarray | None, released: np.ndarray) -> None:
+        """One of the ``wanted`` frames: uint8 [H, W, 3] each, of one size; ``raw`` None where there is none to see."""
         opaque = filled(released)
         self._coverage += [covered(box, opaque) for box in self._boxes.get(number, ())]
         if self._still is None or number <= self._frames // 2:
             self._still = released
         self._pictures.append(_thumbnail(released))
-        found, scores = self._detector(raw)
         hits, sure = self._detector(released)
         self._hits.append((np.array([covered(hit, opaque) for hit in hits]), sure))
-        if len(found):
-            self._seen += 1
-            self._face(number, raw, released, found, scores)
+        if raw is not None:
+            self._face(number, raw, released)
 
-    def _face(self, number: int, raw: np.ndarray, released: np.ndarray, found: np.ndarray, scores: np.ndarray) -> None:
-        """The largest sure face: its pixels' correlation, and its patch where it is the best of its part."""
+    def _face(self, number: int, raw: np.ndarray, released: np.ndarray) -> None:
+        """The largest sure face, if any: its pixels' correlation, and its patch where it is the best of its part."""
+        found, scores = self._detector(raw)
+        if not len(found):
+            return
+        self._seen += 1
         worth = geometry.area(found) * scores
         box, value = found[int(worth.argmax())], float(worth.max())
         self._correlations.append(_correlation(raw, released, box))
         part = min(PATCHES - 1, number * PATCHES // max(1, self._frames))
-        if value > self._best.get(part, (0.0,))[0]:
-            self._best[part] = (value, self._patches(raw, released, box))
+        if self._reader is not None and value > self._best.get(part, (0.0,))[0]:
+            self._best[part] = (value, self._patches(self._reader, raw, released, box))
 
-    def _patches(self, raw: np.ndarray, released: np.ndarray, box: np.ndarray) -> dict[str, np.ndarray]:
+    def _patches(
+        self, reader: FaceReader, raw: np.ndarray, released: np.ndarray, box: np.ndarray
+    ) -> dict[str, np.ndarray]:
         """The face's patch by masking kind."""
-        patch: Patch = self._reader.patch(raw, released, box)
+        patch: Patch = reader.patch(raw, released, box)
         region = geometry.snap(geometry.dilate(box, DILATE), masking.GRID, raw.shape[1], raw.shape[0])
         others = {
-            kind: self._reader.patch(raw, masking.mask(raw[None], [region], kind=kind)[0], box).released  # type: ignore[arg-type]
+            kind: reader.patch(raw, masking.mask(raw[None], [region], kind=kind)[0], box).released  # type: ignore[arg-type]
             for kind in self._controls
         }
         return {RAW: patch.raw, RELEASED: patch.released, **others}
@@ -119,8 +123,6 @@ class ClipObserver:
         if self._still is None:
             raise ValueError("no frame was seen")
         enough = 0.0 if self._seen else SURE
-        patches = [patches for _, patches in self._best.values()]
-        kinds = (RAW, RELEASED, *self._controls) if patches else ()
         return ClipFinding(
             key=key,
             subject=subject,
@@ -131,10 +133,18 @@ class ClipObserver:
             ),
             correlations=tuple(self._correlations),
             coverage=tuple(self._coverage),
-            faces={kind: np.mean([self._reader.embed(patch[kind]) for patch in patches], axis=0) for kind in kinds},
+            faces=self._templates(),
             picture=np.mean(self._pictures, axis=0),
             still=self._still,
         )
+
+    def _templates(self) -> dict[str, np.ndarray]:
+        """The mean template of the kept patches by masking kind; empty without a face."""
+        patches = [patches for _, patches in self._best.values()]
+        if self._reader is None or not patches:
+            return {}
+        kinds = (RAW, RELEASED, *self._controls)
+        return {kind: np.mean([self._reader.embed(patch[kind]) for patch in patches], axis=0) for kind in kinds}
 
 
 def _correlation(raw: np.ndarray, released: np.ndarray, box: np.ndarray) -> float:

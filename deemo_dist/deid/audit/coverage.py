@@ -58,8 +58,8 @@ def read_boxes(text: str, where: str) -> Boxes:
 
 def filled(frame: np.ndarray) -> np.ndarray:
     """Where a released frame (uint8 [H, W, 3]) shows the fill, within what an encoder does to it: bool [H, W]."""
-    near: np.ndarray = np.abs(frame.astype(np.int16) - np.array(masking.FILL, dtype=np.int16)) <= NEAR
-    return near.all(axis=-1)
+    near = np.abs(frame.astype(np.int16) - np.array(masking.FILL, dtype=np.int16)) <= NEAR
+    return np.asarray(near.all(axis=-1))
 
 
 def covered(box: np.ndarray, opaque: np.ndarray) -> float:

@@ -43,8 +43,9 @@ class FullRange:
 class Either:
     """Several detectors as one: what any of them sees."""
 
-    def __init__(self, detectors: Sequence[FaceDetector]) -> None:
+    def __init__(self, detectors: Sequence[FaceDetector], name: str) -> None:
         self._detectors = detectors
+        self.name = name
 
     def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Faces of one frame, each once."""
@@ -56,4 +57,4 @@ class Either:
 
 def auditors() -> Either:
     """Short and full range together: the detector of the data set's audit."""
-    return Either((BlazeFace(), FullRange()))
+    return Either((BlazeFace(), FullRange()), "BlazeFace, short and full range (MediaPipe 0.10.14)")

@@ -1,0 +1,155 @@
+"""The audit's report: one HTML file with everything in it, in the manner of the evaluation's; masked pictures only."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+
+from deemo_dist.deid.audit.clip import RAW, RELEASED
+from deemo_dist.deid.audit.figures import ALIKE, CLEAR, Attack, AuditFigures, Spread
+from deemo_dist.deid.audit.linkage import Linkage
+from deemo_dist.deid.audit.statistics import Share
+from deemo_dist.evaluation import plots
+from deemo_dist.evaluation.metrics import Estimate
+from deemo_dist.evaluation.report import environment, percent
+
+STILLS = 24
+STILL_SIDE = 220
+KINDS = {RAW: "not masked", RELEASED: "released", "fill": "opaque fill", "mosaic": "mosaic", "blur": "blur"}
+GALLERIES = {CLEAR: "clear gallery", ALIKE: "gallery masked alike"}
+UTILITY = {
+    "f0_correlation": ("Melody kept", "correlation of pitch, raw and released"),
+    "loudness_correlation": ("Loudness kept", "correlation of loudness in dB"),
+    "sync_ms": ("Sound later by", "ms against the raw sound"),
+    "keypoint_agreement": ("Keypoints found again", "share within a quarter of a shoulder width, head left out"),
+}
+
+
+def render_audit(figures: AuditFigures, stills: Sequence[np.ndarray]) -> str:
+    """The report as HTML. ``stills``: released (masked) frames, uint8 [H, W, 3]. Every text is escaped."""
+    return (
+        environment(share=share_words, spread=spread_words, spelled_kind=kind_words)
+        .get_template("audit.html.j2")
+        .render(
+            figures=figures,
+            created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            headline=_headline(figures),
+            plots=_plots(figures),
+            stills=[_png(still) for still in _spaced(stills)],
+            utility=[(*UTILITY.get(name, (name, "")), value) for name, value in figures.utility.items()],
+            galleries=GALLERIES,
+        )
+    )
+
+
+def _headline(figures: AuditFigures) -> list[tuple[str, str, str]]:
+    """The tiles: (what, figure, small print)."""
+    released = {attack.gallery: attack.linkage for attack in figures.attacks if attack.kind == RELEASED}
+    clear, alike = released.get(CLEAR), released.get(ALIKE)
+    tiles = [
+        (
+            "Faces still seen",
+            percent(figures.residual.value),
+            f"of {figures.looks} frames; {_interval(figures.residual)}",
+        )
+    ]
+    if clear is not None and clear.match is not None:
+        tiles.append(
+            ("Faces matched", percent(clear.match.value), f"of {clear.match.count} clips; {_interval(clear.match)}")
+        )
+    tiles += [_rank("Rank-1, clear gallery", clear), _rank("Rank-1, masked alike", alike)]
+    if figures.words is not None and figures.words.there:
+        words = figures.words
+        tiles.append(("Names gone", percent(words.recall.value), f"of {words.there} known; {_interval(words.recall)}"))
+    tiles.append(_rank("Whole picture, rank-1", figures.picture))
+    return tiles
+
+
+def _rank(title: str, linkage: Linkage | None) -> tuple[str, str, str]:
+    if linkage is None:
+        return title, "–", "not estimable: fewer than two people with two clips"
+    value = linkage.rank1
+    few = "" if linkage.estimable else " · few people: not estimable"
+    return title, f"{value.value:.2f}", f"chance {linkage.chance:.2f}; {_interval(value)}{few}"
+
+
+def _interval(value: Share) -> str:
+    return "no interval" if not value.count else f"95 %: {value.low:.3f} – {value.high:.3f}"
+
+
+def share_words(value: Share | None) -> str:
+    """A share with its interval and what it is taken over."""
+    if value is None or not value.count:
+        return "not measured"
+    return f"{percent(value.value)} ({_interval(value)}; {value.count} looks, {value.clusters} clips or people)"
+
+
+def spread_words(value: Spread | None) -> str:
+    """Median and the middle nine tenths."""
+    if value is None:
+        return "not measured"
+    return f"{value.median:.2f} (5 to 95 %: {value.low:.2f} to {value.high:.2f}; {value.clips} values)"
+
+
+def kind_words(kind: str) -> str:
+    """A masking kind in plain words."""
+    return KINDS.get(kind, kind)
+
+
+def _plots(figures: AuditFigures) -> Mapping[str, bytes | None]:
+    """SVGs by name; None where there is nothing to draw."""
+    found = [(attack, attack.linkage) for attack in figures.attacks if attack.linkage is not None]
+    if not found:
+        return {"bars": None, "roc": None, "cmc": None}
+    chance = found[0][1].chance
+    bars = [
+        plots.Bar(label=_label(attack), estimate=_estimate(linkage.rank1), strong=attack.kind == RELEASED)
+        for attack, linkage in found
+    ]
+    ranks = len(found[0][1].cmc)
+    guess = [(1, chance), (ranks, min(1.0, ranks * chance))]
+    return {
+        "bars": plots.bars(bars, chance=chance, label="rank-1"),
+        "roc": plots.curves(
+            [_curve(attack, linkage.roc) for attack, linkage in found],
+            x="pairs of two people taken for one",
+            y="pairs of one person found",
+            chance=[(0, 0), (1, 1)],
+        ),
+        "cmc": plots.curves(
+            [_curve(attack, list(enumerate(linkage.cmc, start=1))) for attack, linkage in found],
+            x="people named, best first",
+            y="share in which the right one is among them",
+            chance=guess,
+        ),
+    }
+
+
+def _curve(attack: Attack, points: Sequence[tuple[float, float]]) -> plots.Curve:
+    return plots.Curve(label=_label(attack), points=points, strong=attack.kind == RELEASED)
+
+
+def _label(attack: Attack) -> str:
+    return f"{kind_words(attack.kind)}, {'clear' if attack.gallery == CLEAR else 'alike'}"
+
+
+def _estimate(value: Share) -> Estimate:
+    return Estimate(value=value.value if math.isfinite(value.value) else 0.0, low=value.low, high=value.high)
+
+
+def _spaced(stills: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """At most ``STILLS`` of them, evenly."""
+    step = max(1, math.ceil(len(stills) / STILLS))
+    return list(stills[::step])
+
+
+def _png(frame: np.ndarray) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(frame)
+    picture.thumbnail((STILL_SIDE, STILL_SIDE))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()

@@ -1,0 +1,171 @@
+"""Clips of a data set put before the attackers: what is released, read back out of the shards, beside the raw clip.
+
+Raw clips are read in this process and its sandbox child alone. Templates and waveforms stay in memory.
+"""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from deemo_dist.config import RunConfig
+from deemo_dist.console import progress
+from deemo_dist.dataset import load_member
+from deemo_dist.deid.audit import utility
+from deemo_dist.deid.audit.clip import ClipFinding, ClipObserver
+from deemo_dist.deid.audit.coverage import Boxes
+from deemo_dist.deid.audit.detectors import auditors
+from deemo_dist.deid.audit.identity import FaceReader
+from deemo_dist.errors import MediaError, StorageError
+from deemo_dist.media import Bounds, DecodedClip, Sandbox, decode_flac, decode_frames, resample
+from deemo_dist.records import Annotation, Clip, IndexRow
+from deemo_dist.storage import Store, fetch_uri
+from pipelines.preprocess import _private_folder as private_folder
+
+RATE = utility.RATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Released:
+    """What a data set holds, or so far holds: its rows, and what is said of them by key."""
+
+    store: Store
+    prefix: str
+    rows: Sequence[IndexRow]
+    annotations: Mapping[str, Annotation]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The sound of a clip before and after, float32 [N] at 16 kHz."""
+
+    raw: np.ndarray
+    released: np.ndarray
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """What was found in the clips looked at; ``sounds`` by key, for attacks on voices; ``lost``: raw clips that could
+    not be read any more."""
+
+    clips: list[ClipFinding] = field(default_factory=list)
+    sounds: dict[str, Heard] = field(default_factory=dict)
+    utility: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    lost: int = 0
+
+
+def chosen(rows: Sequence[IndexRow], limit: int) -> list[IndexRow]:
+    """At most ``limit`` rows: two clips of every person first, then one more of each, and so on, in the order of their
+    keys (which are keyed hashes, so it is as good as a draw)."""
+    by_person: dict[str, list[IndexRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.key):
+        by_person[row.subject_key].append(row)
+    people = sorted(by_person.values(), key=lambda own: (len(own) < 2, own[0].subject_key))
+    order = [(max(0, turn - 1), place, row) for place, own in enumerate(people) for turn, row in enumerate(own)]
+    return [row for _, _, row in sorted(order, key=lambda item: item[:2])[:limit]]
+
+
+class Attacker:
+    """Holds the audit's models. ``raw``: manifest rows by sample key, empty without the raw manifest."""
+
+    def __init__(self, config: RunConfig, released: Released, raw: Mapping[str, Clip], boxes: Boxes) -> None:
+        import cv2
+
+        cv2.setNumThreads(1)
+        self._config = config
+        self._released = released
+        self._raw = raw
+        self._boxes = boxes
+        self._detector = auditors()
+        self._reader = FaceReader() if raw else None
+        self._bounds = Bounds.of(config.policy)
+
+    def look(self, rows: Sequence[IndexRow]) -> Findings:
+        """Every clip in turn."""
+        findings = Findings()
+        with Sandbox() as sandbox, progress("audit", len(rows), unit="clips") as bar:
+            for row in rows:
+                self._take(row, sandbox, findings)
+                bar.advance(1)
+        return findings
+
+    def _take(self, row: IndexRow, sandbox: Sandbox, findings: Findings) -> None:
+        clip = self._raw.get(row.key)
+        try:
+            raw = None if clip is None else self._read(clip, row.key, sandbox)
+        except (MediaError, StorageError):
+            findings.lost += 1
+            return
+        findings.clips.append(self._observe(row, raw, self._boxes_of(clip)))
+        if raw is not None and raw.waveform is not None and _has(row, "flac"):
+            heard = self._hear(row, raw)
+            findings.sounds[row.key] = heard
+            for name, value in utility.sound_figures(heard.raw, heard.released).items():
+                findings.utility[name].append(value)
+
+    def _read(self, clip: Clip, key: str, sandbox: Sandbox) -> DecodedClip:
+        """The raw clip, from a private temporary folder that is gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="deemo-", dir=private_folder()) as folder:
+            path = fetch_uri(clip.uri, self._config.storage, into=Path(folder) / key, label=f"the raw clip of {key}")
+            return sandbox.decode(path, self._bounds)
+
+    def _boxes_of(self, clip: Clip | None) -> Mapping[int, np.ndarray]:
+        return {} if clip is None else self._boxes.get(clip.uri.rsplit("/", 1)[-1], {})
+
+    def _observe(self, row: IndexRow, raw: DecodedClip | None, boxes: Mapping[int, np.ndarray]) -> ClipFinding:
+        """Wanted frames by number, raw beside released."""
+        observer = ClipObserver(self._detector, self._reader, frames=row.frames, boxes=boxes)
+        numbers = np.array(sorted(number for number in observer.wanted if number < row.frames))
+        shown = decode_frames(load_member(row, self._released.store, self._released.prefix, "mp4"), numbers)
+        for number, after in zip(numbers.tolist(), shown, strict=True):
+            before = None if raw is None or raw.frames is None or number >= len(raw.frames) else raw.frames[number]
+            observer.see(number, *_alike(before, after))
+        return observer.finish(row.key, row.subject_key)
+
+    def _hear(self, row: IndexRow, raw: DecodedClip) -> Heard:
+        assert raw.waveform is not None
+        after = decode_flac(load_member(row, self._released.store, self._released.prefix, "flac"))
+        return Heard(raw=resample(raw.waveform, raw.sample_rate, RATE), released=after)
+
+
+def _has(row: IndexRow, extension: str) -> bool:
+    return any(member.extension == extension for member in row.members)
+
+
+def _alike(raw: np.ndarray | None, released: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """Both cut to the size they share: an encoder rounds odd sides up."""
+    if raw is None:
+        return None, released
+    height, width = (min(sides) for sides in zip(raw.shape[:2], released.shape[:2], strict=True))
+    return np.ascontiguousarray(raw[:height, :width]), np.ascontiguousarray(released[:height, :width])
+
+
+def texts_of(clip: Clip, annotation: Annotation) -> list[str]:
+    """Raw and released texts of one clip by turns."""
+    pairs = [(clip.transcript or "", annotation.transcript or "")]
+    pairs += [(text, annotation.texts.get(name, "")) for name, text in clip.texts.items()]
+    return [text for pair in pairs for text in pair]
+
+
+def names_by_clip(released: Released, raw: Mapping[str, Clip], names: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    """(key, words of known names that the raw texts spell, those still spelled) for every written clip: its own
+    person's name, and ``names``."""
+    for row in released.rows:
+        if clip := raw.get(row.key):
+            there, left = utility.names_left([clip.subject, *names], texts_of(clip, released.annotations[row.key]))
+            if there:
+                yield row.key, there, left
+
+
+def word_errors(sounds: Mapping[str, Heard], ear: Callable[[np.ndarray, int], str]) -> tuple[float | None, int]:
+    """Word error rate of released against raw sound as the same ear hears both, and the words compared."""
+    errors = count = 0
+    for heard in sounds.values():
+        before = utility.words(ear(heard.raw, RATE))
+        if before:
+            errors += utility.word_errors(before, utility.words(ear(heard.released, RATE)))
+            count += len(before)
+    return (errors / count if count else None), count

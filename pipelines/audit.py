@@ -1,0 +1,198 @@
+"""``deemo audit``: a data set before attackers who know how it was made; and the gates of a data set before its commit.
+
+Without the raw manifest only what needs none is measured: faces still found, and pictures and movements that link.
+"""
+
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from deemo_dist.config import RunConfig
+from deemo_dist.console import logger
+from deemo_dist.dataset import committed_units, dataset_prefix, open_dataset, read_manifest, read_receipt, shard_key
+from deemo_dist.dataset.layout import receipt_key
+from deemo_dist.deid import KeyRing
+from deemo_dist.deid.audit import figures as of
+from deemo_dist.deid.audit.coverage import Boxes, read_boxes
+from deemo_dist.deid.audit.detectors import auditors
+from deemo_dist.deid.audit.figures import AuditFigures
+from deemo_dist.deid.audit.identity import FaceReader
+from deemo_dist.deid.audit.statistics import share
+from deemo_dist.digests import plain
+from deemo_dist.errors import DatasetError
+from deemo_dist.records import Clip
+from deemo_dist.storage import Store, open_store, read_uri
+from pipelines.attack import Attacker, Findings, Released, chosen, names_by_clip, word_errors
+
+HEARD_CLIPS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditResult:
+    """``figures``, and where ``report`` (HTML) and ``data`` (JSON) stand, as URIs."""
+
+    figures: AuditFigures
+    report: str
+    data: str
+
+
+def run_audit(
+    config: RunConfig, *, raw: str | None, boxes: str | None, names: str | None, clips: int | None
+) -> AuditResult:
+    """Audit the run's data set and write its report beside it.
+
+    ``raw``: URI of the manifest of raw clips; ``boxes``: a CSV of true boxes; ``names``: a file of names, one a line;
+    ``clips``: how many clips at most. Raises ``DatasetError`` where the data set or the manifest does not fit.
+    """
+    from deemo_dist.evaluation.audit import render_audit
+
+    store = open_store(config.storage)
+    dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=True)
+    released = Released(store=store, prefix=dataset.prefix, rows=list(dataset.index), annotations=dataset.annotations)
+    manifest = read_manifest(raw, config.storage) if raw else []
+    truth = read_boxes(read_uri(boxes, config.storage).decode(), "the boxes file") if boxes else {}
+    listed = read_uri(names, config.storage).decode().splitlines() if names else []
+    found, figures = audit(config, released, manifest, boxes=truth, names=listed, limit=clips, thorough=True)
+    page = render_audit(figures, [item.still for item in found.clips])
+    keys = {name: f"{dataset.prefix}/audit/{name}" for name in ("report.html", "figures.json")}
+    store.put(keys["report.html"], page.encode())
+    store.put(keys["figures.json"], as_json(figures))
+    return AuditResult(figures=figures, report=store.uri(keys["report.html"]), data=store.uri(keys["figures.json"]))
+
+
+def audit_gate(config: RunConfig, clips: Sequence[Clip]) -> None:
+    """Audit what the receipts hold before the data set is committed, where its policy sets gates.
+
+    Raises ``DatasetError`` where a gate is failed; shards and receipts are deleted then, so that nothing refers to
+    them, and the figures stay under the version's ``audit/``.
+    """
+    gates = config.policy.gates
+    if gates.face_match is None and gates.rank1_over_chance is None and gates.pii_recall is None:
+        return
+    store = open_store(config.storage)
+    released = _so_far(store, dataset_prefix(config.data.name, config.data.version))
+    _, figures = audit(config, released, clips, limit=gates.clips, thorough=False)
+    for verdict in figures.verdicts:
+        logger.info("audit: %s: %s (%s): %s", verdict.gate, verdict.measured, verdict.allowed, verdict.outcome)
+    failed = [verdict for verdict in figures.verdicts if verdict.outcome == "failed"]
+    store.put(f"{released.prefix}/audit/figures.json", as_json(figures))
+    if failed:
+        _withdraw(store, released.prefix)
+        said = "; ".join(f"{verdict.gate}: {verdict.measured}, allowed is {verdict.allowed}" for verdict in failed)
+        raise DatasetError(
+            f"dataset {config.data.name}/{config.data.version} is not committed and its shards are deleted: {said}",
+            hint="take a stronger policy and a new data.version, or look into audit/figures.json of this one",
+        )
+
+
+def _so_far(store: Store, prefix: str) -> Released:
+    """What the receipts of a version hold, committed as a data set or not."""
+    receipts = [read_receipt(store, prefix, unit) for unit in sorted(committed_units(store, prefix))]
+    return Released(
+        store=store,
+        prefix=prefix,
+        rows=[row for receipt in receipts for row in receipt.index],
+        annotations={row.key: row for receipt in receipts for row in receipt.annotations},
+    )
+
+
+def _withdraw(store: Store, prefix: str) -> None:
+    """Delete receipts first, so that nothing refers to a shard that is gone, then shards."""
+    units = sorted(committed_units(store, prefix))
+    tars = [receipt.tar.name for unit in units if (receipt := read_receipt(store, prefix, unit)).tar]
+    for unit in units:
+        store.delete(receipt_key(prefix, unit))
+    for name in tars:
+        store.delete(shard_key(prefix, name))
+
+
+def audit(
+    config: RunConfig,
+    released: Released,
+    manifest: Sequence[Clip],
+    *,
+    boxes: Boxes | None = None,
+    names: Sequence[str] = (),
+    limit: int | None = None,
+    thorough: bool,
+) -> tuple[Findings, AuditFigures]:
+    """Put clips before the attackers. ``thorough``: also what no gate asks for (word errors by an ASR, speakers)."""
+    started = time.monotonic()
+    if not released.rows:
+        raise DatasetError("there is no sample to audit", hint="every clip was rejected: see `deemo dataset show`")
+    ring = KeyRing.open(config.keys, dataset=config.data.name)
+    raw = {ring.sample_key(clip.uri): clip for clip in manifest}
+    if raw and raw.keys().isdisjoint(row.key for row in released.rows):
+        raise DatasetError(
+            "no sample is of a clip of the manifest", hint="is it the manifest, and the key, of this run?"
+        )
+    rows = chosen(released.rows, limit or config.policy.gates.clips)
+    findings = Attacker(config, released, raw, boxes or {}).look(rows)
+    figures = _figures(config, released, findings, with_raw=bool(raw))
+    figures = replace(figures, words=_words(released, raw, names, findings, thorough=thorough) if raw else None)
+    figures = replace(figures, verdicts=of.judge(figures, config.policy.gates))
+    return findings, replace(figures, seconds=time.monotonic() - started)
+
+
+def _figures(config: RunConfig, released: Released, findings: Findings, *, with_raw: bool) -> AuditFigures:
+    clips = findings.clips
+    utility = {name: of.spread(values) for name, values in sorted(findings.utility.items())}
+    attested = {row.attestation.faces for row in released.rows}, {row.attestation.voice for row in released.rows}
+    return AuditFigures(
+        dataset=f"{config.data.name} {config.data.version}",
+        policy=config.policy.name,
+        faces=", ".join(sorted(attested[0])),
+        voice=", ".join(sorted(attested[1])),
+        clips=len(clips),
+        people=len({item.subject for item in clips}),
+        looks=sum(item.looks for item in clips),
+        detector=auditors().name,
+        reader=FaceReader.name,
+        residual=of.residual(clips),
+        sensitivity=of.sensitivity(clips) if with_raw else share({}),
+        correlation=of.spread(value for item in clips for value in item.correlations),
+        coverage=of.true_coverage(clips),
+        attacks=of.face_attacks(clips) if with_raw else (),
+        picture=of.picture_attack(clips),
+        words=None,
+        utility={name: value for name, value in utility.items() if value is not None},
+    )
+
+
+def _words(
+    released: Released, raw: Mapping[str, Clip], names: Sequence[str], findings: Findings, *, thorough: bool
+) -> of.Words:
+    """Names that are gone from all written clips, and the word error rate over some."""
+    counted = list(names_by_clip(released, raw, names))
+    heard = dict(sorted(findings.sounds.items())[:HEARD_CLIPS]) if thorough else {}
+    rate, words = word_errors(heard, _ear()) if heard else (None, 0)
+    return of.Words(
+        there=sum(there for _, there, _ in counted),
+        recall=share({key: [1.0] * (there - left) + [0.0] * left for key, there, left in counted}),
+        wer=rate,
+        heard=words,
+    )
+
+
+def _ear() -> Any:
+    """What hears words: the ASR of the transcripts."""
+    from deemo_dist.deid.text.asr import Listener
+
+    listener = Listener()
+    return lambda waveform, rate: listener(waveform, rate).text
+
+
+def as_json(figures: AuditFigures) -> bytes:
+    """Figures as readable JSON; what is not a number is null."""
+    return json.dumps(_finite(plain(figures)), indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
