@@ -6,11 +6,13 @@
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote, unquote
 
 from rich.console import Console
 from rich.progress import (
@@ -25,6 +27,9 @@ from rich.progress import (
 logger = logging.getLogger("deemo_dist")
 console = Console(stderr=True, highlight=False)
 _context: dict[str, Any] = {}
+_hidden: list[re.Pattern[str]] = []
+MASK = "***"
+_SHORTEST = 3
 
 
 def bind(**fields: Any) -> None:
@@ -36,6 +41,62 @@ def bind(**fields: Any) -> None:
             _context[name] = value
 
 
+@contextmanager
+def hiding(*names: str | None) -> Iterator[None]:
+    """Keep ``names`` out of every line that this process logs meanwhile, in whatever library it is logged.
+
+    A name is hidden whole, and if it is a path or a URI so are its last folder, its file name and its stem; each also
+    percent-encoded, and whatever its case. Not seen: what a C library prints by itself.
+    """
+    forms = {form for name in names if name for form in _forms(name)}
+    if not forms:
+        yield
+        return
+    longest_first = sorted(forms, key=lambda form: (-len(form), form))
+    pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+    _hidden.append(pattern)
+    before = logging.getLogRecordFactory()
+    if len(_hidden) == 1:
+        logging.setLogRecordFactory(lambda *args, **more: _scrubbed(before(*args, **more)))
+    try:
+        yield
+    finally:
+        _hidden.remove(pattern)
+        if not _hidden:
+            logging.setLogRecordFactory(before)
+
+
+def scrub(text: str) -> str:
+    """``text`` without the names that are being hidden."""
+    for pattern in _hidden:
+        text = pattern.sub(MASK, text)
+    return text
+
+
+def _forms(name: str) -> Iterator[str]:
+    """How a name or a path may be written, parts too short to tell left out."""
+    parts = {name, name.partition("://")[2]}
+    if "/" in name:
+        *_, folder, file = name.rsplit("/", 2)
+        parts |= {folder, file, file.rpartition(".")[0]}
+    for part in parts:
+        if len(part) >= _SHORTEST:
+            yield from (part, quote(part), quote(part, safe=""), unquote(part))
+
+
+def _scrubbed(record: logging.LogRecord) -> logging.LogRecord:
+    """A log record said out, without hidden names, its traceback included."""
+    try:
+        record.msg = scrub(record.getMessage())
+    except (TypeError, ValueError, KeyError):  # a message that does not take its arguments: they are left out
+        record.msg = scrub(str(record.msg))
+    record.args = None
+    if record.exc_info:
+        record.exc_text = scrub(logging.Formatter().formatException(record.exc_info))
+        record.exc_info = None
+    return record
+
+
 class _JsonFormatter(logging.Formatter):
     """One JSON object a line: time (Unix seconds), level, message and the bound context."""
 
@@ -45,8 +106,8 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "message": record.getMessage(),
         }
-        if record.exc_info:
-            row["exception"] = self.formatException(record.exc_info)
+        if record.exc_info or record.exc_text:
+            row["exception"] = record.exc_text or self.formatException(record.exc_info)  # type: ignore[arg-type]
         return json.dumps({**_context, **row}, default=str)
 
 

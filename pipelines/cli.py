@@ -131,6 +131,42 @@ def preprocess(run: RunOption, overrides: Overrides = None) -> None:
         )
 
 
+@app.command(epilog="Example: `deemo resolve 5f1c09aa -c demo --manifest s3://bucket/manifests/1f0c.parquet`")
+def resolve(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Sample or subject keys, or 8 digits of them.")],
+    run: RunOption,
+    manifest: Annotated[str | None, typer.Option(help="The manifest's URI, in place of `data.manifest`.")] = None,
+) -> None:
+    """Which raw clip or person a key stands for. Needs the manifest and the root key. Personal data: not for a log.
+
+    `key.sub=value` among the keys overrides a key of the run.
+    """
+    from pipelines import resolve as found
+
+    overrides = [key for key in keys if "=" in key]
+    for each in found.resolve([key for key in keys if "=" not in key], manifest, _load(run, overrides)):
+        clips = f" ({each.clips} clips)" if each.kind == "subject" else ""
+        typer.echo(f"{each.key}  {each.kind}  {each.name}{clips}")
+
+
+@app.command(epilog="Example: `deemo audit -c demo --raw s3://bucket/manifests/1f0c.parquet`")
+def audit(
+    run: RunOption,
+    overrides: Overrides = None,
+    raw: Annotated[str | None, typer.Option(help="URI of the manifest of raw clips; without: what needs none.")] = None,
+    boxes: Annotated[str | None, typer.Option(help="A CSV of true face boxes: clip,frame,x0,y0,x1,y1.")] = None,
+    names: Annotated[str | None, typer.Option(help="A file of names to look for in the words, one a line.")] = None,
+    clips: Annotated[int | None, typer.Option(min=2, help="Clips at most; default `policy.gates.clips`.")] = None,
+) -> None:
+    """Attack the dataset as one who knows how it was made: faces, voices, names, whole pictures. Writes a report."""
+    from pipelines.audit import run_audit
+
+    result = run_audit(_load(run, overrides), raw=raw, boxes=boxes, names=names, clips=clips)
+    for verdict in result.figures.verdicts:
+        typer.echo(f"{verdict.outcome}: {verdict.gate}: {verdict.measured} ({verdict.allowed})")
+    typer.echo(f"{result.figures.clips} clips of {result.figures.people} people; report: {result.report}")
+
+
 @app.command(epilog="Example: `deemo train -c demo engine.ranks=1`")
 def train(
     run: RunOption,
@@ -218,6 +254,14 @@ def dataset_verify(
     from pipelines.datasets import check
 
     typer.echo(check(_load(run, overrides), deep=deep))
+
+
+@dataset_app.command("audit", epilog="Example: `deemo dataset audit -c demo`")
+def dataset_audit(run: RunOption, overrides: Overrides = None) -> None:
+    """Prove how often each example was fed to the run's training, over restarts and changed numbers of ranks."""
+    from pipelines.consumption import audit_run, proved
+
+    typer.echo(proved(audit_run(_load(run, overrides))))
 
 
 def main() -> None:

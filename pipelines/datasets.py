@@ -1,11 +1,30 @@
 """``deemo dataset``: what a dataset holds, and whether it is whole."""
 
 from collections import Counter
+from collections.abc import Callable
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset import open_dataset, verify
+from deemo_dist.dataset import Dataset, open_dataset, verify
+from deemo_dist.deid import policy_digest
 from deemo_dist.errors import CorruptDataError
-from deemo_dist.storage import open_store
+from deemo_dist.storage import Store, open_store
+
+
+def open_allowed(config: RunConfig, store: Store) -> Dataset:
+    """The dataset of a run, refused (``DatasetError``) unless it was made under the run's policy, and that is strong or
+    ``data.allow_weak_policy`` is set."""
+    return open_dataset(
+        store,
+        config.data.name,
+        config.data.version,
+        allow_weak=config.data.allow_weak_policy,
+        allowed=_allowed(config),
+    )
+
+
+def _allowed(config: RunConfig) -> Callable[[str], str]:
+    """The digest of the run's policy under a key of which only the id is known: no root key is needed to train."""
+    return lambda key_id: policy_digest(config.policy, key_id)
 
 
 def describe(config: RunConfig) -> str:
@@ -24,6 +43,7 @@ def describe(config: RunConfig) -> str:
         f"media        {sum(row.frames for row in dataset.index)} frames, {hours:.2f} h of sound",
         f"shards       {info.shards}, {info.bytes / 1e6:.1f} MB",
         f"policy       {info.header.policy} ({info.header.strength})  {info.header.policy_digest}",
+        *(f"  weak       {reason}" for reason in info.header.weaknesses),
         f"manifest     {info.header.manifest_digest}",
         f"annotations  {info.annotations_digest}",
     ]
@@ -33,13 +53,21 @@ def describe(config: RunConfig) -> str:
 
 
 def check(config: RunConfig, *, deep: bool) -> str:
-    """One line when everything agrees. Raises ``CorruptDataError`` that names every problem."""
+    """One line when everything agrees. Raises ``CorruptDataError`` that names every problem, ``DatasetError`` for a
+    dataset of a policy that the run does not allow."""
     store = open_store(config.storage)
-    problems = verify(store, config.data.name, config.data.version, deep=deep)
+    problems = verify(
+        store,
+        config.data.name,
+        config.data.version,
+        deep=deep,
+        allow_weak=config.data.allow_weak_policy,
+        allowed=_allowed(config),
+    )
     if problems:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise CorruptDataError(f"{len(problems)} problems: {shown}", hint="rebuild the version, or restore the objects")
-    dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=True)
+    dataset = open_allowed(config, store)
     how = "every member's digest read" if deep else "shallow: receipts, index, ledger and sizes"
     info = dataset.info
     fates = f"{info.samples} written + {info.rejected} rejected"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deemo_dist.config import RunConfig, config_digest, to_yaml
+from deemo_dist.config import RunConfig, config_digest, shareable, to_yaml
 from deemo_dist.console import logger, progress
-from deemo_dist.dataset import Dataset, build_examples, load_example, open_dataset, restrict
+from deemo_dist.dataset import Dataset, build_examples, load_example, restrict
 from deemo_dist.digests import canonical_json, digest_of, plain
 from deemo_dist.errors import ConfigError, NotFoundError
 from deemo_dist.evaluation import (
@@ -29,6 +29,7 @@ from deemo_dist.evaluation import (
 from deemo_dist.records import Example, LoadedExample
 from deemo_dist.storage import Store, open_store
 from pipelines.curves import read_curve
+from pipelines.datasets import open_allowed
 from pipelines.export import export_place, fetch_model
 from pipelines.preview import film_of, pictures_of
 from pipelines.stages import PlannedStage, plan_stages, run_prefix
@@ -60,7 +61,7 @@ def run_evaluate(config: RunConfig) -> EvaluationResult:
     from deemo_dist.model import build_processor
 
     store = open_store(config.storage)
-    dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=config.data.allow_weak_policy)
+    dataset = open_allowed(config, store)
     stages = plan_stages(config, dataset, build_processor(config.model), store)
     place = export_place(config, stages[-1])
     key = digest_of({"model": place, "evaluation": config_digest(config.evaluation), "version": RESULT_VERSION})
@@ -252,7 +253,7 @@ def _report_data(
         pictures=pictures_of(rows, store, dataset, count=config.evaluation.preview_clips),
         film=film_of(rows, store, dataset),
         explanations=explanations,
-        config_yaml=to_yaml(config),
+        config_yaml=to_yaml(shareable(config)),
         digests={
             "manifest": info.header.manifest_digest,
             "dataset": info.dataset_digest,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deemo_dist.config import RunConfig, to_yaml
+from deemo_dist.config import RunConfig, shareable, to_yaml
 from deemo_dist.errors import ModelError
 from deemo_dist.storage import Store
 from deemo_dist.weights import use
@@ -62,7 +62,7 @@ def export_model(config: RunConfig, store: Store, place: str, commits: Sequence[
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     build_processor(config.model).save_pretrained(folder)
-    (folder / "run.yaml").write_text(to_yaml(config))
+    (folder / "run.yaml").write_text(to_yaml(shareable(config)))
     for path in sorted(folder.rglob("*"), key=lambda path: path.name == MODEL_FILE):
         if path.is_file():
             store.upload(path, f"{place}/{path.relative_to(folder)}")

@@ -1,7 +1,7 @@
 """``deemo preprocess``: a manifest of raw clips -> de-identified shards, each committed once by its receipt.
 
 A clip passes all stages inside one process tree: fetched to a private temporary file, decoded in a sandbox child,
-de-identified, encoded. Only units (URIs) go to a worker and only receipts come back.
+de-identified, encoded. Only units (URIs, sealed) go to a worker and only receipts come back.
 """
 
 import os
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deemo_dist.config import RunConfig
-from deemo_dist.console import logger, progress
+from deemo_dist.console import hiding, logger, progress
 from deemo_dist.dataset import (
     DatasetHeader,
     DatasetInfo,
@@ -29,14 +29,24 @@ from deemo_dist.dataset import (
     read_info,
     read_manifest,
 )
-from deemo_dist.deid import Deidentifier, DeidResult, KeyRing, policy_digest, policy_gate, policy_strength, toolchain
+from deemo_dist.deid import (
+    Deidentifier,
+    DeidResult,
+    KeyRing,
+    policy_digest,
+    policy_gate,
+    policy_strength,
+    toolchain,
+    weaknesses,
+)
 from deemo_dist.digests import digest_of
-from deemo_dist.errors import ConfigError, DatasetError, RejectedClipError
+from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundError, RejectedClipError
 from deemo_dist.execution import run
 from deemo_dist.media import Bounds, Sandbox, encode_flac, encode_video
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import fetch_uri, open_store
 from deemo_dist.weights import use
+from pipelines.sealed import SealedUnit
 
 SPEECH_RATE = 16_000
 
@@ -67,14 +77,16 @@ class UnitWorker:
         self.deidentify = Deidentifier(config.policy, self.ring)
         self.sandbox = Sandbox()
 
-    def __call__(self, unit: Unit) -> Receipt:
-        """De-identify the clips of ``unit`` and commit its shard; returns the receipt that stands."""
+    def __call__(self, sealed: SealedUnit) -> Receipt:
+        """De-identify the clips of a unit and commit its shard; returns the receipt that stands."""
         started = time.monotonic()
+        unit = sealed.open(self.ring)
         builder = UnitBuilder(
             unit.index, len(unit.clips), policy_digest=self.policy_digest, toolchain_digest=self.toolchain_digest
         )
         for clip in unit.clips:
-            self._take(clip, builder)
+            with hiding(clip.uri, clip.subject, clip.transcript):
+                self._take(clip, builder)
         receipt, tar = builder.finish({"seconds": time.monotonic() - started})
         return commit_unit(self.store, self.prefix, receipt, tar)
 
@@ -94,9 +106,16 @@ class UnitWorker:
     def _deidentify(self, clip: Clip, key: str) -> DeidResult:
         """Read the raw media once, into a private temporary folder that is gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="deemo-", dir=_private_folder()) as folder:
-            path = fetch_uri(clip.uri, self.config.storage, into=Path(folder) / key)
+            path = self._fetch(clip, key, Path(folder) / key)
             decoded = self.sandbox.decode(path, self.bounds)
         return self.deidentify(clip, decoded)
+
+    def _fetch(self, clip: Clip, key: str, into: Path) -> Path:
+        """A raw clip as a local file. One that is gone is rejected; a store that does not answer ends the run."""
+        try:
+            return fetch_uri(clip.uri, self.config.storage, into=into, label=f"clip {key}")
+        except NotFoundError as error:
+            raise MediaError(error.message, stage="fetch", reason="missing") from None
 
     def _encode(self, clip: Clip, key: str, result: DeidResult) -> Sample:
         """The sample's media as bytes, and what the index says of them."""
@@ -162,6 +181,7 @@ def _header(config: RunConfig, ring: KeyRing, clips: Sequence[Clip], units: Sequ
         key_id=ring.key_id,
         strength=policy_strength(config.policy),
         demo_key=ring.demo,
+        weaknesses=weaknesses(config.policy),
     )
 
 
@@ -177,6 +197,7 @@ def _do_units(config: RunConfig, units: Sequence[Unit], of: int) -> None:
     """Run the units without a receipt, within the budget of failures."""
     store = open_store(config.storage)
     prefix = dataset_prefix(config.data.name, config.data.version)
+    ring = KeyRing.open(config.keys, dataset=config.data.name)
     pending = pending_units(store, prefix, units)
     if not pending:
         logger.info("preprocess: nothing to do, all %d of %d shards have their receipts", len(units), of)
@@ -186,11 +207,12 @@ def _do_units(config: RunConfig, units: Sequence[Unit], of: int) -> None:
     budget = FailureBudget(config.data.failure_budget, sum(len(unit.clips) for unit in units))
     with progress("preprocess", sum(len(unit.clips) for unit in pending), unit="clips") as bar:
 
-        def committed(unit: Unit, receipt: Receipt) -> None:
-            bar.advance(len(unit.clips))
+        def committed(_: SealedUnit, receipt: Receipt) -> None:
+            bar.advance(len(receipt.ledger))
             budget.spend(receipt)
 
-        run(pending, UnitWorkerFactory(config=config), config=config.execution, on_result=committed)
+        sealed = [SealedUnit.of(unit, ring) for unit in pending]
+        run(sealed, UnitWorkerFactory(config=config), config=config.execution, on_result=committed)
 
 
 class FailureBudget:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from deemo_dist.config import RunConfig, config_digest, to_yaml
+from deemo_dist.config import RunConfig, config_digest, shareable, to_yaml
 from deemo_dist.dataset import Dataset
 from deemo_dist.digests import plain
 from deemo_dist.errors import AlreadyExistsError
@@ -48,8 +48,9 @@ def open_tracker(config: RunConfig, store: Store, *, attempt: int = 0) -> Tracke
 def describe_run(run: TrackedRun, config: RunConfig, dataset: Dataset, uri: str) -> None:
     """Params, digests and the dataset of the whole chain."""
     info = dataset.info
-    run.log_params(plain(config))
-    run.log_text(to_yaml(config), "resolved.yaml", "config")
+    shown = shareable(config)
+    run.log_params(plain(shown))
+    run.log_text(to_yaml(shown), "resolved.yaml", "config")
     run.set_tags(
         {
             "deemo.config_digest": config_digest(config),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig, load
 from deemo_dist.console import bind, logger
-from deemo_dist.dataset import Dataset, open_dataset
+from deemo_dist.dataset import Dataset
 from deemo_dist.environ import placement
 from deemo_dist.errors import Interrupted, TrainingError
 from deemo_dist.launch import run_ranks
@@ -16,6 +16,7 @@ from deemo_dist.storage import Store, open_store
 from deemo_dist.tracking import TrackedRun, Tracker, check
 from pipelines.batches import step_factory, validation_factory
 from pipelines.curves import KeepCurve
+from pipelines.datasets import open_allowed
 from pipelines.export import export_model, export_place, load_base, overlay
 from pipelines.stages import PlannedStage, plan_stages, run_prefix
 from pipelines.tracked import TrackStage, describe_run, open_tracker, tracking_folder
@@ -34,8 +35,9 @@ def run_train(run: str, overrides: Sequence[str]) -> None:
         run_worker(config)
         return
     check(config.tracking, tracking_folder(config))
-    open_dataset(open_store(config.storage), config.data.name, config.data.version, allow_weak=_weak(config))
-    command = [sys.executable, "-m", "pipelines.cli", "train", "-c", run, "--worker", *overrides]
+    open_allowed(config, open_store(config.storage))
+    told = [each for each in overrides if not each.startswith("data.manifest=")]  # no rank reads raw clips
+    command = [sys.executable, "-m", "pipelines.cli", "train", "-c", run, "--worker", *told]
     code = run_ranks(command, ranks=config.engine.ranks, threads=config.engine.threads)
     if code == Interrupted.exit_code:
         raise Interrupted("training was stopped and left a checkpoint", hint="the same command goes on from there")
@@ -56,10 +58,6 @@ def run_worker(config: RunConfig) -> None:
         leave()
 
 
-def _weak(config: RunConfig) -> bool:
-    return config.data.allow_weak_policy
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Chain:
     """What all stages of a run share in this rank."""
@@ -78,7 +76,7 @@ def _train_chain(config: RunConfig, ranks: "Ranks") -> None:
     from deemo_dist.training import attempt_of
 
     store = open_store(config.storage)
-    dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=_weak(config))
+    dataset = open_allowed(config, store)
     processor = build_processor(config.model)
     stages = plan_stages(config, dataset, processor, store)
     attempt = attempt_of(ranks, store, run_prefix(config))

@@ -2,7 +2,7 @@
 
 from deemo_dist.config.build import build
 from deemo_dist.config.fields import operational, semantic
-from deemo_dist.config.load import CONFIGS, config_digest, load, to_yaml
+from deemo_dist.config.load import CONFIGS, config_digest, load, shareable, to_yaml
 from deemo_dist.config.schema import (
     AudioFeaturesConfig,
     DataConfig,
@@ -51,5 +51,6 @@ __all__ = [
     "load",
     "operational",
     "semantic",
+    "shareable",
     "to_yaml",
 ]

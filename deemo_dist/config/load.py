@@ -1,5 +1,6 @@
 """Load a run's configuration: YAML files with a list of bases, dotted overrides, a digest."""
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,16 @@ def _first_line(error: Exception) -> str:
 def config_digest(config: Any) -> str:
     """Hex SHA-256 over the semantic fields of a config or a part of it: the same wherever it runs."""
     return digest_of(semantic(config))
+
+
+def shareable(config: RunConfig) -> RunConfig:
+    """The configuration as reports, exports and MLflow show it: without where raw clips and the root key are. Folders
+    are named by people, at times after people."""
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, manifest=None),
+        keys=dataclasses.replace(config.keys, path=None),
+    )
 
 
 def to_yaml(config: RunConfig) -> str:

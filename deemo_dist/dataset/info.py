@@ -21,9 +21,14 @@ def schema_versions() -> dict[str, int]:
     }
 
 
+OLDEST = {"index": 2}
+"""Formats that are still read, where not all are: what an older one does not say cannot be attested."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DatasetHeader:
-    """What makes a version what it is: manifest, its cut into units, policy, key. ``strength``: strong or weak."""
+    """What makes a version what it is: manifest, its cut into units, policy, key. ``strength``: strong or weak (not
+    de-identified), and ``weaknesses``: why, one clause each."""
 
     manifest_digest: str
     units: int
@@ -34,6 +39,7 @@ class DatasetHeader:
     key_id: str
     strength: str
     demo_key: bool = False
+    weaknesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,5 +112,11 @@ def read_info(store: Door, name: str, version: str) -> DatasetInfo:
     value = parse_json(data, key)
     check_version("dataset", int(value.get("format", 0)), DATASET_VERSION, key)
     for kind, known in schema_versions().items():
-        check_version(kind, int(value.get("versions", {}).get(kind, 0)), known, key)
+        found = int(value.get("versions", {}).get(kind, 0))
+        check_version(kind, found, known, key)
+        if found < OLDEST.get(kind, 0):
+            raise DatasetError(
+                f"{key}: {kind} of format {found}, whose attestations do not say whether captions were masked",
+                hint="preprocess the clips into a new data.version",
+            )
     return from_plain(DatasetInfo, value, key)

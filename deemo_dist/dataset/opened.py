@@ -1,6 +1,6 @@
 """A dataset opened for reading: refused unless every sample carries an attestation of a policy that is allowed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -51,15 +51,21 @@ class Dataset:
         return np.flatnonzero(pc.equal(self.index.column("split"), name).to_numpy(zero_copy_only=False))
 
 
-def open_dataset(store: Door, name: str, version: str, *, allow_weak: bool = False) -> Dataset:
-    """Open ``name``/``version`` for reading.
+Allowed = Callable[[str], str]
+"""From a key's id to the digest of the policy that a run allows under that key."""
 
-    Raises ``DatasetError`` when it is incomplete, of a newer format, when a sample has no attestation or one of
-    another policy, or when its policy is weak and ``allow_weak`` is not set; ``CorruptDataError`` for damaged parts.
+
+def open_dataset(
+    store: Door, name: str, version: str, *, allow_weak: bool = False, allowed: Allowed | None = None
+) -> Dataset:
+    """Open ``name``/``version`` for reading; ``allowed`` None takes any policy that is strong.
+
+    Raises ``DatasetError`` when it is incomplete, of another format, when a sample has no attestation or one of
+    another policy, when its policy is weak and ``allow_weak`` is not set, or is not the ``allowed`` one;
+    ``CorruptDataError`` for damaged parts.
     """
     info = read_info(store, name, version)
-    if info.header.strength != "strong" and not allow_weak:
-        _refuse_weak(info)
+    refuse_policy(info, allow_weak=allow_weak, allowed=allowed)
     index = read_parts(store, IndexRow, info.index, INDEX_SCHEMA)
     check_attestations(index, info, allow_weak=allow_weak)
     ledger = read_parts(store, LedgerRow, info.ledger, LEDGER_SCHEMA)
@@ -69,8 +75,22 @@ def open_dataset(store: Door, name: str, version: str, *, allow_weak: bool = Fal
     return Dataset(info=info, index=index, annotations=ByKey(annotations), ledger=ledger)
 
 
+def refuse_policy(info: DatasetInfo, *, allow_weak: bool, allowed: Allowed | None) -> None:
+    """Raise ``DatasetError`` for a dataset whose policy is weak or not the one a run allows."""
+    if info.header.strength != "strong" and not allow_weak:
+        _refuse_weak(info)
+    if allowed is not None and allowed(info.header.key_id) != info.header.policy_digest:
+        raise DatasetError(
+            f"dataset {info.name}/{info.version} was de-identified by another policy ('{info.header.policy}', "
+            f"{info.header.policy_digest[:12]}) than the run allows",
+            hint="give the run the policy the dataset was made by (its base, such as policies/strict, and overrides), "
+            "or make a dataset under the run's",
+        )
+
+
 def check_attestations(index: Rows[IndexRow], info: DatasetInfo, *, allow_weak: bool) -> None:
-    """Refuse (``DatasetError``) a sample without an attestation of the dataset's policy, or with a weak one."""
+    """Refuse (``DatasetError``) a sample without an attestation of the dataset's policy, or with a weak one: one that
+    says so, and one by which the faces are under something else than an opaque fill."""
     attestations = index.column("attestation")
 
     def first(bad: pa.Array) -> str | None:
@@ -82,13 +102,17 @@ def check_attestations(index: Rows[IndexRow], info: DatasetInfo, *, allow_weak: 
         raise DatasetError(f"{info.prefix}: sample {key} has no attestation", hint="it is not to be used")
     if key := first(pc.not_equal(pc.struct_field(attestations, "policy_digest"), info.header.policy_digest)):
         raise DatasetError(f"{info.prefix}: sample {key} was made under another policy than the dataset's")
-    if first(pc.not_equal(pc.struct_field(attestations, "strength"), "strong")) and not allow_weak:
-        _refuse_weak(info)
+    if allow_weak:
+        return
+    for field, strong in (("strength", "strong"), ("faces", "fill")):
+        if first(pc.not_equal(pc.struct_field(attestations, field), strong)):
+            _refuse_weak(info)
 
 
 def _refuse_weak(info: DatasetInfo) -> None:
     raise DatasetError(
-        f"dataset {info.name}/{info.version} was de-identified by the weak policy '{info.header.policy}'",
+        f"dataset {info.name}/{info.version} was made by the weak policy '{info.header.policy}': it is not "
+        f"de-identified{''.join(f'; {reason}' for reason in info.header.weaknesses)}",
         hint="preprocess it with a strong one, or set data.allow_weak_policy=true to reproduce a paper",
     )
 

@@ -11,7 +11,7 @@ from deemo_dist.dataset.compact import dataset_digest
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.info import DatasetInfo, read_info
 from deemo_dist.dataset.layout import shard_key
-from deemo_dist.dataset.opened import check_attestations, read_parts
+from deemo_dist.dataset.opened import Allowed, check_attestations, read_parts, refuse_policy
 from deemo_dist.dataset.receipts import committed_units, read_receipt
 from deemo_dist.digests import canonical_json, digest_of_rows, sha256_bytes
 from deemo_dist.errors import CorruptDataError, DeemoError, NotFoundError
@@ -19,14 +19,24 @@ from deemo_dist.records import Annotation, Attestation, IndexRow, LedgerRow, Rec
 from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
 
 
-def verify(store: Door, name: str, version: str, *, deep: bool = False) -> list[str]:
+def verify(
+    store: Door,
+    name: str,
+    version: str,
+    *,
+    deep: bool = False,
+    allow_weak: bool = False,
+    allowed: Allowed | None = None,
+) -> list[str]:
     """Problems of the dataset ``name``/``version``, empty when there are none.
 
     Checks counts, ledger, index, receipts, digests and attestations; ``deep`` also reads every shard and checks its
-    digest and each member. Raises ``DatasetError`` when the dataset is not complete or of a newer format.
+    digest and each member. Raises ``DatasetError`` when the dataset is not complete, of another format, or of a policy
+    that is weak (without ``allow_weak``) or not the ``allowed`` one.
     """
     info = read_info(store, name, version)
-    problems = [*_table_problems(store, info)]
+    refuse_policy(info, allow_weak=allow_weak, allowed=allowed)
+    problems = [*_table_problems(store, info, allow_weak)]
     receipts, missing = _receipts(store, info)
     problems += missing
     if not missing:
@@ -43,11 +53,11 @@ def ledger_totals(ledger: Sequence[LedgerRow]) -> dict[str, int]:
     )
 
 
-def _table_problems(store: Door, info: DatasetInfo) -> Iterator[str]:
+def _table_problems(store: Door, info: DatasetInfo, allow_weak: bool) -> Iterator[str]:
     """Index, ledger and annotations against each other and against the counts."""
     try:
         rows = read_parts(store, IndexRow, info.index, INDEX_SCHEMA)
-        check_attestations(rows, info, allow_weak=True)
+        check_attestations(rows, info, allow_weak=allow_weak)
         index = list(rows)
         ledger = list(read_parts(store, LedgerRow, info.ledger, LEDGER_SCHEMA))
         annotations = list(read_parts(store, Annotation, info.annotations, ANNOTATION_SCHEMA))

@@ -110,6 +110,7 @@ def _bounds(policy: PolicyConfig) -> tuple[tuple[str, float | None, float, float
         ("gates.face_match", gates.face_match, 0.0, 1.0),
         ("gates.rank1_over_chance", gates.rank1_over_chance, 0.0, 1.0),
         ("gates.pii_recall", gates.pii_recall, 0.0, 1.0),
+        ("gates.clips", gates.clips, 1, 10**6),
         ("max_pixels", policy.max_pixels, 256, 2**28),
         ("max_frames", policy.max_frames, 1, 10**8),
         ("max_seconds", policy.max_seconds, 0.04, 7 * 86_400.0),

@@ -52,7 +52,7 @@ def split_s3(uri: str) -> tuple[str, str]:
     """(bucket, key or prefix without outer slashes at its start) of ``s3://bucket/key``; nothing is decoded."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not bucket:
-        raise ConfigError(f"{uri!r} names no bucket", hint="write s3://BUCKET/PREFIX")
+        raise ConfigError("an s3:// URI names no bucket", hint="write s3://BUCKET/PREFIX")
     return bucket, key
 
 

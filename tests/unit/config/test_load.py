@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deemo_dist.config import CONFIGS, RunConfig, build, config_digest, load, to_yaml
+from deemo_dist.config import CONFIGS, RunConfig, build, config_digest, load, shareable, to_yaml
 from deemo_dist.errors import ConfigError
 
 RUN = """
@@ -116,3 +116,11 @@ def test_every_shipped_run_loads() -> None:
 def test_build_refuses_what_is_no_mapping() -> None:
     with pytest.raises(ConfigError, match="must be a mapping"):
         build(RunConfig, {"name": "x", "engine": 3}, where="here")
+
+
+def test_what_is_shown_does_not_tell_where_raw_clips_and_keys_are() -> None:
+    config = load("demo", ["data.manifest=file:///raw/Zora Zamboni/m.parquet", "keys.path=/raw/Zora Zamboni/key"])
+    shown = to_yaml(shareable(config))
+    assert "Zamboni" in to_yaml(config)
+    assert "Zamboni" not in shown
+    assert config_digest(shareable(config)) == config_digest(config)

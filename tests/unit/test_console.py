@@ -1,0 +1,78 @@
+"""What is hidden from the log, and what is not."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from deemo_dist import console
+from deemo_dist.console import MASK, hiding, logger, scrub, setup_logging
+
+URI = "s3://bucket/Roland Garros/Zora Zamboni 03.mp4"
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What the project's logger writes as JSON lines."""
+    stream = io.StringIO()
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    monkeypatch.setenv("DEEMO_LOG", "json")
+    setup_logging(verbose=True)
+    handler = logger.handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(stream)
+    yield stream
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        URI, "/mnt/x/zora zamboni 03.MP4 is gone", "Zora%20Zamboni%2003", "roland%20garros/a", "of Roland Garros",
+        "bucket%2FRoland%20Garros%2FZora%20Zamboni%2003.mp4", "asked by QUENTIN QUASAR",
+    ],
+)  # fmt: skip
+def test_a_name_is_hidden_however_it_is_written(text: str) -> None:
+    assert scrub(text) == text
+    with hiding(URI, "Quentin Quasar", None, ""):
+        said = scrub(text).lower()
+        assert MASK in said
+        assert not any(word in said for word in ("zora", "zamboni", "roland", "garros", "quasar"))
+    assert scrub(text) == text
+
+
+def test_log_lines_tracebacks_and_other_libraries_are_scrubbed(lines: io.StringIO) -> None:
+    others = io.StringIO()
+    stranger = logging.getLogger("another.library")
+    handler = logging.StreamHandler(others)
+    stranger.addHandler(handler)
+    try:
+        with hiding(URI, "Quentin Quasar"):
+            logger.info("reading %s", URI)
+            stranger.warning("%s spoke", "quentin quasar")
+            stranger.warning("%d", "Quentin Quasar")
+            try:
+                raise ValueError(f"cannot read {URI}")
+            except ValueError:
+                logger.exception("failed")
+    finally:
+        stranger.removeHandler(handler)
+    said = lines.getvalue() + others.getvalue()
+    rows = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [row["message"] for row in rows] == [f"reading {MASK}", "failed"]
+    assert "ValueError" in rows[1]["exception"]
+    assert "zora" not in said.lower()
+    assert "quasar" not in said.lower()
+    assert f"{MASK} spoke" in said
+
+
+def test_nothing_is_hidden_afterwards_and_short_words_never(lines: io.StringIO) -> None:
+    factory = logging.getLogRecordFactory()
+    with hiding("Quentin Quasar"), hiding("7", "file:///raw/a.mp4"):
+        logger.info("7 of 7 clips")
+    logger.info("Quentin Quasar")
+    assert [json.loads(line)["message"] for line in lines.getvalue().splitlines()] == ["7 of 7 clips", "Quentin Quasar"]
+    assert logging.getLogRecordFactory() is factory
+    assert not console._hidden
