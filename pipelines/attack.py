@@ -15,7 +15,7 @@ from deemo_dist.config import RunConfig
 from deemo_dist.console import progress
 from deemo_dist.dataset import load_member
 from deemo_dist.deid.audit import utility
-from deemo_dist.deid.audit.clip import ClipFinding, ClipObserver
+from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
 from deemo_dist.deid.audit.coverage import Boxes
 from deemo_dist.deid.audit.detectors import auditors
 from deemo_dist.deid.audit.identity import FaceReader
@@ -69,9 +69,18 @@ def chosen(rows: Sequence[IndexRow], limit: int) -> list[IndexRow]:
 
 
 class Attacker:
-    """Holds the audit's models. ``raw``: manifest rows by sample key, empty without the raw manifest."""
+    """Holds the audit's models. ``raw``: manifest rows by sample key, empty without the raw manifest; ``controls``:
+    masking kinds to compare with."""
 
-    def __init__(self, config: RunConfig, released: Released, raw: Mapping[str, Clip], boxes: Boxes) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        released: Released,
+        raw: Mapping[str, Clip],
+        *,
+        boxes: Boxes,
+        controls: Sequence[str] = CONTROLS,
+    ) -> None:
         import cv2
 
         cv2.setNumThreads(1)
@@ -79,6 +88,7 @@ class Attacker:
         self._released = released
         self._raw = raw
         self._boxes = boxes
+        self._controls = controls
         self._detector = auditors()
         self._reader = FaceReader() if raw else None
         self._bounds = Bounds.of(config.policy)
@@ -117,7 +127,7 @@ class Attacker:
 
     def _observe(self, row: IndexRow, raw: DecodedClip | None, boxes: Mapping[int, np.ndarray]) -> ClipFinding:
         """Wanted frames by number, raw beside released."""
-        observer = ClipObserver(self._detector, self._reader, frames=row.frames, boxes=boxes)
+        observer = ClipObserver(self._detector, self._reader, frames=row.frames, boxes=boxes, controls=self._controls)
         numbers = np.array(sorted(number for number in observer.wanted if number < row.frames))
         shown = decode_frames(load_member(row, self._released.store, self._released.prefix, "mp4"), numbers)
         for number, after in zip(numbers.tolist(), shown, strict=True):

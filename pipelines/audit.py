@@ -16,6 +16,7 @@ from deemo_dist.dataset import committed_units, dataset_prefix, open_dataset, re
 from deemo_dist.dataset.layout import receipt_key
 from deemo_dist.deid import KeyRing
 from deemo_dist.deid.audit import figures as of
+from deemo_dist.deid.audit.clip import CONTROLS
 from deemo_dist.deid.audit.coverage import Boxes, read_boxes
 from deemo_dist.deid.audit.detectors import auditors
 from deemo_dist.deid.audit.figures import AuditFigures
@@ -119,7 +120,7 @@ def audit(
     limit: int | None = None,
     thorough: bool,
 ) -> tuple[Findings, AuditFigures]:
-    """Put clips before the attackers. ``thorough``: also what no gate asks for (word errors by an ASR, speakers)."""
+    """Put clips before the attackers. ``thorough``: also what no gate asks for (other maskings, word errors)."""
     started = time.monotonic()
     if not released.rows:
         raise DatasetError("there is no sample to audit", hint="every clip was rejected: see `deemo dataset show`")
@@ -130,7 +131,8 @@ def audit(
             "no sample is of a clip of the manifest", hint="is it the manifest, and the key, of this run?"
         )
     rows = chosen(released.rows, limit or config.policy.gates.clips)
-    findings = Attacker(config, released, raw, boxes or {}).look(rows)
+    controls = CONTROLS if thorough else ()
+    findings = Attacker(config, released, raw, boxes=boxes or {}, controls=controls).look(rows)
     figures = _figures(config, released, findings, with_raw=bool(raw))
     figures = replace(figures, words=_words(released, raw, names, findings, thorough=thorough) if raw else None)
     figures = replace(figures, verdicts=of.judge(figures, config.policy.gates))

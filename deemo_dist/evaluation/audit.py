@@ -18,7 +18,8 @@ from deemo_dist.evaluation.report import environment, percent
 STILLS = 24
 STILL_SIDE = 220
 KINDS = {RAW: "not masked", RELEASED: "released", "fill": "opaque fill", "mosaic": "mosaic", "blur": "blur"}
-GALLERIES = {CLEAR: "clear gallery", ALIKE: "gallery masked alike"}
+GALLERIES = {CLEAR: "clear", ALIKE: "alike"}
+DRAWN = ((RAW, CLEAR), (RELEASED, CLEAR), (RELEASED, ALIKE), ("mosaic", ALIKE), ("blur", ALIKE))
 UTILITY = {
     "f0_correlation": ("Melody kept", "correlation of pitch, raw and released"),
     "loudness_correlation": ("Loudness kept", "correlation of loudness in dB"),
@@ -72,7 +73,7 @@ def _rank(title: str, linkage: Linkage | None) -> tuple[str, str, str]:
         return title, "–", "not estimable: fewer than two people with two clips"
     value = linkage.rank1
     few = "" if linkage.estimable else " · few people: not estimable"
-    return title, f"{value.value:.2f}", f"chance {linkage.chance:.2f}; {_interval(value)}{few}"
+    return title, f"{value.value:.3f}", f"chance {linkage.chance:.3f}; {_interval(value)}{few}"
 
 
 def _interval(value: Share) -> str:
@@ -83,7 +84,7 @@ def share_words(value: Share | None) -> str:
     """A share with its interval and what it is taken over."""
     if value is None or not value.count:
         return "not measured"
-    return f"{percent(value.value)} ({_interval(value)}; {value.count} looks, {value.clusters} clips or people)"
+    return f"{percent(value.value)} ({_interval(value)}; over {value.count}, in {value.clusters} groups)"
 
 
 def spread_words(value: Spread | None) -> str:
@@ -108,20 +109,21 @@ def _plots(figures: AuditFigures) -> Mapping[str, bytes | None]:
         plots.Bar(label=_label(attack), estimate=_estimate(linkage.rank1), strong=attack.kind == RELEASED)
         for attack, linkage in found
     ]
+    lines = [(attack, linkage) for attack, linkage in found if (attack.kind, attack.gallery) in DRAWN]
     ranks = len(found[0][1].cmc)
     guess = [(1, chance), (ranks, min(1.0, ranks * chance))]
     return {
         "bars": plots.bars(bars, chance=chance, label="rank-1"),
         "roc": plots.curves(
-            [_curve(attack, linkage.roc) for attack, linkage in found],
+            [_curve(attack, linkage.roc) for attack, linkage in lines],
             x="pairs of two people taken for one",
             y="pairs of one person found",
             chance=[(0, 0), (1, 1)],
         ),
         "cmc": plots.curves(
-            [_curve(attack, list(enumerate(linkage.cmc, start=1))) for attack, linkage in found],
+            [_curve(attack, list(enumerate(linkage.cmc, start=1))) for attack, linkage in lines],
             x="people named, best first",
-            y="share in which the right one is among them",
+            y="right one among them",
             chance=guess,
         ),
     }
@@ -132,7 +134,7 @@ def _curve(attack: Attack, points: Sequence[tuple[float, float]]) -> plots.Curve
 
 
 def _label(attack: Attack) -> str:
-    return f"{kind_words(attack.kind)}, {'clear' if attack.gallery == CLEAR else 'alike'}"
+    return f"{kind_words(attack.kind)}, {GALLERIES[attack.gallery]}"
 
 
 def _estimate(value: Share) -> Estimate:

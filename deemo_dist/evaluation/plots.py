@@ -102,7 +102,7 @@ def _interval(axes: "Axes", place: float, estimate: Estimate) -> None:
 def curves(rows: Sequence[Curve], *, x: str, y: str, chance: Sequence[tuple[float, float]] = ()) -> bytes:
     """Lines with a legend below, ``chance`` dashed. SVG."""
     with _canvas(_NARROW, 3.7) as (figure, axes):
-        colours = {True: [BLUE, RED, INK], False: [GREY, MUTED, AMBER, "#7a5ea8"]}
+        colours = {True: [BLUE, RED, INK], False: [INK, "#7a5ea8", "#2f9e77", MUTED]}
         for row in rows:
             colour = colours[row.strong].pop(0) if colours[row.strong] else MUTED
             axes.plot(
