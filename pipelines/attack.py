@@ -23,7 +23,7 @@ from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, DecodedClip, Sandbox, decode_flac, decode_frames, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
 from deemo_dist.storage import Store, fetch_uri
-from pipelines.preprocess import _private_folder as private_folder
+from pipelines.preprocess import private_folder
 
 RATE = utility.RATE
 

@@ -105,7 +105,7 @@ class UnitWorker:
 
     def _deidentify(self, clip: Clip, key: str) -> DeidResult:
         """Read the raw media once, into a private temporary folder that is gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="deemo-", dir=_private_folder()) as folder:
+        with tempfile.TemporaryDirectory(prefix="deemo-", dir=private_folder()) as folder:
             path = self._fetch(clip, key, Path(folder) / key)
             decoded = self.sandbox.decode(path, self.bounds)
         return self.deidentify(clip, decoded)
@@ -140,7 +140,7 @@ class UnitWorker:
         )
 
 
-def _private_folder() -> str | None:
+def private_folder() -> str | None:
     """Memory where there is some (raw clips then never touch a disk), else the default temporary folder."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a fresh 0700 folder is made inside
 
@@ -149,8 +149,11 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     """De-identify what has no receipt yet, then commit the dataset.
 
     Returns ``dataset.json``'s content; None when this is one task of several (``execution.tasks``): another call
-    without a task commits the whole. Raises ``DatasetError`` past ``data.failure_budget``.
+    without a task commits the whole. Raises ``DatasetError`` past ``data.failure_budget``, and where the data set fails
+    a gate of its policy: it is withdrawn then.
     """
+    from pipelines.audit import audit_gate
+
     if not config.data.manifest:
         raise ConfigError("data.manifest is not set", hint="make one: deemo ingest SOURCE -c RUN")
     ring = KeyRing.open(config.keys, dataset=config.data.name)
@@ -165,6 +168,7 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
         return None
     if info := _complete(config):
         return info
+    audit_gate(config, clips)
     info = compact(store, config.data.name, config.data.version, units, header)
     logger.info("dataset %s/%s: %d samples in %d shards", info.name, info.version, info.samples, info.shards)
     return info
