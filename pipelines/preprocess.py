@@ -39,6 +39,7 @@ from deemo_dist.deid import (
     toolchain,
     weaknesses,
 )
+from deemo_dist.deid.terms import refuse_names
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundError, RejectedClipError
 from deemo_dist.execution import run
@@ -159,6 +160,7 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     policy_gate(config.policy, ring, allow_weak=config.data.allow_weak_policy)
     clips = read_manifest(config.data.manifest, config.storage)
+    refuse_names(clips)
     units = plan_units(clips, config.data.shard_bytes)
     header = _header(config, ring, clips, units)
     store = open_store(config.storage)

@@ -1,6 +1,6 @@
 """``header.json`` and ``dataset.json``: what a version was begun with, and what it became."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from deemo_dist.dataset.codec import check_version, from_plain, parse_json
 from deemo_dist.dataset.door import Door
@@ -39,7 +39,7 @@ class DatasetHeader:
     key_id: str
     strength: str
     demo_key: bool = False
-    weaknesses: tuple[str, ...] = ()
+    weaknesses: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,8 @@ def begin_version(store: Door, name: str, version: str, header: DatasetHeader) -
         return True
     except AlreadyExistsError:
         found = from_plain(DatasetHeader, parse_json(store.get(key), key), key)
-    changed = [field for field in vars(header) if getattr(header, field) != getattr(found, field)]
+    names = [each.name for each in fields(header) if each.compare]
+    changed = [name for name in names if getattr(header, name) != getattr(found, name)]
     if changed:
         raise DatasetError(
             f"dataset {name}/{version} was begun with another {', '.join(changed)}",

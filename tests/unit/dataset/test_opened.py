@@ -1,0 +1,77 @@
+"""What a reader refuses: weak policies, others than a run's, attestations that claim too much, formats too old."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deemo_dist.dataset import open_dataset, plan_units, verify
+from deemo_dist.dataset.codec import to_parquet
+from deemo_dist.digests import sha256_bytes
+from deemo_dist.errors import DatasetError
+from deemo_dist.records import IndexRow
+from deemo_dist.records.sample import INDEX_SCHEMA
+from deemo_dist.storage import Store
+
+PREFIX = "datasets/demo/v1"
+
+
+def rewrite(store: Store, **changes: Any) -> None:
+    """Change ``dataset.json``."""
+    info = json.loads(store.get(f"{PREFIX}/dataset.json"))
+    store.put(f"{PREFIX}/dataset.json", json.dumps({**info, **changes}).encode())
+
+
+def put_index(store: Store, rows: list[IndexRow]) -> None:
+    """Put another index in place, with its digest."""
+    data = to_parquet(rows, INDEX_SCHEMA)
+    (part,) = json.loads(store.get(f"{PREFIX}/dataset.json"))["index"]
+    store.put(part["key"], data)
+    rewrite(store, index=[{**part, "sha256": sha256_bytes(data)}])
+
+
+def test_a_policy_that_the_run_does_not_allow_is_refused(made: Any, store: Store) -> None:
+    made.dataset(store, plan_units(made.clips(3), 3000))
+    asked: list[str] = []
+
+    def own(key_id: str) -> str:
+        asked.append(key_id)
+        return "p" * 64
+
+    assert len(open_dataset(store, "demo", "v1", allowed=own).index) == 3
+    assert verify(store, "demo", "v1", allowed=own) == []
+    assert asked == ["k" * 16] * 2
+    for reader in (open_dataset, verify):
+        with pytest.raises(DatasetError, match=r"another policy .*standard.* than the run allows") as caught:
+            reader(store, "demo", "v1", allowed=lambda key_id: "q" * 64)  # type: ignore[operator]
+        assert "\n" not in str(caught.value)
+
+
+def test_a_weak_dataset_is_refused_with_its_reasons(made: Any, store: Store) -> None:
+    made.dataset(store, plan_units(made.clips(3), 3000), strength="weak")
+    header = json.loads(store.get(f"{PREFIX}/dataset.json"))["header"]
+    rewrite(store, header={**header, "weaknesses": ["faces are blurred, which links them"]})
+    for reader in (open_dataset, verify):
+        with pytest.raises(DatasetError, match="not de-identified; faces are blurred, which links them"):
+            reader(store, "demo", "v1")  # type: ignore[operator]
+    assert verify(store, "demo", "v1", allow_weak=True) == []
+
+
+def test_one_blurred_sample_is_refused_whatever_it_claims(made: Any, store: Store) -> None:
+    made.dataset(store, plan_units(made.clips(3), 3000))
+    rows = list(open_dataset(store, "demo", "v1").index)
+    put_index(store, [*rows[:2], replace(rows[2], attestation=replace(rows[2].attestation, faces="blur"))])
+    with pytest.raises(DatasetError, match="weak"):
+        open_dataset(store, "demo", "v1")
+    assert any("weak" in problem for problem in verify(store, "demo", "v1"))
+    assert len(open_dataset(store, "demo", "v1", allow_weak=True).index) == 3
+
+
+def test_a_format_that_could_not_attest_captions_is_named(made: Any, store: Store) -> None:
+    made.dataset(store, plan_units(made.clips(3), 3000))
+    versions = json.loads(store.get(f"{PREFIX}/dataset.json"))["versions"]
+    rewrite(store, versions={**versions, "index": 1})
+    for reader in (open_dataset, verify):
+        with pytest.raises(DatasetError, match=r"index of format 1.*captions.*data\.version"):
+            reader(store, "demo", "v1", allow_weak=True)  # type: ignore[operator]

@@ -1,0 +1,48 @@
+"""Terms that are released as they stand name nobody."""
+
+import pytest
+
+from deemo_dist.deid.terms import refuse_names
+from deemo_dist.errors import DatasetError
+from deemo_dist.records import Clip, NfblEvent
+
+
+def clip(number: int = 0, **changes: object) -> Clip:
+    values = {
+        "uri": f"file:///raw/press_day{number}.mp4",
+        "subject": "Zora Zamboni",
+        "split": "train",
+        "source": "press",
+    }
+    return Clip(**{"size_bytes": 1, **values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("source", {"source": "interviews of zora-ZAMBONI, 2021"}),
+        ("source", {"source": "press day0"}),
+        ("source", {"source": "file:///x"}),
+        ("source", {"source": "a\nb"}),
+        ("source", {"source": "long " * 20}),
+        ("source", {"subject": "Zamboni", "source": "zamboni set"}),
+        ("subgroup", {"subgroup": {"coach": "Zora Zamboni"}}),
+        ("subgroup", {"subgroup": {"zora_zamboni": "yes"}}),
+        ("labels", {"labels": {"winner": "Zora Zamboni"}}),
+        ("texts", {"texts": {"zora zamboni says": "fine"}}),
+        ("nfbl", {"nfbl": (NfblEvent(start=0, end=1, type="hug by zora zamboni"),)}),
+    ],
+)
+def test_a_name_among_the_terms_is_refused_and_not_repeated(field: str, change: dict[str, object]) -> None:
+    with pytest.raises(DatasetError, match=f"row 2 of the manifest: its '{field}'") as caught:
+        refuse_names([clip(1), clip(0, **change)])
+    said = str(caught.value).lower()
+    assert "zora" not in said
+    assert "zamboni" not in said
+    assert "\n" not in said
+
+
+def test_terms_that_name_nobody_pass() -> None:
+    joy = clip(2, subject="Joy", labels={"emotion": "joy"}, nfbl=(NfblEvent(start=0, end=1, type="joy jump"),))
+    numbered = clip(3, subject="7", source="set 7", subgroup={"sex": "f", "age": "20-29"}, texts={"reasoning": "..."})
+    refuse_names([clip(1), joy, numbered, clip(4, subject="Zora", labels={"emotion": "positive"}), clip(5, subject="")])
