@@ -1,16 +1,14 @@
-"""What presidio's own recognisers miss in speech: streets, spoken numbers, handles, names without capitals, cities.
+"""What presidio's own recognisers miss in speech: streets, spoken numbers, handles.
 
 Imported only where a scrubber is built: presidio is heavy. Patterns for e-mail and web addresses are here as well, so
 that ``tldextract``, which would look on the network, is never called.
 """
 
+import importlib
 import re
 from typing import Any
 
-from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
-from presidio_analyzer.nlp_engine import NlpArtifacts
-
-from deemo_dist.deid.text.gazetteer import gazetteer
+from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
 
 _STREET = (
     r"street|road|avenue|lane|drive|boulevard|square|crescent|terrace|alley|parkway|highway|mews|gardens|place|way"
@@ -26,12 +24,27 @@ _SAYS = r"(?:number|phone|call|code|pin|extension|passport|account|zip|postcode|
 _WEB = r"(?:com|org|net|edu|gov|io|tv|co|uk|us|de|fr|es|it|eu|info|biz|me|app|dev)"
 _NOT_STREET = r"(?!(?:the|a|an|this|that|my|your|his|her|our|their|every|each|same|main|one|no|in|on|of|to|by)\b)"
 
+_STATE = (
+    "a[klrz]|c[aot]|d[ce]|fl|ga|hi|i[adln]|k[sy]|la|m[adeinost]|n[cdehjmvy]|o[hkr]|pa|ri|s[cd]|t[nx]|ut|v[at]|w[aivy]"
+)
+
+
+def _suffixes() -> str:
+    """The words that end a street's name in the United States (Faker has the list of the postal service)."""
+    provider = importlib.import_module("faker.providers.address.en_US").Provider
+    return "|".join(sorted(map(re.escape, provider.street_suffixes), key=lambda word: (-len(word), word)))
+
+
 PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
     "ADDRESS": (
         ("numbered", rf"\b{_NUMBER},?\s+(?:[a-z][\w']*\s+){{1,3}}?(?:{_STREET}|{_SHORT})(?=\W|$)", 0.8),
         ("named", r"\b(?-i:(?:[A-Z][\w']+\s+){1,3}(?:Street|Road|Avenue|Lane|Drive|Boulevard|Square|Crescent))\b", 0.7),
         ("spoken", rf"\b{_NOT_STREET}[a-z][a-z']+\s+(?:street|avenue|boulevard|crescent)\b", 0.5),
         ("postcode", r"\b(?-i:[A-Z]{1,2}\d[A-Z\d]?\s*\d[A-Z]{2})\b", 0.7),
+        ("zip", rf"(?:(?<=\bzip )|(?<=\bzip: )|(?<=\bcode is )|\b(?:{_STATE})\s+)\d{{5}}(?:-\d{{4}})?\b", 0.7),
+        ("unit", r"\b(?:apt|apartment|suite|unit|flat|box|psc)\.?\s+\d+[a-z]?\b", 0.6),
+        ("forces", r"\b(?-i:[AFD]PO\s+A[AEP]\s+\d{5})\b", 0.8),
+        ("suffixed", rf"\b\d{{1,6}}\s+(?-i:(?:[A-Z][\w'-]+\s+){{1,3}}(?:{_suffixes()}))\b", 0.7),
     ),
     "NUMBER": (
         ("spoken", rf"\b{_DIGIT}(?:[\s,-]+{_DIGIT}){{6,}}\b", 0.8),
@@ -73,46 +86,8 @@ def pattern_recognisers() -> list[EntityRecognizer]:
     ]
 
 
-class NameRecogniser(EntityRecognizer):
-    """Names and places by list. A *sure* name counts in any spelling; a *likely* one too, unless ``dictionary`` (lemmas
-    of English) has it; the rest only where it is capitalised within a sentence, or tagged as a proper noun."""
-
-    def __init__(self, dictionary: frozenset[str] = frozenset()) -> None:
-        super().__init__(supported_entities=["PERSON", "LOCATION"], name="deemo names")
-        self._lists = gazetteer()
-        self._dictionary = dictionary
-        longest = sorted(self._lists.places, key=lambda place: (-len(place), place))
-        self._places = re.compile(rf"\b(?:{'|'.join(re.escape(place) for place in longest)})\b", re.IGNORECASE)
-
-    def load(self) -> None:
-        """Nothing to load: the lists came with the constructor."""
-
-    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts) -> list[RecognizerResult]:
-        """Spans of names and places in ``text``."""
-        found = [RecognizerResult("LOCATION", *match.span(), 0.7) for match in self._places.finditer(text)]
-        return found + [RecognizerResult("PERSON", *span, 0.6) for span in self._names(nlp_artifacts.tokens)]
-
-    def _names(self, tokens: Any) -> list[tuple[int, int]]:
-        spans: list[tuple[int, int]] = []
-        for number, token in enumerate(tokens):
-            follows = bool(spans) and spans[-1][1] == token.idx - 1
-            inside = number > 0 and not tokens[number - 1].is_punct
-            if self._is_name(token, follows or inside):
-                spans.append((token.idx, token.idx + len(token)))
-        return spans
-
-    def _is_name(self, token: Any, telling: bool) -> bool:
-        word, capital = token.text.lower(), token.text[:1].isupper()
-        when = token.ent_type_ in ("DATE", "TIME", "CARDINAL")
-        if word in self._lists.sure:
-            return True
-        if word in self._lists.likely and not {word, token.lemma_.lower()} & self._dictionary:
-            return True
-        known = word in self._lists.likely or word in self._lists.ambiguous
-        return known and capital and not when and (telling or token.tag_ in ("NNP", "NNPS"))
-
-
 def english_lemmas(nlp: Any) -> frozenset[str]:
-    """Lemmas of English that the spaCy model ships (WordNet's index)."""
-    table = nlp.get_pipe("lemmatizer").lookups.get_table("lemma_index")
-    return frozenset(lemma for words in table.values() for lemma in words)
+    """Lemmas of English that the spaCy model ships (WordNet's index), and the forms that no rule makes (went, men)."""
+    lookups = nlp.get_pipe("lemmatizer").lookups
+    tables = [lookups.get_table(name).values() for name in ("lemma_index", "lemma_exc")]
+    return frozenset(word for table in tables for words in table for word in words)

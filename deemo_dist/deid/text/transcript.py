@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, read_words
+from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
+from deemo_dist.deid.text.vocabulary import Vocabulary
 from deemo_dist.errors import DeidError
 from deemo_dist.imports import without
 from deemo_dist.weights import fetch
@@ -23,9 +24,15 @@ ALIASES = {
     "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "NUMBER", "CREDIT_CARD": "NUMBER", "IBAN_CODE": "NUMBER",
     "IP_ADDRESS": "NUMBER", "US_SSN": "NUMBER", "UK_NHS": "NUMBER", "MAC_ADDRESS": "NUMBER", "CRYPTO": "NUMBER",
 }  # fmt: skip
+NAMED = ("PERSON", "LOCATION", "ORGANIZATION")
+CONTRACTED = re.compile(r"(?:n['’]t|['’](?:m|re|ve|ll|d))$")
+GREETINGS = frozenset(("ask", "dear", "hello", "hey", "hi", "thank", "thanks"))
+FOUND = (*ENTITIES, "NAME")
+RANK = {"NAME": 0, "ORGANIZATION": 1}
 PLACEHOLDER = re.compile(r"\[[A-Z]+_(\d{1,6})\]")
 GENERIC = read_words("generic")
 LONGEST = 200_000
+FREQUENT = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ class Scrubber:
 
     def __init__(self, *, threshold: float = 0.35) -> None:
         self._threshold = threshold
-        self._engine = _engine()
+        self._engine, self._vocabulary = _engine()
+        self._smallest = (self._vocabulary.small | GREETINGS) - gazetteer().ambiguous
 
     def __call__(
         self, transcript: str | None, texts: Mapping[str, str], *, known: Iterable[str] = (), drop: bool = False
@@ -94,19 +102,48 @@ class Scrubber:
         if sum(len(source) for source in sources) > LONGEST:
             raise DeidError("the texts of the clip are too long to be read", stage="transcript", reason="too_long")
         spans = [self._spans(source) for source in sources]
-        names = _names(sources, spans) | {word for name in known for word in _name_words(name)}
+        named = [merged(found) for found in spans]
+        known_words = {word for name in known for word in _name_words(name)}
+        names = {word for word in _names(sources, named) if not self._is_frequent(word)} | known_words
         return [merged([*found, *_repeated(source, names)]) for source, found in zip(sources, spans, strict=True)]
 
     def _spans(self, text: str) -> list[Span]:
         """What the recognisers find, common words and old placeholders left out, overlaps merged."""
         if not text.strip():
             return []
-        results = self._engine.analyze(text=text, language="en", score_threshold=self._threshold)
+        read = text.lower() if text.isupper() and len(text.lower()) == len(text) else text
+        results = self._engine.analyze(text=read, language="en", score_threshold=self._threshold)
         spans = [(item.start, item.end, ALIASES.get(item.entity_type, item.entity_type)) for item in results]
         old = [match.span() for match in PLACEHOLDER.finditer(text)]
         clear = [span for span in spans if not any(span[0] < end and start < span[1] for start, end in old)]
-        return merged(
-            [span for span in clear if span[2] in ENTITIES and not _is_word(text[span[0] : span[1]], span[2])]
+        known = [span for span in clear if span[2] in FOUND and not _is_word(text[span[0] : span[1]], span[2])]
+        return [span for each in known if (span := self._trimmed(text, each))]
+
+    def _trimmed(self, text: str, span: Span) -> Span | None:
+        """The span without common words at its ends (the, dear, early); None where it has none but the smallest."""
+        start, end, kind = span
+        words = list(re.finditer(r"[^\W_]+(?:['’.-]+[^\W_]+)*", text[start:end]))
+        if kind not in NAMED:
+            return span
+        if all(word[0].lower() in self._smallest for word in words):
+            return None
+        kept = [word for word in words if not self._is_common(word[0])]
+        if not kept:
+            return span
+        first, last = kept[0].start(), kept[-1].end()
+        return start + first, end if kept[-1] is words[-1] else start + last, kind
+
+    def _is_frequent(self, word: str) -> bool:
+        """A part of a name that is too common a word to be looked for elsewhere."""
+        return word in self._vocabulary.small or (
+            self._vocabulary.count(word) > FREQUENT and self._vocabulary.is_word(word)
+        )
+
+    def _is_common(self, word: str) -> bool:
+        """Of everyday, however it is written; or written small, and English."""
+        lower = word.lower()
+        return (
+            lower in self._vocabulary.small or lower in GREETINGS or (word.islower() and self._vocabulary.is_word(word))
         )
 
 
@@ -147,11 +184,13 @@ def _repeated(text: str, names: set[str]) -> list[Span]:
 
 def merged(spans: Iterable[Span]) -> list[Span]:
     """Overlapping spans joined into one, and neighbouring persons too; the kind is that of the longest part, an
-    organisation only where nothing else claims the place."""
+    organisation only where nothing surer claims the place, and a name of no known kind is a person's."""
     groups: list[list[Span]] = []
     reach = -1
     for span in sorted(spans):
-        near = groups and (span[0] < reach or (span[0] == reach + 1 and span[2] == groups[-1][-1][2] == "PERSON"))
+        near = groups and (
+            span[0] < reach or (span[0] == reach + 1 and {span[2], groups[-1][-1][2]} <= {"PERSON", "NAME"})
+        )
         if near:
             groups[-1].append(span)
         else:
@@ -162,7 +201,8 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 
 def _kind(group: list[Span]) -> str:
-    return max(group, key=lambda span: (span[2] != "ORGANIZATION", span[1] - span[0]))[2]
+    kind = max(group, key=lambda span: (RANK.get(span[2], 2), span[1] - span[0]))[2]
+    return "PERSON" if kind == "NAME" else kind
 
 
 def replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> str:
@@ -174,15 +214,16 @@ def replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> st
     return "".join([*parts, text[at:]])
 
 
-def _engine() -> Any:
-    """Presidio over the pinned spaCy model, without any recogniser that could use the network."""
+def _engine() -> tuple[Any, Vocabulary]:
+    """Presidio over the pinned spaCy model, without any recogniser that could use the network; English words."""
     with without("torch", "transformers"):
         import spacy
         from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
         from presidio_analyzer import predefined_recognizers as presidio
         from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
 
-        from deemo_dist.deid.text.recognisers import NameRecogniser, english_lemmas, pattern_recognisers
+        from deemo_dist.deid.text.names import NameRecogniser
+        from deemo_dist.deid.text.recognisers import english_lemmas, pattern_recognisers
 
     ner = NerModelConfiguration(
         model_to_presidio_entity_mapping=SPACY_LABELS,
@@ -193,6 +234,7 @@ def _engine() -> Any:
     engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": "pinned"}], ner_model_configuration=ner)
     nlp = spacy.load(fetch("spacy-en-sm"), exclude=["parser", "senter"])
     engine.nlp = {"en": nlp}  # type: ignore[assignment]
+    vocabulary = Vocabulary(english_lemmas(nlp))
     registry = RecognizerRegistry(supported_languages=["en"])
     for recogniser in (
         presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION", "ORGANIZATION"]),
@@ -202,7 +244,7 @@ def _engine() -> Any:
         presidio.IpRecognizer(),
         presidio.UsSsnRecognizer(),
         *pattern_recognisers(),
-        NameRecogniser(english_lemmas(nlp)),
+        NameRecogniser(vocabulary),
     ):
         registry.add_recognizer(recogniser)
-    return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"])
+    return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"]), vocabulary
