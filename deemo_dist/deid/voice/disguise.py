@@ -1,15 +1,18 @@
 """A disguised voice: what identifies the speaker is shifted by a keyed amount, what carries emotion is kept.
 
-Kept: the contour of f0 (its level and movement), the loudness contour, timing. Shifted: the spectral envelope. None of
-the methods is strong against an informed attacker (see the docs for measured error rates): say "disguised".
+Kept: how f0 moves, the loudness contour, timing. Shifted: the spectral envelope (``world``, ``mcadams``, their
+``sum``); none of these is strong against an informed attacker: say "disguised". ``prosody`` leaves no voice at all:
+"removed".
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from deemo_dist.deid.voice import mcadams, world
+from deemo_dist.deid.voice import mcadams, prosody, world
+from deemo_dist.deid.voice.pieces import join, pieces
 from deemo_dist.errors import DeidError
 from deemo_dist.media import resample
 
@@ -22,6 +25,10 @@ ALPHA_IN_SUM = (0.75, 0.88)
 HOP = 160
 LOUDEST_GAIN = 8.0
 MOVING = 0.5  # semitones: below it a correlation of f0 says nothing
+FADE = 0.005  # seconds, at the edges of what is muted
+
+Method = Literal["world", "mcadams", "sum", "prosody", "drop"]
+Seconds = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -33,23 +40,27 @@ class Disguised:
 
 
 def disguise(
-    waveform: np.ndarray, rate: int, *, method: Literal["world", "mcadams", "sum"], seed: int
+    waveform: np.ndarray, rate: int, *, method: Method, seed: int, mutes: Sequence[Seconds] = ()
 ) -> Disguised | None:
-    """Disguise the voice in ``waveform`` (float32 [N], mono, at ``rate`` Hz). None where there is no sample at all.
+    """Disguise the voice in ``waveform`` (float32 [N], mono, at ``rate`` Hz). None where there is no sample at all, and
+    for ``drop``.
 
-    ``seed`` (secret, one a clip) draws the parameters. The result lasts as long, within one sample. A sound below the
-    last bit of 16-bit audio becomes exact silence. Raises ``DeidError`` (stage voice) for values that are not finite
-    or another shape or rate.
+    ``seed`` (secret, one a clip) draws the parameters; ``mutes``: (start, end) seconds that become exact silence,
+    before and after. The result lasts as long, within one sample; beyond it, memory does not grow with its length. A
+    sound below the last bit of 16-bit audio becomes exact silence. Raises ``DeidError`` (stage voice) for values that
+    are not finite or another shape or rate.
     """
-    sound = resample(_checked(waveform, rate), rate, RATE).astype(np.float64)
-    if not len(sound):
+    sound = resample(_checked(waveform, rate), rate, RATE)
+    if not len(sound) or method == "drop":
         return None
-    if np.abs(sound).max() < QUIETEST:
+    muted = silenced(sound, mutes)
+    if np.abs(muted).max() < QUIETEST:
         return Disguised(waveform=np.zeros(len(sound), dtype=np.float32), figures={"voice_silent": 1.0})
-    padded = np.pad(sound, (0, max(0, SHORTEST - len(sound))))
-    shifted = _with_loudness_of(padded, _shift(padded, method, np.random.default_rng(seed)))[: len(sound)]
-    limited = np.clip(shifted, -1.0, 1.0).astype(np.float32)
-    return Disguised(waveform=limited, figures=_measure(sound, shifted))
+    shift = shifter(method, np.random.default_rng(seed), muted)
+    made = _in_pieces(muted, shift)
+    figures = _measure(muted, made)
+    limited = silenced(np.clip(made, -1.0, 1.0).astype(np.float32), mutes, fade=0.0)
+    return Disguised(waveform=limited, figures=figures | {"muted_seconds": _seconds(mutes)} if mutes else figures)
 
 
 def _checked(waveform: np.ndarray, rate: int) -> np.ndarray:
@@ -62,22 +73,62 @@ def _checked(waveform: np.ndarray, rate: int) -> np.ndarray:
     return waveform
 
 
-def _shift(sound: np.ndarray, method: str, random: np.random.Generator) -> np.ndarray:
-    """Apply the method with parameters drawn from ``random``, always in the same order."""
+def silenced(sound: np.ndarray, mutes: Sequence[Seconds], *, fade: float = FADE) -> np.ndarray:
+    """A copy of ``sound`` [N] at 16 kHz that is exactly 0 in every span, faded to over ``fade`` seconds outside it."""
+    made = np.array(sound)
+    edge = round(fade * RATE)
+    for start, end in mutes:
+        low, high = max(0, int(np.floor(start * RATE))), min(len(made), int(np.ceil(end * RATE)))
+        before, after = max(0, low - edge), min(len(made), high + edge)
+        made[before:low] *= np.linspace(1, 0, low - before, dtype=made.dtype)
+        made[high:after] *= np.linspace(0, 1, max(0, after - high), dtype=made.dtype)
+        made[low:high] = 0
+    return made
+
+
+def _seconds(mutes: Sequence[Seconds]) -> float:
+    return float(sum(end - start for start, end in mutes))
+
+
+def shifter(method: Method, random: np.random.Generator, sound: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The method with parameters drawn from ``random``, always in the same order: float64 [N] at 16 kHz to the same.
+
+    ``sound``: the whole clip, for what is measured once (the median f0 of ``prosody``).
+    """
     warp = random.uniform(*WARP)
     warp = warp if random.random() < 0.5 else 1.0 / warp
     share = random.random()
     if method == "mcadams":
-        return mcadams.shift_poles(sound, ALPHA[0] + share * (ALPHA[1] - ALPHA[0]))
-    shifted = world.shift_formants(sound, warp)
+        return lambda part: mcadams.shift_poles(part, ALPHA[0] + share * (ALPHA[1] - ALPHA[0]))
+    if method == "prosody":
+        centre = median_pitch(sound)
+        return lambda part: prosody.resynthesise(part, centre)
     if method == "world":
-        return shifted
-    return mcadams.shift_poles(shifted, ALPHA_IN_SUM[0] + share * (ALPHA_IN_SUM[1] - ALPHA_IN_SUM[0]))
+        return lambda part: world.shift_formants(part, warp)
+    alpha = ALPHA_IN_SUM[0] + share * (ALPHA_IN_SUM[1] - ALPHA_IN_SUM[0])
+    return lambda part: mcadams.shift_poles(world.shift_formants(part, warp), alpha)
+
+
+def median_pitch(sound: np.ndarray) -> float:
+    """log2 of a clip's median f0 in Hz; that of the reference pitch where nothing is voiced."""
+    pitch = _tracks(sound, world.pitch)
+    return float(np.median(np.log2(pitch[pitch > 0]))) if (pitch > 0).any() else float(np.log2(prosody.REFERENCE_HZ))
+
+
+def _in_pieces(sound: np.ndarray, shift: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """``shift`` over the pieces of a sound, with its loudness: float32 [N], not limited."""
+    whole = np.zeros(len(sound), dtype=np.float32)
+    for piece in pieces(sound, RATE):
+        part = sound[piece.start : piece.stop].astype(np.float64)
+        padded = np.pad(part, (0, max(0, SHORTEST - len(part))))
+        made = _with_loudness_of(padded, shift(padded))[: len(part)]
+        join(whole, piece, made, RATE)
+    return whole
 
 
 def loudness(sound: np.ndarray) -> np.ndarray:
     """Root mean square over 40 ms every 10 ms: float64 [ceil(N / 160)]."""
-    power = np.concatenate([[0.0], np.cumsum(np.pad(sound, (0, HOP)) ** 2)])
+    power = np.concatenate([[0.0], np.cumsum(np.pad(sound.astype(np.float64), (0, HOP)) ** 2)])
     centres = np.arange(-(-len(sound) // HOP)) * HOP + HOP // 2
     low, high = np.clip(centres - 2 * HOP, 0, len(sound)), np.clip(centres + 2 * HOP, 0, len(sound))
     return np.sqrt(np.maximum(power[high] - power[low], 0.0) / np.maximum(high - low, 1))
@@ -91,18 +142,29 @@ def _with_loudness_of(original: np.ndarray, shifted: np.ndarray) -> np.ndarray:
     return shifted * np.interp(np.arange(len(shifted)), at, gain)
 
 
+def _tracks(sound: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A track of one value every 10 ms over a whole sound, measured piece by piece: float64 [ceil(N / 160)]."""
+    parts = []
+    for piece in pieces(sound, RATE):
+        track = measure(sound[piece.start : piece.stop].astype(np.float64))
+        first = (piece.keep_from - piece.start) // HOP
+        parts.append(track[first : first + -(-(piece.keep_to - piece.keep_from) // HOP)])
+    return np.concatenate(parts)
+
+
 def _measure(original: np.ndarray, shifted: np.ndarray) -> dict[str, float]:
     """How well f0 and loudness were kept: correlations (of f0 only where it moves by half a semitone), the median error
     of f0 in semitones, shares voiced and clipped."""
     figures = {"voice_clipped_share": float((np.abs(shifted) > 1.0).mean())}
-    before, after = world.pitch(original), world.pitch(shifted)
+    before, after = _tracks(original, world.pitch), _tracks(shifted, world.pitch)
     voiced = (before > 0) & (after > 0)
     figures["voiced_share"] = float((before > 0).mean()) if len(before) else 0.0
     contours = [12 * np.log2(track[voiced]) for track in (before, after)]
     if voiced.any():
-        figures["f0_error_semitones"] = float(np.median(np.abs(contours[1] - contours[0])))
+        moved = [contour - np.median(contour) for contour in contours]  # the level is not kept by every method
+        figures["f0_error_semitones"] = float(np.median(np.abs(moved[1] - moved[0])))
     pitch = correlation(*contours) if voiced.any() and _spread(contours[0]) >= MOVING else None
-    level = [20 * np.log10(np.maximum(loudness(sound), 1e-5)) for sound in (original, shifted)]
+    level = [20 * np.log10(np.maximum(_tracks(sound, loudness), 1e-5)) for sound in (original, shifted)]
     loud = correlation(*level)
     figures |= {"f0_correlation": pitch} if pitch is not None else {}
     return figures | ({"loudness_correlation": loud} if loud is not None else {})

@@ -5,8 +5,6 @@ import numpy as np
 RATE = 16_000
 PERIOD_MS = 10.0
 FLOOR, CEILING = 60.0, 600.0
-
-
 COARSE = 2
 
 
@@ -14,6 +12,11 @@ def pitch(sound: np.ndarray) -> np.ndarray:
     """f0 in Hz every 10 ms, 0 where unvoiced: float64 [F], of float64 [N] at 16 kHz. For figures: on a coarser signal
     than synthesis takes it from."""
     return _pitch(np.ascontiguousarray(sound, dtype=np.float64), speed=COARSE)[0]
+
+
+def melody(sound: np.ndarray) -> np.ndarray:
+    """f0 as synthesis takes it, in Hz every 10 ms, 0 where unvoiced: float64 [F]."""
+    return _pitch(np.ascontiguousarray(sound, dtype=np.float64))[0]
 
 
 def _pitch(sound: np.ndarray, speed: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from deemo_dist.deid.voice import mcadams, world
 from deemo_dist.errors import DeidError
 
 METHODS = ["world", "mcadams", "sum"]
+ALL = [*METHODS, "prosody"]
 FORMANTS = ((700, 80), (1200, 90), (2600, 120))
 
 
@@ -93,7 +94,7 @@ def test_moved_filters_are_real_stable_and_keep_real_poles() -> None:
     assert (np.abs(again) < 1).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL)
 @pytest.mark.parametrize("kind", ["one", "ten", "noise", "clipped", "chord", "constant"])
 def test_sounds_that_are_no_speech_come_out_finite_and_bounded(method: str, kind: str) -> None:
     time = np.arange(8_000) / 16_000
