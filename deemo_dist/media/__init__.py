@@ -2,17 +2,25 @@
 
 from deemo_dist.media.container import probe
 from deemo_dist.media.decode import decode_here
-from deemo_dist.media.encode import encode_video
+from deemo_dist.media.encode import VideoWriter, encode_video
+from deemo_dist.media.resampling import resample
 from deemo_dist.media.sampling import decode_frames, poster, sample_indices
 from deemo_dist.media.sandbox import Sandbox
-from deemo_dist.media.sound import decode_flac, encode_flac, mux, resample
-from deemo_dist.media.types import Bounds, DecodedClip, VideoInfo, rational_rate
+from deemo_dist.media.sound import decode_flac, encode_flac, mux
+from deemo_dist.media.soundtrack import SOUND_RATE
+from deemo_dist.media.source import MemoryClip
+from deemo_dist.media.types import Bounds, ClipSource, DecodedClip, FrameSink, VideoInfo, rational_rate
 
 __all__ = [
+    "SOUND_RATE",
     "Bounds",
+    "ClipSource",
     "DecodedClip",
+    "FrameSink",
+    "MemoryClip",
     "Sandbox",
     "VideoInfo",
+    "VideoWriter",
     "decode_flac",
     "decode_frames",
     "decode_here",

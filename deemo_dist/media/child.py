@@ -1,7 +1,8 @@
 """The sandbox child: decodes one clip at a time under resource limits, and says what it found on a pipe.
 
 Run as ``python -m deemo_dist.media.child``; it ends when its standard input closes. It reads one JSON request a line
-({verb, path, bounds}), writes no file, dumps no core, and has no secret in its environment.
+({verb, path, bounds, sound}), has no secret in its environment, and has given up all but reading (see ``confine``).
+A parent that does not read makes it wait: nothing is held here but the frame in hand.
 """
 
 import json
@@ -14,16 +15,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from deemo_dist.errors import MediaError
+from deemo_dist.media.confine import confine
 from deemo_dist.media.container import probe
 from deemo_dist.media.decode import decode_into
 from deemo_dist.media.types import Bounds, plain_info
 from deemo_dist.media.wire import pack
 
-OPEN_FILES = 64
-
 
 class _Pipe:
-    """Sends frames to the parent as they are decoded."""
+    """Sends a clip to the parent as it is decoded."""
 
     def __init__(self, out: BinaryIO) -> None:
         self.out, self.begun = out, False
@@ -39,6 +39,9 @@ class _Pipe:
             self.send(b"B", json.dumps({"height": image.shape[0], "width": image.shape[1]}).encode())
         self.send(b"F", image.data.cast("B"), time)
 
+    def sound(self, samples: np.ndarray) -> None:
+        self.send(b"S", np.ascontiguousarray(samples, np.float32).data.cast("B"))
+
 
 def main() -> None:
     """Serve requests until standard input closes."""
@@ -50,7 +53,7 @@ def main() -> None:
         request = json.loads(line)
         bounds = Bounds(**request["bounds"])
         _limit_clip(bounds, base)
-        _serve(_Pipe(out), request["verb"], Path(request["path"]), bounds)
+        _serve(_Pipe(out), request, bounds)
 
 
 def _own_standard_output() -> BinaryIO:
@@ -63,13 +66,11 @@ def _own_standard_output() -> BinaryIO:
 
 
 def _limit_forever() -> None:
-    """No core dump, no file written, few files open."""
+    """Load what is needed, then give up the rest."""
     import av  # loaded before the limits, so that its libraries are not counted against a clip
 
     av.logging.set_level(av.logging.PANIC)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    confine()
 
 
 def _address_space() -> int:
@@ -82,18 +83,17 @@ def _limit_clip(bounds: Bounds, base: int) -> None:
     """Bound the memory beyond ``base``, and the processor time from now on (beyond it: SIGXCPU)."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (base + bounds.memory_bytes, hard))
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime + bounds.cpu_seconds) + 1
+    seconds = int(_processor_seconds() + bounds.cpu_seconds) + 1
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
 
 
-def _serve(pipe: _Pipe, verb: str, path: Path, bounds: Bounds) -> None:
+def _serve(pipe: _Pipe, request: dict[str, Any], bounds: Bounds) -> None:
     """Answer one request with its messages, ending in ``E`` or ``X``."""
     import av
 
     try:
-        pipe.send(b"E", json.dumps(_answer(pipe, verb, path, bounds)).encode())
+        pipe.send(b"E", json.dumps(_answer(pipe, request, bounds)).encode())
     except MediaError as error:
         pipe.send(b"X", json.dumps({"reason": error.reason, "message": error.message}).encode())
     except MemoryError:
@@ -103,13 +103,22 @@ def _serve(pipe: _Pipe, verb: str, path: Path, bounds: Bounds) -> None:
         pipe.send(b"X", json.dumps({"reason": "corrupt", "message": f"it cannot be read ({said})"}).encode())
 
 
-def _answer(pipe: _Pipe, verb: str, path: Path, bounds: Bounds) -> dict[str, Any]:
-    if verb == "probe":
-        return plain_info(probe(path))
-    tail = decode_into(path, bounds, pipe)
-    if tail.waveform is not None:
-        pipe.send(b"S", np.ascontiguousarray(tail.waveform).data.cast("B"))
-    return {"fps": tail.fps, "sample_rate": tail.sample_rate}
+def _answer(pipe: _Pipe, request: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
+    path = Path(request["path"])
+    before = _processor_seconds()
+    if request["verb"] == "probe":
+        return {"info": plain_info(probe(path, bounds)), "cpu_seconds": _processor_seconds() - before}
+    tail = decode_into(path, bounds, pipe, sound=request["sound"])
+    return {
+        "fps": [tail.fps.numerator, tail.fps.denominator],
+        "has_sound": tail.has_sound,
+        "cpu_seconds": _processor_seconds() - before,
+    }
+
+
+def _processor_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

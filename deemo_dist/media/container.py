@@ -3,25 +3,27 @@
 import io
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from deemo_dist.errors import MediaError
-from deemo_dist.media.types import VideoInfo
+from deemo_dist.media.types import Bounds, VideoInfo
 
 # Demuxers of real media only: FFmpeg also has readers of play lists and scripts (hls, concat, tty, image sequences)
 # that open other files or URLs named in the input, or that show any text file as a picture.
 DEMUXERS = "mov,mp4,m4a,3gp,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,wav,flac,mp3,aac,h264,hevc,ivf,nut"
+WORKING_FRAMES = 4  # pictures that are held at once on a clip's way: decoded, converted, turned, sent
 MAGIC = (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"FLV", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
 
 
-def open_media(source: Path | bytes) -> Any:
+def open_media(source: Path | bytes | BinaryIO) -> Any:
     """Open ``source`` for demuxing with PyAV. Raises ``MediaError``: missing, empty, not_media or corrupt."""
     import av
 
+    source = io.BytesIO(source) if isinstance(source, bytes) else source
     head = _head(source)
-    name = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source.absolute()}"
+    name = f"file:{source.absolute()}" if isinstance(source, Path) else source
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
     try:
         return av.open(name, options=options, metadata_errors="replace")
@@ -32,15 +34,17 @@ def open_media(source: Path | bytes) -> Any:
         raise MediaError("the file is not audio or video", reason="not_media") from None
 
 
-def _head(source: Path | bytes) -> bytes:
+def _head(source: Path | BinaryIO) -> bytes:
     """The first bytes of the source; refuses what is missing, empty or no regular file."""
-    if isinstance(source, bytes):
-        head = source[:16]
-    else:
+    if isinstance(source, Path):
         if not source.is_file():
             raise MediaError("there is no such file", reason="missing")
         with source.open("rb") as file:
             head = file.read(16)
+    else:
+        source.seek(0)
+        head = source.read(16)
+        source.seek(0)
     if not head:
         raise MediaError("the file has no bytes", reason="empty")
     return head
@@ -91,8 +95,63 @@ def stream_rate(stream: Any) -> Fraction:
     return Fraction(rate) if rate and 0 < rate <= 1000 else Fraction(0)
 
 
-def probe(source: Path | bytes) -> VideoInfo:
-    """Facts of a video by its headers, its packets and one decoded frame. Raises ``MediaError`` as ``open_media``.
+def first_time(source: Path | bytes | BinaryIO) -> float:
+    """Seconds at which the first picture is shown on the file's own clock. Raises ``MediaError`` as ``probe``."""
+    with open_media(source) as container:
+        stream = video_stream(container)
+        frame = first_frame(container, stream)
+        return float(frame.time) if frame.pts is not None else 0.0
+
+
+def first_frame(container: Any, stream: Any) -> Any:
+    """The first picture that decodes. Raises ``MediaError`` (corrupt)."""
+    import av
+
+    stream.codec_context.thread_count = 1
+    said = "the video has no frames"
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.MemoryError:
+                raise MemoryError from None
+            except av.error.FFmpegError as error:
+                said = f"no frame can be decoded ({_say(error)})"
+                continue
+            if frames:
+                return frames[0]
+    except av.error.FFmpegError as error:
+        said = f"no frame can be read ({_say(error)})"
+    raise MediaError(said, reason="corrupt")
+
+
+def check_headers(container: Any, video: Any, bounds: Bounds) -> None:
+    """Refuse by the headers alone what is beyond the bounds: ``MediaError`` too_large, too_long."""
+    context = video.codec_context
+    pixels = context.width * context.height
+    check_pixels(pixels, bounds)
+    check_working_set(pixels, bounds)
+    seconds = duration(container, video)
+    frames = max(video.frames, int(seconds * stream_rate(video)) if seconds <= bounds.max_seconds else 0)
+    if seconds > bounds.max_seconds or frames > bounds.max_frames:
+        raise MediaError(f"{seconds:.0f} s, {frames} frames: longer than allowed", reason="too_long")
+
+
+def check_pixels(pixels: int, bounds: Bounds) -> None:
+    """Refuse frames of more than ``max_pixels``."""
+    if pixels > bounds.max_pixels:
+        raise MediaError(f"frames of {pixels} pixels, {bounds.max_pixels} are allowed", reason="too_large")
+
+
+def check_working_set(pixels: int, bounds: Bounds) -> None:
+    """Refuse frames of which a few would not fit the memory bound."""
+    if 3 * pixels * WORKING_FRAMES > bounds.memory_bytes:
+        raise MediaError(f"a frame needs more than {bounds.memory_mb} MiB", reason="too_large")
+
+
+def probe(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) -> VideoInfo:
+    """Facts of a video by its headers, its packets and one decoded frame. Raises ``MediaError`` as ``open_media``,
+    and, where ``bounds`` are given, too_large and too_long.
 
     Use on trusted bytes (our own files); raw clips go through ``Sandbox.probe``.
     """
@@ -100,28 +159,35 @@ def probe(source: Path | bytes) -> VideoInfo:
 
     with open_media(source) as container:
         stream = video_stream(container)
+        if bounds is not None:
+            check_headers(container, stream, bounds)
+            stream.codec_context.options = {"max_pixels": str(bounds.max_pixels)}
+        first = first_frame(container, stream)
         try:
-            first = next(container.decode(stream), None)
-            times = packet_times(container, stream)
+            times = packet_times(container, stream, bounds)
         except av.error.FFmpegError as error:
-            raise MediaError(f"no frame can be decoded ({_say(error)})", reason="corrupt") from None
-        if first is None or not len(times):
+            raise MediaError(f"its packets cannot be read ({_say(error)})", reason="corrupt") from None
+        if not len(times):
             raise MediaError("the video has no frames", reason="corrupt")
         return _info(container, stream, first, times)
 
 
-def packet_times(container: Any, stream: Any) -> np.ndarray:
+def packet_times(container: Any, stream: Any, bounds: Bounds | None = None) -> np.ndarray:
     """Presentation times (float64 seconds, sorted) of the packets of ``stream`` that an edit list does not drop."""
     container.seek(0)
-    packets = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
-    pts = sorted(packet.pts for packet in packets if packet.pts is not None)
-    return np.array(pts, np.float64) * float(stream.time_base)
+    times: list[int] = []
+    for packet in container.demux(stream):
+        if packet.size and not packet.is_discard and packet.pts is not None:
+            times.append(packet.pts)
+            if bounds is not None and len(times) > bounds.max_frames:
+                raise MediaError(f"more than {bounds.max_frames} frames: longer than allowed", reason="too_long")
+    return np.sort(np.array(times, np.float64)) * float(stream.time_base)
 
 
 def _info(container: Any, stream: Any, first: Any, times: np.ndarray) -> VideoInfo:
     turned = turns(first)
     width, height = shown_size(first.width, first.height, stream.sample_aspect_ratio, turned)
-    rate = stream_rate(stream) or measured_rate(times)
+    rate = true_rate(stream_rate(stream), times)
     sound = audio_stream(container)
     return VideoInfo(
         width=width,
@@ -135,6 +201,14 @@ def _info(container: Any, stream: Any, first: Any, times: np.ndarray) -> VideoIn
         rotation=-90 * turned % 360,
         codec=stream.codec_context.name,
     )
+
+
+def true_rate(declared: Fraction, times: np.ndarray) -> Fraction:
+    """The average rate of frames at ``times``: the ``declared`` one where it agrees within 2 %, else as measured."""
+    if len(times) < 2:
+        return declared or Fraction(25)
+    found = measured_rate(times)
+    return declared if declared and abs(float(declared / found) - 1) < 0.02 else found
 
 
 def measured_rate(times: np.ndarray) -> Fraction:

@@ -1,17 +1,109 @@
-"""H.264 video in an MP4 without metadata: the same bytes for the same frames on one machine."""
+"""H.264 video in an MP4 without metadata, frame by frame: the same bytes for the same frames on one machine."""
 
 import io
-from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from deemo_dist.media.types import rational_rate
+from deemo_dist.media.types import VideoInfo, rational_rate
 
 CLOCK = 90_000
+STEADY = 2e-3
 BT709 = 1
 LIMITED = 1
+
+
+class VideoWriter:
+    """Encodes uint8 RGB frames as H.264 yuv420p (BT.709) in MP4, a key frame every ``gop`` frames, without metadata, in
+    memory of a few frames. A ``FrameSink``; a context manager that throws away what was not closed.
+
+    ``target``: a path, or a binary file that can be written, sought and read. Frames whose times follow their rate
+    within 2 ms are put at exact multiples of it, others at their own times (the first one at 0). Odd widths and heights
+    grow by one repeated line. x264 gives other bytes with another number of ``threads``, so that is fixed.
+    """
+
+    def __init__(
+        self, target: Path | BinaryIO, *, gop: int = 24, crf: int = 23, threads: int = 1, preset: str = "veryfast"
+    ) -> None:
+        self._target, self._gop, self._crf, self._threads, self._preset = target, gop, crf, threads, preset
+        self._container: Any = None
+        self._size = (0, 0)
+        self._written = 0
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def begin(self, *, width: int, height: int, fps: float | Fraction, times: np.ndarray) -> None:
+        """Before the first frame: its size, the average rate (23.976... is stored as exactly 24000/1001) and when each
+        frame is shown (float64 [T] seconds). Raises ``ValueError`` for what makes no sense."""
+        from av.video.reformatter import VideoReformatter
+
+        if width < 1 or height < 1:
+            raise ValueError(f"frames of {width} x {height} pixels make no video")
+        rate = rational_rate(fps)
+        self._clock, self._ticks = _ticks(rate, np.asarray(times, np.float64))
+        self._size = (width, height)
+        self._convert = VideoReformatter()
+        self._open(rate)
+
+    def _open(self, rate: Fraction) -> None:
+        """An MP4 without creation time or encoder tag, and its video stream."""
+        import av
+
+        options = {"fflags": "+bitexact", "use_editlist": "1"}
+        target = str(self._target) if isinstance(self._target, Path) else self._target
+        self._container = av.open(target, "w", format="mp4", container_options=options)
+        stream: Any = self._container.add_stream("libx264", rate=rate)
+        stream.width, stream.height = (side + side % 2 for side in self._size)
+        stream.pix_fmt, stream.time_base = "yuv420p", self._clock
+        context = stream.codec_context
+        context.time_base = self._clock
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED
+        context.thread_count = self._threads
+        context.gop_size = self._gop
+        x264 = f"keyint={self._gop}:scenecut=0:threads={self._threads}"
+        stream.options = {"crf": str(self._crf), "preset": self._preset, "x264-params": x264}
+        self._stream = stream
+
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
+        """The next frame, uint8 [H, W, 3]; its ``time`` is the one that :meth:`begin` was told. Raises ``ValueError``
+        for another shape, or one frame too many."""
+        import av
+        from av.video.reformatter import Colorspace
+
+        width, height = self._size
+        if frame.dtype != np.uint8 or frame.shape != (height, width, 3):
+            raise ValueError(f"a frame must be uint8 {[height, width, 3]}, not {frame.dtype} {list(frame.shape)}")
+        if self._written >= len(self._ticks):
+            raise ValueError(f"more than the {len(self._ticks)} frames that were announced")
+        if height % 2 or width % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        shown = self._convert.reformat(
+            rgb, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range="MPEG", threads=1
+        )
+        shown.pts, shown.time_base = self._ticks[self._written], self._clock
+        self._written += 1
+        self._container.mux(self._stream.encode(shown))
+
+    def close(self) -> VideoInfo:
+        """Finish the file; its facts, as a reader finds them. Raises ``ValueError`` where frames are missing."""
+        from deemo_dist.media.container import probe
+
+        if self._container is None or self._written != len(self._ticks):
+            raise ValueError(f"{self._written} frames were written, not as many as were announced")
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        self._container = None
+        return probe(self._target)
 
 
 def encode_video(
@@ -24,78 +116,32 @@ def encode_video(
     threads: int = 1,
     preset: str = "veryfast",
 ) -> bytes:
-    """Encode uint8 RGB frames [T, H, W, 3] as H.264 yuv420p (BT.709) in MP4, a key frame every ``gop`` frames.
+    """Encode uint8 RGB frames [T, H, W, 3] at ``fps`` frames per second, as ``VideoWriter`` does.
 
-    ``fps``: frames per second; 23.976... is stored as exactly 24000/1001. ``times``: float64 [T] seconds, strictly
-    increasing, for a variable frame rate (the first frame is put at 0); times that follow ``fps`` within 2 ms count as
-    constant. Odd widths and heights grow by one repeated line. x264 gives other bytes with another number of
-    ``threads``, so that is fixed. Raises ``ValueError`` for empty or ill-shaped frames.
+    ``times``: float64 [T] seconds, strictly increasing, for a variable frame rate. Raises ``ValueError`` for empty or
+    ill-shaped frames.
     """
-    frames = _checked(frames)
-    rate = rational_rate(fps)
-    clock, ticks = _ticks(len(frames), rate, times)
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise ValueError(f"frames must be uint8 [T, H, W, 3], not {frames.dtype} {list(frames.shape)}")
+    if times is None:
+        times = np.arange(len(frames)) / float(rational_rate(fps))
+    if len(times) != len(frames):
+        raise ValueError("times must be strictly increasing, one a frame")
     buffer = io.BytesIO()
-    container, stream = _open(buffer, frames.shape[2], frames.shape[1], rate, clock)
-    context = stream.codec_context
-    context.thread_count = threads
-    context.gop_size = gop
-    stream.options = {"crf": str(crf), "preset": preset, "x264-params": f"keyint={gop}:scenecut=0:threads={threads}"}
-    with container:
-        for frame in _video_frames(frames, ticks, clock):
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    with VideoWriter(buffer, gop=gop, crf=crf, threads=threads, preset=preset) as writer:
+        writer.begin(width=frames.shape[2], height=frames.shape[1], fps=fps, times=times)
+        for frame in frames:
+            writer.write(frame)
+        writer.close()
     return buffer.getvalue()
 
 
-def _checked(frames: np.ndarray) -> np.ndarray:
-    """Frames with even sides; refuses anything but uint8 [T, H, W, 3]."""
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
-        raise ValueError(f"frames must be uint8 [T, H, W, 3], not {frames.dtype} {list(frames.shape)}")
-    height, width = frames.shape[1:3]
-    if height % 2 or width % 2:
-        return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return frames
-
-
-def _ticks(count: int, rate: Fraction, times: np.ndarray | None) -> tuple[Fraction, list[int]]:
-    """The time base and each frame's time in its ticks."""
-    if times is None:
-        return 1 / rate, list(range(count))
-    if len(times) != count or (count > 1 and not np.all(np.diff(times) > 0)):
+def _ticks(rate: Fraction, times: np.ndarray) -> tuple[Fraction, np.ndarray]:
+    """The time base and each frame's time in its ticks (int64)."""
+    if not len(times) or not np.all(np.isfinite(times)) or not np.all(np.diff(times) > 0):
         raise ValueError("times must be strictly increasing, one a frame")
-    elapsed = np.asarray(times, np.float64) - times[0]
-    if np.all(np.abs(elapsed - np.arange(count) / float(rate)) < 2e-3):
-        return 1 / rate, list(range(count))
+    count, elapsed = np.arange(len(times)), times - times[0]
+    if np.all(np.abs(elapsed - count / float(rate)) < STEADY):
+        return 1 / rate, count
     ticks = np.rint(elapsed * CLOCK).astype(np.int64)
-    return Fraction(1, CLOCK), [
-        int(tick) for tick in np.maximum.accumulate(ticks - np.arange(count)) + np.arange(count)
-    ]
-
-
-def _open(buffer: io.BytesIO, width: int, height: int, rate: Fraction, clock: Fraction) -> tuple[Any, Any]:
-    """An MP4 writer without creation time or encoder tag, and its video stream."""
-    import av
-
-    container = av.open(buffer, "w", format="mp4", container_options={"fflags": "+bitexact", "use_editlist": "1"})
-    stream: Any = container.add_stream("libx264", rate=rate)
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    stream.time_base = clock
-    context = stream.codec_context
-    context.time_base = clock
-    context.colorspace = context.color_primaries = context.color_trc = BT709
-    context.color_range = LIMITED
-    return container, stream
-
-
-def _video_frames(frames: np.ndarray, ticks: list[int], clock: Fraction) -> Iterator[Any]:
-    import av
-    from av.video.reformatter import Colorspace, VideoReformatter
-
-    convert = VideoReformatter()
-    for image, tick in zip(frames, ticks, strict=True):
-        rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = convert.reformat(
-            rgb, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range="MPEG", threads=1
-        )
-        frame.pts, frame.time_base = tick, clock
-        yield frame
+    return Fraction(1, CLOCK), np.maximum.accumulate(ticks - count) + count

@@ -1,7 +1,6 @@
-"""Sound: FLAC in and out, resampling, and a playable MP4 with sound."""
+"""Sound: FLAC in and out, and a playable MP4 with sound."""
 
 import io
-import math
 from fractions import Fraction
 from typing import Any
 
@@ -38,16 +37,6 @@ def decode_flac(data: bytes, rate: int = RATE) -> np.ndarray:
     if found != rate or samples.shape[1] != 1:
         raise CorruptDataError(f"the sound of a sample is {found} Hz x {samples.shape[1]}, not {rate} Hz mono")
     return np.ascontiguousarray(samples[:, 0])
-
-
-def resample(waveform: np.ndarray, rate: int, to: int = RATE) -> np.ndarray:
-    """Resample float32 [N] from ``rate`` to ``to`` Hz without delay (polyphase, zero phase): [ceil(N * to / rate)]."""
-    if rate == to or not len(waveform):
-        return waveform.astype(np.float32, copy=False)
-    from scipy.signal import resample_poly
-
-    common = math.gcd(rate, to)
-    return resample_poly(waveform.astype(np.float32), to // common, rate // common).astype(np.float32)
 
 
 def mux(mp4: bytes, waveform: np.ndarray, rate: int, *, bit_rate: int = 96_000) -> bytes:

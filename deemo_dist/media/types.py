@@ -1,8 +1,9 @@
 """What the media room hands out: a clip's facts, its decoded content, and the bounds within which it is decoded."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class DecodedClip:
 
     ``frames``: uint8 [T, H, W, 3] RGB as shown to a viewer, None if they were not asked for; ``frame_times``: float64
     [T] seconds, strictly increasing, true also for variable frame rates; ``fps``: average frames per second;
-    ``waveform``: float32 [N] mono in [-1, 1] at ``sample_rate`` Hz (native), sample 0 at time 0; None without sound.
+    ``waveform``: float32 [N] mono in [-1, 1] at ``sample_rate`` Hz, sample 0 at time 0; None without sound.
     """
 
     frames: np.ndarray | None
@@ -46,11 +47,42 @@ class DecodedClip:
     sample_rate: int
 
 
+class ClipSource(Protocol):
+    """A clip that can be looked through more than once, without being held whole."""
+
+    @property
+    def info(self) -> VideoInfo:
+        """The clip's facts as a viewer sees it, by headers and packets."""
+
+    def frames(self) -> Iterator[tuple[int, float, np.ndarray]]:
+        """(number from 0, seconds from the first frame, uint8 [H, W, 3] RGB), in order, the same at every pass.
+
+        A frame is never changed afterwards by the source, and must not be changed by whoever takes it.
+        """
+
+    def sound(self) -> tuple[np.ndarray, int] | None:
+        """float32 mono [N] in [-1, 1] and its rate in Hz, sample 0 with the first frame; None without sound."""
+
+
+class FrameSink(Protocol):
+    """Where released frames go: ``begin`` once, ``write`` for each, ``close`` at the end."""
+
+    def begin(self, *, width: int, height: int, fps: Fraction, times: np.ndarray) -> None:
+        """What will come: frames of this size, at these ``times`` (float64 [T] seconds), ``fps`` on average."""
+
+    def write(self, frame: np.ndarray, time: float) -> None:
+        """One uint8 [H, W, 3] RGB frame, shown from ``time`` on."""
+
+    def close(self) -> VideoInfo:
+        """Everything is written; the facts of what was written, as a reader finds them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What one clip may cost: pixels a frame, frames, media seconds, CPU seconds, and memory in MiB.
+    """What one clip may cost: pixels a frame, frames, media seconds, CPU seconds a pass, and memory in MiB.
 
-    ``memory_mb`` bounds both the decoder's address space beyond its start, and the decoded clip in the parent.
+    ``memory_mb`` bounds the decoder's address space beyond its start, and a clip that is asked for as a whole; a clip
+    that is streamed takes a few frames.
     """
 
     max_pixels: int = 3840 * 2160

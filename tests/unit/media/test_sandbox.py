@@ -19,16 +19,17 @@ import os, pathlib, signal, sys
 from deemo_dist.media import child
 marker, always = pathlib.Path(sys.argv[1]), sys.argv[2] == "always"
 real = child.decode_into
-def decode(path, bounds, sink):
+def decode(path, bounds, sink, *, sound):
     class Half:
         seen = 0
+        sound = sink.sound
         def frame(self, image, moment):
             sink.frame(image, moment)
             Half.seen += 1
             if Half.seen == 3 and "bad" in path.name and (always or not marker.exists()):
                 with marker.open("a") as file: pass
                 os.kill(os.getpid(), signal.SIGKILL)
-    return real(path, bounds, Half())
+    return real(path, bounds, Half(), sound=sound)
 child.decode_into = decode
 child.main()
 """
@@ -100,7 +101,7 @@ def test_a_child_killed_between_clips_does_not_count(sandbox, clip):
 @pytest.mark.slow
 def test_too_much_processor_time_is_a_rejection(tmp_path, clip):
     spin = (
-        "from deemo_dist.media import child\ndef spin(*_):\n  while True: pass\nchild.decode_into = spin\nchild.main()"
+        "from deemo_dist.media import child\ndef spin(*_, **__):\n  while True: pass\nchild.decode_into = spin\nchild.main()"
     )
     with Sandbox(command=(sys.executable, "-c", spin)) as sandbox:
         with pytest.raises(MediaError) as caught:
@@ -112,7 +113,7 @@ def test_too_much_processor_time_is_a_rejection(tmp_path, clip):
 def test_memory_is_bounded(clip):
     grab = (
         "import numpy as np\nfrom deemo_dist.media import child\n"
-        "def grab(*_):\n  np.ones(2**28)\nchild.decode_into = grab\nchild.main()"
+        "def grab(*_, **__):\n  np.ones(2**28)\nchild.decode_into = grab\nchild.main()"
     )
     with Sandbox(command=(sys.executable, "-c", grab)) as sandbox:
         with pytest.raises(MediaError) as caught:
