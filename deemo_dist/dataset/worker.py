@@ -64,7 +64,8 @@ def _read(work: Any, task: Any) -> Any:
 
 def _outcome(work: Any, task: Any, raw: "Future[Any]") -> tuple[Any, Exception | None]:
     try:
-        return work.make(task, raw.result()), None
+        found = raw.result()
+        return work.make(task, found), None
     except Exception as error:  # noqa: BLE001 - handed to the caller
         return None, _sendable(error)
 

@@ -4,6 +4,7 @@ Spawned, never forked: a fork after native libraries started their threads hangs
 batch system sends to every process of a job: the process that started them ends them, and they end with it.
 """
 
+import atexit
 import contextlib
 import multiprocessing
 import pickle
@@ -73,6 +74,7 @@ class Workers(Generic[Task, Result]):
         self._wake, self._woken = multiprocessing.Pipe()
         self._thread = threading.Thread(target=self._serve, name="deemo-loader", daemon=True)
         self._thread.start()
+        atexit.register(self.shutdown)  # before multiprocessing's own end, which would ask with a signal they ignore
 
     def submit(self, task: Task, name: str) -> "Future[Result]":
         """Have ``task`` done; ``name`` is how messages call it."""
@@ -83,7 +85,10 @@ class Workers(Generic[Task, Result]):
         return future
 
     def shutdown(self) -> None:
-        """End all workers now, whatever they do: results not yet there are cancelled."""
+        """End all workers now, whatever they do: results not yet there are cancelled. Once is enough."""
+        atexit.unregister(self.shutdown)
+        if self._stopping:
+            return
         self._stopping = True
         self._wake.send_bytes(b"0")
         self._thread.join()

@@ -1,5 +1,6 @@
 """A real store, and small real media made into samples, receipts and datasets."""
 
+import sys
 from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,9 @@ from deemo_dist.digests import sha256_bytes
 from deemo_dist.records import Annotation, Attestation, Clip, NfblEvent, Receipt, Unit
 from deemo_dist.storage import Store, open_store
 
+FUNCTIONS = str(Path(__file__).parent / "functions")
+if FUNCTIONS not in sys.path:  # what worker processes do must be importable in them: they are handed sys.path
+    sys.path.insert(0, FUNCTIONS)
 POLICY = "p" * 64
 
 

@@ -1,10 +1,11 @@
 """The loader: media true to the shards, resumable by a step, the same for any ranks, dropout by place."""
 
-from collections.abc import Sequence
+import multiprocessing
 from typing import Any
 
 import numpy as np
 import pytest
+from loader_functions import Packer
 
 from deemo_dist.config import TaskConfig
 from deemo_dist.dataset import (
@@ -23,21 +24,12 @@ from deemo_dist.dataset import (
     table_of,
 )
 from deemo_dist.dataset.media import wanted_members
-from deemo_dist.errors import CorruptDataError, DatasetError
-from deemo_dist.records import Example, Length, LoadedExample
+from deemo_dist.dataset.packload import Loaded, pinned
+from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
+from deemo_dist.records import Example, Length
 from deemo_dist.storage import Store
 
 TASK = TaskConfig(prompt="They said: {transcript}\nWhich emotion?", answer="{label.emotion}")
-
-
-class Packer:
-    """A processor that shows what it was given."""
-
-    def pack(self, examples: Sequence[LoadedExample]) -> dict[str, Any]:
-        return {"shown": [(e.example.key, e.example.modalities, e.example.turns) for e in examples]}
-
-    def null_pack(self) -> dict[str, Any]:
-        return {"shown": []}
 
 
 @pytest.fixture
@@ -140,6 +132,52 @@ def test_the_ranks_together_see_what_one_sees(
         dealt = [ranks[r][step][1][m] for m in range(plan.micro_steps(world)) for r in range(world)]
         assert [pack for pack in dealt if pack] == packs
         assert {rank[step][2] for rank in ranks} == {plan.targets(step)}
+
+
+def test_processes_give_what_threads_give_though_one_is_killed(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
+) -> None:
+    whole = shown(loader_of(dataset, store, examples, plan, start_step=2))
+    steps = iter(loader_of(dataset, store, examples, plan, start_step=2, workers=2, kind="process", prefetch=1))
+    first = next(steps)
+    mine = [child for child in multiprocessing.active_children() if child.name.startswith("deemo-loader")]
+    assert len(mine) == 2 and first.wait_seconds > 0
+    for child in mine:
+        child.kill()
+    rest = [(b.step, [micro.batch["shown"] for micro in b.micro], b.targets, b.keys) for b in steps]
+    assert rest == whole[1:]
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("deemo-loader")]
+
+
+def test_errors_of_processes_reach_the_loop(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
+) -> None:
+    store.delete(f"{dataset.prefix}/shards/{examples[0].sample.shard}")
+    with pytest.raises(NotFoundError, match="shards/00000"):
+        shown(loader_of(dataset, store, examples, plan, workers=1, kind="process"))
+
+
+def test_the_reads_of_a_step_are_known_without_its_media(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loader = loader_of(dataset, store, examples, plan, start_step=3, stop_step=4)
+    asked: list[tuple[str, int, int]] = []
+    real = type(store).get_range
+    monkeypatch.setattr(type(store), "get_range", lambda self, *span: asked.append(span) or real(self, *span))
+    expected = loader.reads(3)
+    assert not asked
+    shown(loader)
+    assert asked == [(f"{dataset.prefix}/shards/{shard}", start, length) for shard, start, length in expected]
+
+
+def test_batches_are_pinned_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    loaded = Loaded(batch={"x": torch.ones(3), "n": 1}, bytes=3.0)
+    assert pinned(loaded) is loaded
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)
+    assert pinned(loaded).batch["x"].tolist() == [2, 2, 2] and pinned(loaded).batch["n"] == 1
 
 
 def test_leaving_early_ends_the_threads(
