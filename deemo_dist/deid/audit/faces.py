@@ -17,6 +17,7 @@ from deemo_dist.deid.faces.detectors import FaceDetector
 
 COVERED = 0.5
 SURE = 0.75
+SENSED = 3
 FLOOR = 2.0
 PIXELS = 1024
 
@@ -24,10 +25,10 @@ PIXELS = 1024
 @dataclass(frozen=True)
 class FaceAudit:
     """``residual_rate``: share of audited frames in which a face lies mostly outside the masked regions. ``inside``:
-    share in which one is seen within them (blur, mosaic). ``sensitivity``: share of audited frames with a known face in
-    which the audit's detector saw one before masking; None where there was none to see. ``unsure``: share of audited
-    frames with a hit that was not counted. ``pixel_correlation``: the highest of any masked region (see
-    ``correlation``); None where nothing was masked."""
+    share in which one is seen within them (blur, mosaic). ``sensitivity``: share of frames with a known face,
+    of every ``SENSED``-th audited, in which the audit's detector saw one before masking; None where there was none.
+    ``unsure``: share of audited frames with a hit that was not counted. ``pixel_correlation``: the highest of any
+    masked region (see ``correlation``); None where nothing was masked."""
 
     frames: int
     residual_rate: float
@@ -87,12 +88,13 @@ class ClipAudit:
         (number, raw, masked, regions), self._last = self._last, None
         hits, scores = self._detector(masked)
         known = len(regions) > 0 if self._detected is None else number in self._detected
+        asked = known and len(self._looks) % SENSED == 0
         self._looks.append(
             _Look(
                 number=number,
                 scores=scores,
                 hidden=hits_covered(hits, regions),
-                seen=len(self._detector(raw)[0]) > 0 if known else None,
+                seen=len(self._detector(raw)[0]) > 0 if asked else None,
                 correlation=masked_correlation(raw, masked, regions),
             )
         )

@@ -16,6 +16,7 @@ MATCH = 0.6
 FEWEST_PEOPLE = 5
 RANKS = 10
 POINTS = 41
+DIGITS = 9  # beyond them, equal distances differ by how they were added up
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,12 @@ def link(templates: Sequence[Template], *, threshold: float | None = MATCH) -> L
     people = _people(templates)
     if len(people) < 2:
         return None
-    rows = [row for probe_half in (0, 1) for row in _compare(people, probe_half)]
+    halves = [_compare(people, probe_half) for probe_half in (0, 1)]
+    rows = [name for names, _ in halves for name in names]
     order = sorted(people)
-    distances = np.stack([row for _, row in rows])
-    relative = distances - distances.mean(axis=0)
-    own = np.array([order.index(subject) for subject, _ in rows])
+    distances = np.concatenate([found for _, found in halves])
+    relative = np.concatenate([found - found.mean(axis=0) for _, found in halves]).round(DIGITS)
+    own = np.array([order.index(subject) for subject in rows])
     mine = (np.arange(len(rows)), own)
     theirs = np.arange(len(order))[None] != own[:, None]
     ranks = [_credit(row, person) for row, person in zip(relative, own, strict=True)]
@@ -95,16 +97,12 @@ def _people(templates: Sequence[Template]) -> dict[str, tuple[list[Template], li
 
 def _compare(
     people: Mapping[str, tuple[list[Template], list[Template]]], probe_half: int
-) -> list[tuple[str, np.ndarray]]:
-    """Distances of every probe of one half to each person's mean gallery of the other half: (subject, [people])."""
-    gallery = np.stack(
-        [np.mean([item.gallery for item in halves[1 - probe_half]], axis=0) for halves in people.values()]
-    )
-    return [
-        (name, np.linalg.norm(gallery - item.probe, axis=1))
-        for name, halves in people.items()
-        for item in halves[probe_half]
-    ]
+) -> tuple[list[str], np.ndarray]:
+    """Every probe of one half against each person's mean gallery of the other: subjects [N], distances [N, people]."""
+    gallery = np.stack([np.mean([item.gallery for item in both[1 - probe_half]], axis=0) for both in people.values()])
+    probes = [item for both in people.values() for item in both[probe_half]]
+    distances = np.stack([np.linalg.norm(gallery - item.probe, axis=1) for item in probes])
+    return [item.subject for item in probes], distances
 
 
 def _credit(distances: np.ndarray, own: int) -> np.ndarray:
@@ -116,9 +114,9 @@ def _credit(distances: np.ndarray, own: int) -> np.ndarray:
     return credit
 
 
-def _by_subject(rows: Sequence[tuple[str, np.ndarray]], values: Sequence[float]) -> dict[str, list[float]]:
+def _by_subject(rows: Sequence[str], values: Sequence[float]) -> dict[str, list[float]]:
     grouped: dict[str, list[float]] = defaultdict(list)
-    for (subject, _), value in zip(rows, values, strict=True):
+    for subject, value in zip(rows, values, strict=True):
         grouped[subject].append(value)
     return grouped
 

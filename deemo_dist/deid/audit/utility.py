@@ -37,12 +37,10 @@ def sound_figures(raw: np.ndarray, released: np.ndarray) -> dict[str, float]:
 def lag(first: np.ndarray, second: np.ndarray) -> float | None:
     """How many ms ``second`` is behind ``first`` (contours every 10 ms), by their best correlation within half a
     second; None where one does not move."""
-    one, two = first - first.mean(), second - second.mean()
-    if one.std() < 1e-6 or two.std() < 1e-6 or len(one) < 10:
+    if min(first.std(), second.std()) < 1e-6 or len(first) < 30:
         return None
-    reach = min(LONGEST_LAG, len(one) // 3)
-    scores = [float((one[max(0, -d) : len(one) - max(0, d)] * two[max(0, d) : len(two) + min(0, d)]).mean())
-              for d in range(-reach, reach + 1)]  # fmt: skip
+    reach = min(LONGEST_LAG, len(first) // 3)
+    scores = [_overlap(first, second, shift) for shift in range(-reach, reach + 1)]
     best = int(np.argmax(scores))
     shift = 0.0
     if 0 < best < 2 * reach:
@@ -50,6 +48,14 @@ def lag(first: np.ndarray, second: np.ndarray) -> float | None:
         bend = left - 2 * middle + right
         shift = 0.5 * (left - right) / bend if bend else 0.0
     return (best - reach + shift) * STEP * 1000
+
+
+def _overlap(first: np.ndarray, second: np.ndarray, shift: int) -> float:
+    """Correlation of ``first`` with ``second`` taken ``shift`` steps later, over what they share; 0 where one rests."""
+    one = first[max(0, -shift) : len(first) - max(0, shift)]
+    two = second[max(0, shift) : len(second) + min(0, shift)]
+    spread = float(one.std() * two.std())
+    return float(((one - one.mean()) * (two - two.mean())).mean()) / spread if spread > 1e-9 else 0.0
 
 
 def words(text: str) -> list[str]:
