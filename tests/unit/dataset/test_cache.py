@@ -1,0 +1,160 @@
+"""The node's cache of blocks: the same bytes, fewer requests, bounded, shared, and never believed without a digest."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cache_functions import BLOCK, FarStore
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deemo_dist.config import StorageConfig, TaskConfig
+from deemo_dist.dataset import build_examples, cached, load_examples, open_dataset, plan_units, remove_shards
+from deemo_dist.dataset.cache import CachedStore
+from deemo_dist.errors import ConfigError, CorruptDataError
+from deemo_dist.storage import Store, open_store
+
+KEY = "shards/a.tar"
+LIMIT = 64 * BLOCK
+
+
+def used(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def filled(store: Store, folder: Path, size: int = 10 * BLOCK + 777, **how: Any) -> tuple[CachedStore, FarStore, bytes]:
+    data = random.Random(size).randbytes(size)
+    store.put(KEY, data)
+    far = FarStore(store)
+    settings = {"limit": LIMIT, "block": BLOCK, **how}
+    return CachedStore(far, folder, **settings), far, data  # type: ignore[arg-type]
+
+
+@given(spans=st.lists(st.tuples(st.integers(0, 3 * BLOCK), st.integers(1, 2 * BLOCK)), min_size=1, max_size=8))
+@settings(max_examples=25, deadline=None)
+def test_any_range_is_that_of_the_store(spans: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    store = open_store(StorageConfig(root=f"file://{folder / 'store'}"))
+    cache, far, data = filled(store, folder / "blocks", size=5 * BLOCK + 13)
+    for start, length in spans:
+        assert cache.get_range(KEY, start, length) == data[start : start + length]
+    before = len(far.reads)
+    for start, length in spans:
+        assert cache.get_range(KEY, start, length) == data[start : start + length]
+    assert len(far.reads) == before
+
+
+def test_neighbouring_blocks_come_in_one_request(store: Store, tmp_path: Path) -> None:
+    cache, far, data = filled(store, tmp_path / "blocks")
+    assert cache.get_range(KEY, 0, len(data)) == data
+    assert far.reads == [(KEY, 0, len(data))]
+    assert cache.get_range(KEY, len(data) - 5, 5) == data[-5:]
+    assert len(far.reads) == 1
+    with pytest.raises(CorruptDataError, match="ends early"):
+        cache.get_range(KEY, len(data) - 5, 6)
+
+
+def test_it_stays_within_its_bound_and_keeps_what_was_used(store: Store, tmp_path: Path) -> None:
+    cache, far, data = filled(store, tmp_path / "blocks", size=200 * BLOCK)
+    for block in range(200):
+        cache.get_range(KEY, 3 * BLOCK, 1)
+        cache.get_range(KEY, block * BLOCK, BLOCK)
+        assert used(tmp_path / "blocks") <= LIMIT
+    assert used(tmp_path / "blocks") > LIMIT / 2
+    before = len(far.reads)
+    assert cache.get_range(KEY, 3 * BLOCK, 9) == data[3 * BLOCK : 3 * BLOCK + 9]
+    assert len(far.reads) == before
+    cache.get_range(KEY, 8 * BLOCK, 1)
+    assert len(far.reads) == before + 1
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "emptied"])
+def test_a_bad_block_is_fetched_again(made: Any, store: Store, tmp_path: Path, harm: str) -> None:
+    made.dataset(store, plan_units(made.clips(8), 6000))
+    dataset = open_dataset(store, "demo", "v1")
+    examples = build_examples(dataset, {"e": TaskConfig(prompt="Which?", answer="{label.emotion}")}, ["e"], "train")
+    far = FarStore(store)
+    cache = CachedStore(far, tmp_path / "blocks", limit=LIMIT, block=BLOCK)  # type: ignore[arg-type]
+    whole = load_examples(examples, cache, dataset.prefix, frames=1)
+    for path in (tmp_path / "blocks").rglob(f"{BLOCK}-*"):
+        data = path.read_bytes()
+        path.write_bytes({"changed": data[:600] + b"XXXX" + data[604:], "cut": data[:-3000], "emptied": b""}[harm])
+    again = load_examples(examples, cache, dataset.prefix, frames=1)
+    assert [e.media.frames.tobytes() for e in again] == [e.media.frames.tobytes() for e in whole]  # type: ignore
+    damaged = sorted(store.list(f"{dataset.prefix}/shards"))[0]
+    data = store.get(damaged)
+    store.put(damaged, data[:600] + b"XXXX" + data[604:])
+    for path in (tmp_path / "blocks").rglob(f"{BLOCK}-*"):
+        path.unlink()
+    with pytest.raises(CorruptDataError, match="digest of the index"):
+        load_examples(examples, cache, dataset.prefix, frames=1)
+
+
+def test_a_cache_that_cannot_be_written_is_gone_without(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "blocks").write_text("a file where a folder is needed")
+    cache, far, data = filled(store, tmp_path / "blocks")
+    assert cache.get_range(KEY, 5, 70_000) == data[5:70_005]
+    assert cache.get_range(KEY, 5, 70_000) == data[5:70_005]
+    assert len(far.reads) == 2
+
+
+def test_what_makes_no_sense_is_refused(store: Store, tmp_path: Path) -> None:
+    for limit, block in ((LIMIT, 1000), (BLOCK, BLOCK)):
+        with pytest.raises(ConfigError, match="makes no sense"):
+            CachedStore(store, tmp_path, limit=limit, block=block)
+
+
+def test_files_need_no_cache_and_shards_can_be_removed(store: Store, tmp_path: Path) -> None:
+    config = StorageConfig(cache=str(tmp_path))
+    assert cached(store, config) is store
+    remote = open_store(StorageConfig(root="s3://bucket/project"))
+    behind = cached(remote, config)
+    assert isinstance(behind, CachedStore) and behind.folder == tmp_path / "shards"
+    assert cached(remote, StorageConfig(cache=str(tmp_path), cache_mb=0)) is remote
+    cache, _, data = filled(store, tmp_path / "shards")
+    cache.get_range(KEY, 0, len(data))
+    assert remove_shards(config, ["a.tar", "b.tar"]) == 11
+    assert remove_shards(config, ["a.tar"]) == 0
+
+
+@pytest.mark.slow
+def test_processes_share_it_though_some_are_killed(store: Store, tmp_path: Path) -> None:
+    filled(store, tmp_path / "blocks", size=100 * BLOCK)
+    log = tmp_path / "log"
+    program = str(Path(__file__).parent / "functions" / "cache_functions.py")
+    command = [sys.executable, program, store.root, str(tmp_path / "blocks"), str(log), "3", str(LIMIT)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    lives = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(4)]
+    for life in lives[:2]:
+        while not (log.exists() and log.stat().st_size):
+            time.sleep(0.01)
+        time.sleep(random.uniform(0.05, 0.4))
+        life.send_signal(signal.SIGKILL)
+    largest = 0
+    while any(life.poll() is None for life in lives[2:]):
+        largest = max(largest, used(tmp_path / "blocks"))
+        time.sleep(0.02)
+    assert [life.wait(60) for life in lives[2:]] == [0, 0]
+    lives[0].wait(), lives[1].wait()
+    assert 0 < largest <= LIMIT
+
+
+@pytest.mark.slow
+def test_ranks_that_ask_for_the_same_block_fetch_it_once(store: Store, tmp_path: Path) -> None:
+    filled(store, tmp_path / "blocks", size=50 * BLOCK)
+    log = tmp_path / "log"
+    program = str(Path(__file__).parent / "functions" / "cache_functions.py")
+    command = [sys.executable, program, store.root, str(tmp_path / "blocks"), str(log), "1", str(LIMIT)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    lives = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [life.wait(60) for life in lives] == [0, 0, 0]
+    asked = log.read_text().splitlines()
+    assert len(set(asked)) == len(asked) <= 50
