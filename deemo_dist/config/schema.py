@@ -202,6 +202,22 @@ class TaskConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NfblTypeConfig:
+    """A type of Non-Facial Body Language event, and the rule by which it is proposed (see ``deid.body.nfbl``).
+
+    It lasts while every signal named in ``above`` and ``below`` is beyond its bound, of one hand or of both, for at
+    least ``seconds``; interruptions shorter than ``bridge`` seconds do not end it. Without bounds it is never proposed.
+    """
+
+    group: Literal["self-manipulation", "manipulation of objects", "self-protective", "other"]
+    hands: Literal["one", "both"] = "one"
+    above: dict[str, float] = field(default_factory=dict)
+    below: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.4
+    bridge: float = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainRule:
     """What happens to the parameters a pattern matches: frozen, or trained in full at ``lr`` with ``weight_decay``."""
 
@@ -321,6 +337,7 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    nfbl: dict[str, NfblTypeConfig] = field(default_factory=dict)
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
     stages: dict[str, StageConfig] = field(default_factory=dict)
     engine: EngineConfig = field(default_factory=EngineConfig)

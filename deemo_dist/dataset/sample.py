@@ -1,4 +1,4 @@
-"""A sample as the files of a shard (``mp4`` without sound, ``flac``, ``cues.npy``, ``json``), and a unit's outcome."""
+"""A sample as the files of a shard (``mp4`` without sound, ``flac``, ``cues.npy``, ``hands.npy``, ``json``); a unit."""
 
 import io
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ SAMPLE_VERSION = 1
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """A de-identified clip, encoded. ``video``: H.264 mp4 bytes; ``audio``: FLAC bytes or None; ``cues``: float16
-    [C, K, 3] or None with ``cue_times`` float64 [C] seconds; ``frame_times``: float64 [frames], where the rate
-    varies."""
+    [C, K, 3] or None with ``cue_times`` float64 [C] seconds, ``hands`` float16 [C, 42, 3] at the same times or None;
+    ``frame_times``: float64 [frames], where the rate varies."""
 
     key: str
     video: bytes
@@ -33,6 +33,7 @@ class Sample:
     audio: bytes | None = None
     audio_seconds: float = 0.0
     cues: np.ndarray | None = None
+    hands: np.ndarray | None = None
     cue_times: np.ndarray | None = None
     frame_times: np.ndarray | None = None
     transcript: str | None = None
@@ -55,6 +56,8 @@ def sample_files(sample: Sample) -> dict[str, bytes]:
         files["flac"] = sample.audio
     if sample.cues is not None and len(sample.cues):
         files["cues.npy"] = encode_cues(sample.cues)
+    if sample.hands is not None and len(sample.hands):
+        files["hands.npy"] = encode_cues(sample.hands)
     files["json"] = canonical_json(_metadata(sample))
     return files
 

@@ -22,7 +22,7 @@ HASH_BATCH = 2**20
 
 VECTOR = min(1024, os.sysconf("SC_IOV_MAX"))
 HEX = frozenset("0123456789abcdef")
-EXTENSIONS = ("mp4", "flac", "cues.npy", "json")
+EXTENSIONS = ("mp4", "flac", "cues.npy", "hands.npy", "json")
 
 
 def plan_units(clips: Sequence[Clip], shard_bytes: int) -> tuple[Unit, ...]:

@@ -10,11 +10,15 @@ MANIFEST_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class NfblEvent:
-    """One Non-Facial Body Language event: ``start``, ``end`` in seconds from the clip's start, ``type`` by ontology."""
+    """One Non-Facial Body Language event: ``start``, ``end`` in seconds from the clip's start, ``type`` by ontology.
+
+    ``score``: None for what a person annotated; for what rules proposed, how sure they are (0 to 1).
+    """
 
     start: float
     end: float
     type: str
+    score: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,9 @@ class Clip:
 
 
 STRING_MAP = pa.map_(pa.string(), pa.string())
-NFBL_LIST = pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("type", pa.string())]))
+NFBL_LIST = pa.list_(
+    pa.struct([("start", pa.float64()), ("end", pa.float64()), ("type", pa.string()), ("score", pa.float64())])
+)
 
 MANIFEST_SCHEMA = pa.schema(
     [

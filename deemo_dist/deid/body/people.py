@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import geometry
+from deemo_dist.deid.body.hands import Hand, HandFollower, HandTracker, PalmDetector
 from deemo_dist.deid.body.pose import PersonDetector, Pose, PoseTracker, Region, head_box
 
 POSE_SECONDS = 1 / 3
@@ -16,24 +16,38 @@ SLACK = 0.03  # seconds: a look may come this much early, so that frame times ne
 
 @dataclass(frozen=True)
 class Bodies:
-    """``poses`` of the main person by frame, ``heads`` of everybody by frame (float64 [N, 4]).
+    """``poses`` of the main person by frame, ``heads`` of everybody by frame (float64 [N, 4]), ``hands`` of the main
+    person by frame, as far as they are large enough.
 
     ``breaks``: frames at which the main person may be another one than before: nothing is interpolated across.
     """
 
     poses: dict[int, Pose]
     heads: dict[int, np.ndarray]
+    hands: dict[int, tuple[Hand, ...]] = field(default_factory=dict)
     breaks: frozenset[int] = field(default_factory=frozenset)
+
+
+class BodyModels:
+    """The networks of the body, loaded once in a process; every clip has a :class:`BodyScan` of its own."""
+
+    def __init__(self) -> None:
+        self.people = PersonDetector()
+        self.poses = PoseTracker()
+        self.palms = PalmDetector()
+        self.hands = HandTracker()
 
 
 class BodyScan:
     """Finds the bodies of one clip, frame by frame: poses every ``POSE_SECONDS`` and on the last frame, the heads of
     everybody every ``PEOPLE_SECONDS`` and wherever the main person is not in sight."""
 
-    def __init__(self, policy: PolicyConfig, people: PersonDetector, tracker: PoseTracker) -> None:
-        self._people, self._tracker = people, tracker
+    def __init__(self, models: BodyModels) -> None:
+        self._models = models
+        self._follower = HandFollower(models.palms, models.hands)
         self._poses: dict[int, Pose] = {}
         self._heads: dict[int, np.ndarray] = {}
+        self._hands: dict[int, tuple[Hand, ...]] = {}
         self._breaks: set[int] = set()
         self._region: Region | None = None
         self._known: tuple[float, Region] | None = None  # where and when the main person was last
@@ -51,20 +65,22 @@ class BodyScan:
         if self._last and self._last[0] not in self._heads:
             self._look(*self._last)
         self._last = None
-        return Bodies(poses=self._poses, heads=self._heads, breaks=frozenset(self._breaks))
+        return Bodies(poses=self._poses, heads=self._heads, hands=self._hands, breaks=frozenset(self._breaks))
 
     def _look(self, number: int, time: float, frame: np.ndarray) -> None:
         self._looked = time
         others = np.zeros((0, 4))
         if self._region is None or abs(time - self._counted) >= PEOPLE_SECONDS - SLACK:
             self._counted = time
-            others, regions = self._people(frame)
+            others, regions = self._models.people(frame)
             self._region = self._region or self._main(number, time, regions)
-        tracked = self._tracker(frame, self._region) if self._region else None
+        tracked = self._models.poses(frame, self._region) if self._region else None
         self._region = tracked[1] if tracked else None
         if tracked:
             self._poses[number] = tracked[0]
             self._known = (time, tracked[1])
+            if hands := self._follower(time, frame, tracked[0]):
+                self._hands[number] = hands
         self._heads[number] = _heads(tracked[0] if tracked else None, others)
 
     def _main(self, number: int, time: float, regions: list[Region]) -> Region | None:
@@ -83,7 +99,7 @@ class BodyScan:
 
 def find_bodies(frames: np.ndarray, people: PersonDetector, tracker: PoseTracker, *, fps: float, every: int) -> Bodies:
     """The bodies in frames [T, H, W, 3] of a constant rate."""
-    scan = BodyScan(PolicyConfig(detect_every=every), people, tracker)
+    scan = BodyScan(BodyModels())
     for number, frame in enumerate(frames):
         scan.see(number, number / fps, frame)
     return scan.finish()

@@ -87,15 +87,10 @@ class PoseTracker:
 
     def __call__(self, frame: np.ndarray, region: Region) -> tuple[Pose, Region] | None:
         """The pose in ``region`` and the region for the next frame; None where nobody is there."""
-        import cv2
-
         if not 8.0 <= region.side <= 8.0 * max(frame.shape[:2]):
             return None
-        matrix = _crop_matrix(region)
-        crop = cv2.warpAffine(
-            frame, matrix, (LANDMARK_SIDE, LANDMARK_SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        )
-        outputs = self._network(crop.astype(np.float32) / 255.0)
+        image, matrix = crop(frame, region, LANDMARK_SIDE)
+        outputs = self._network(image.astype(np.float32) / 255.0)
         score = float(outputs["Identity_1"][0])
         if score < PRESENT:
             return None
@@ -106,23 +101,35 @@ class PoseTracker:
         return pose, _region(points[33], points[34])
 
 
-def _crop_matrix(region: Region) -> np.ndarray:
+def crop(frame: np.ndarray, region: Region, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """The region upright (uint8 [pixels, pixels, 3], black beyond the frame), and the affine map [2, 3] back to it."""
+    import cv2
+
+    matrix = _crop_matrix(region, pixels)
+    return cv2.warpAffine(frame, matrix, (pixels, pixels), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), matrix
+
+
+def _crop_matrix(region: Region, pixels: int) -> np.ndarray:
     """Affine map [2, 3] from crop pixels to frame pixels."""
-    scale = region.side / LANDMARK_SIDE
+    scale = region.side / pixels
     cos, sin = np.cos(region.angle) * scale, np.sin(region.angle) * scale
     linear = np.array([[cos, -sin], [sin, cos]])
-    shift = np.array([region.x, region.y]) - linear @ np.full(2, LANDMARK_SIDE / 2)
+    shift = np.array([region.x, region.y]) - linear @ np.full(2, pixels / 2)
     return np.concatenate([linear, shift[:, None]], axis=1)
 
 
 def head_box(pose: Pose) -> np.ndarray:
-    """A box around the head, hair and ears included: float64 [4]. Its size comes from the spread of the facial
-    landmarks and, for a head turned away, from the shoulders."""
-    facial, _ = pose.facial()
-    body, _ = pose.body()
-    low, high = facial.min(axis=0), facial.max(axis=0)
-    spread = float(max(high - low))
-    shoulders = float(np.hypot(*(body[0] - body[1])))
-    half = max(0.85 * spread, 0.25 * shoulders)
-    centre = (low + high) / 2
-    return np.array([centre[0] - half, centre[1] - 1.3 * half, centre[0] + half, centre[1] + 1.1 * half])
+    """A box around the head, hair and ears included: float64 [4]; see :func:`head_boxes`."""
+    return np.asarray(head_boxes(pose.points[None])[0])
+
+
+def head_boxes(points: np.ndarray) -> np.ndarray:
+    """Boxes around the heads of landmarks [N, 33, 2], hair and ears included: float64 [N, 4]. Their size comes from the
+    spread of the facial landmarks and, for a head turned away, from the shoulders."""
+    facial = points[:, :FACIAL]
+    low, high = facial.min(axis=1), facial.max(axis=1)
+    spread = (high - low).max(axis=1)
+    shoulders = np.linalg.norm(points[:, FACIAL] - points[:, FACIAL + 1], axis=-1)
+    half = np.maximum(0.85 * spread, 0.25 * shoulders)
+    x, y = ((low + high) / 2).T
+    return np.stack([x - half, y - 1.3 * half, x + half, y + 1.1 * half], axis=1)
