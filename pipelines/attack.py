@@ -20,7 +20,7 @@ from deemo_dist.deid.audit.coverage import Boxes
 from deemo_dist.deid.audit.detectors import auditors
 from deemo_dist.deid.audit.identity import FaceReader
 from deemo_dist.errors import MediaError, StorageError
-from deemo_dist.media import Bounds, DecodedClip, Sandbox, decode_flac, decode_frames, resample
+from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
 from deemo_dist.storage import Store, fetch_uri
 from pipelines.preprocess import private_folder
@@ -103,46 +103,53 @@ class Attacker:
         return findings
 
     def _take(self, row: IndexRow, sandbox: Sandbox, findings: Findings) -> None:
+        """One clip, whose raw file is in a private temporary folder that is gone afterwards."""
         clip = self._raw.get(row.key)
-        try:
-            raw = None if clip is None else self._read(clip, row.key, sandbox)
-        except (MediaError, StorageError):
-            findings.lost += 1
+        if clip is None:
+            findings.clips.append(self._observe(row, None, {}))
             return
-        findings.clips.append(self._observe(row, raw, self._boxes_of(clip)))
-        if raw is not None and raw.waveform is not None and _has(row, "flac"):
-            heard = self._hear(row, raw)
+        with tempfile.TemporaryDirectory(prefix="deemo-", dir=private_folder()) as folder:
+            label = f"the raw clip of {row.key}"
+            try:
+                path = fetch_uri(clip.uri, self._config.storage, into=Path(folder) / row.key, label=label)
+                source = sandbox.open(path, self._bounds)
+                finding = self._observe(row, source, self._boxes.get(clip.uri.rsplit("/", 1)[-1], {}))
+                heard = self._hear(row, source)
+            except (MediaError, StorageError):
+                findings.lost += 1
+                return
+        findings.clips.append(finding)
+        if heard is not None:
             findings.sounds[row.key] = heard
             for name, value in utility.sound_figures(heard.raw, heard.released).items():
                 findings.utility[name].append(value)
 
-    def _read(self, clip: Clip, key: str, sandbox: Sandbox) -> DecodedClip:
-        """The raw clip, from a private temporary folder that is gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="deemo-", dir=private_folder()) as folder:
-            path = fetch_uri(clip.uri, self._config.storage, into=Path(folder) / key, label=f"the raw clip of {key}")
-            return sandbox.decode(path, self._bounds)
-
-    def _boxes_of(self, clip: Clip | None) -> Mapping[int, np.ndarray]:
-        return {} if clip is None else self._boxes.get(clip.uri.rsplit("/", 1)[-1], {})
-
-    def _observe(self, row: IndexRow, raw: DecodedClip | None, boxes: Mapping[int, np.ndarray]) -> ClipFinding:
+    def _observe(self, row: IndexRow, source: ClipSource | None, boxes: Mapping[int, np.ndarray]) -> ClipFinding:
         """Wanted frames by number, raw beside released."""
         observer = ClipObserver(self._detector, self._reader, frames=row.frames, boxes=boxes, controls=self._controls)
-        numbers = np.array(sorted(number for number in observer.wanted if number < row.frames))
-        shown = decode_frames(load_member(row, self._released.store, self._released.prefix, "mp4"), numbers)
-        for number, after in zip(numbers.tolist(), shown, strict=True):
-            before = None if raw is None or raw.frames is None or number >= len(raw.frames) else raw.frames[number]
-            observer.see(number, *_alike(before, after))
+        numbers = [number for number in sorted(observer.wanted) if number < row.frames]
+        video = load_member(row, self._released.store, self._released.prefix, "mp4")
+        shown = dict(zip(numbers, decode_frames(video, np.array(numbers)), strict=True))
+        for number, before in _raw_frames(source, numbers):
+            observer.see(number, *_alike(before, shown[number]))
         return observer.finish(row.key, row.subject_key)
 
-    def _hear(self, row: IndexRow, raw: DecodedClip) -> Heard:
-        assert raw.waveform is not None
+    def _hear(self, row: IndexRow, source: ClipSource) -> Heard | None:
+        """The sound before and after; None where one has none."""
+        before = source.sound()
+        if before is None or not any(member.extension == "flac" for member in row.members):
+            return None
         after = decode_flac(load_member(row, self._released.store, self._released.prefix, "flac"))
-        return Heard(raw=resample(raw.waveform, raw.sample_rate, RATE), released=after)
+        return Heard(raw=resample(*before, RATE), released=after)
 
 
-def _has(row: IndexRow, extension: str) -> bool:
-    return any(member.extension == extension for member in row.members)
+def _raw_frames(source: ClipSource | None, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:
+    """The wanted raw frames in order, None for each where there is no raw clip."""
+    if source is None:
+        yield from ((number, None) for number in numbers)
+        return
+    wanted = set(numbers)
+    yield from ((number, frame) for number, _, frame in source.frames() if number in wanted)
 
 
 def _alike(raw: np.ndarray | None, released: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
