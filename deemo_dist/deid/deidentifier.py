@@ -94,7 +94,7 @@ class Deidentifier:
         found = faces.find_faces(frames, self._faces, every=policy.detect_every)
         size = (frames.shape[2], frames.shape[1])
         cover = faces.cover_clip(found, bodies, policy, frames=len(frames), fps=fps, size=size)
-        return _Seen(cover=cover, cues=body.cues(bodies.poses, len(frames)), poses=len(bodies.poses))
+        return _Seen(cover=cover, cues=body.cues(bodies, np.arange(len(frames)) / fps), poses=len(bodies.poses))
 
     def _audit(self, raw: np.ndarray, masked: np.ndarray, cover: faces.Cover) -> audit.FaceAudit:
         known = [number in cover.detected for number in range(len(raw))]
