@@ -1,75 +1,94 @@
-"""Where faces and heads are in every frame of a clip: detections now and then, tracked, bridged, held.
+"""Where faces, heads and burnt-in text are in every frame of a clip: tracked, bridged, held, put together.
 
-Two sources, each with tracks of its own: CenterFace every K frames (and on every frame where a track begins, ends or
-was lost), and heads placed by the body's pose, which also sees heads turned away.
+Two sources of faces, each with tracks of its own: the face detector's looks, and heads placed by the body's pose, which
+also sees heads turned away.
 """
 
-import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import geometry
-from deemo_dist.deid.body.people import Bodies, count, sampled
+from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.body.pose import Pose, head_box
 from deemo_dist.deid.faces import masking
-from deemo_dist.deid.faces.detectors import FaceDetector
+from deemo_dist.deid.faces.scan import FaceTracks
 from deemo_dist.deid.faces.tracks import Track, cover, link
 
 HOLD_SECONDS = 0.4
 GAP_SECONDS = 2.0
 SURE_HEAD = 0.5
 HEAD_DILATE = 0.05  # a head box is wide already: it has to cover motion only
+QUICKEST = 5.0  # percentile of frame intervals that a clip's rate is taken from
 
 
 @dataclass(frozen=True)
 class Cover:
     """What to mask. ``regions``: int64 [N, 4] pixels a frame; ``face_frames``: frames in which a face's track runs;
-    ``detected``: frames in which the detector saw a face; ``uncertain``: frames with a body whose head is not clear."""
+    ``detected``: frames in which the detector saw a face; ``uncertain``: poses of a body whose head is not clear;
+    ``caption_frames``: frames with burnt-in text."""
 
     regions: list[np.ndarray]
     face_frames: int
     detected: frozenset[int]
     uncertain: int
     tracks: int
-
-
-def find_faces(frames: np.ndarray, detector: FaceDetector, *, every: int) -> dict[int, np.ndarray]:
-    """Face boxes by frame looked at. Where the number of faces changes, the frames between are looked at as well."""
-    found = {number: detector(frames[number])[0] for number in sampled(len(frames), every)}
-    looked = sorted(found)
-    for before, after in itertools.pairwise(looked):
-        if len(found[before]) != len(found[after]):
-            found |= {number: detector(frames[number])[0] for number in range(before + 1, after)}
-    return found
+    caption_frames: int = 0
 
 
 def cover_clip(
-    found: dict[int, np.ndarray],
+    faces: FaceTracks,
     bodies: Bodies,
+    captions: Sequence[np.ndarray],
     policy: PolicyConfig,
     *,
-    frames: int,
-    fps: float,
+    times: np.ndarray,
     size: tuple[int, int],
 ) -> Cover:
-    """Put both sources together. ``size``: width, height in pixels."""
-    hold = max(policy.hold_frames, count(fps, HOLD_SECONDS)) + policy.detect_every - 1
-    gap = max(2 * hold, count(fps, GAP_SECONDS))
-    face_tracks = link(found, max_gap=gap)
-    head_tracks = link(bodies.heads, max_gap=gap) if policy.mask_heads else []
-    faces = cover(face_tracks, frames=frames, dilate=policy.dilate, hold=hold)
+    """Put all sources together. ``captions``: boxes float64 [N, 4] by frame, or nothing; ``times``: float64 [T]
+    seconds; ``size``: width, height in pixels.
+
+    Spans in seconds are counted in the clip's quickest frames, so that under a variable rate they only grow longer.
+    """
+    frames, rate = len(times), quickest_rate(times)
+    hold = max(policy.hold_frames, _count(rate, HOLD_SECONDS)) + policy.detect_every - 1
+    gap = max(2 * hold, _count(rate, GAP_SECONDS))
+    face_tracks = link(faces.boxes, max_gap=gap, cuts=faces.cuts)
+    head_tracks = link(bodies.heads, max_gap=gap, cuts=faces.cuts) if policy.mask_heads else []
+    found = cover(face_tracks, frames=frames, dilate=policy.dilate, hold=hold)
     heads = cover(head_tracks, frames=frames, dilate=HEAD_DILATE, hold=hold)
-    both = [np.concatenate(pair) for pair in zip(faces, heads, strict=True)]
+    texts = captions or [np.zeros((0, 4))] * frames
+    unclear = [number for number, pose in bodies.poses.items() if _unclear(pose, found[number], policy, size)]
+    whole = _whole_frames(unclear, bodies, frames, size) if policy.uncertain == "frame" else [np.zeros((0, 4))] * frames
+    every = [np.concatenate(boxes) for boxes in zip(found, heads, texts, whole, strict=True)]
     return Cover(
-        regions=masking.pixel_boxes(both, *size),
+        regions=masking.pixel_boxes(every, *size),
         face_frames=_frames_inside(face_tracks),
-        detected=frozenset(number for number, boxes in found.items() if len(boxes)),
-        uncertain=sum(_unclear(pose, faces[number], policy, size) for number, pose in bodies.poses.items()),
+        detected=frozenset(number for number, boxes in faces.boxes.items() if len(boxes)),
+        uncertain=len(unclear),
         tracks=len(face_tracks),
+        caption_frames=sum(len(boxes) > 0 for boxes in texts),
     )
+
+
+def quickest_rate(times: np.ndarray) -> float:
+    """Frames a second where a clip is quickest (but for outliers); 1 for a single frame."""
+    return 1.0 / float(np.percentile(np.diff(times), QUICKEST)) if len(times) > 1 else 1.0
+
+
+def _whole_frames(unclear: Sequence[int], bodies: Bodies, frames: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """The whole frame, from the pose before an unclear one to the pose after it."""
+    looks = sorted(bodies.poses)
+    boxes = [np.zeros((0, 4)) for _ in range(frames)]
+    for number in unclear:
+        place = looks.index(number)
+        start = looks[place - 1] + 1 if place else 0
+        stop = looks[place + 1] if place + 1 < len(looks) else frames
+        for frame in range(start, stop):
+            boxes[frame] = np.array([[0, 0, *size]], dtype=np.float64)
+    return boxes
 
 
 def _unclear(pose: Pose, faces: np.ndarray, policy: PolicyConfig, size: tuple[int, int]) -> bool:
@@ -85,3 +104,8 @@ def _unclear(pose: Pose, faces: np.ndarray, policy: PolicyConfig, size: tuple[in
 
 def _frames_inside(tracks: Iterable[Track]) -> int:
     return len({number for track in tracks for number in range(int(track.frames[0]), int(track.frames[-1]) + 1)})
+
+
+def _count(rate: float, seconds: float) -> int:
+    """Whole frames in ``seconds``, at least one."""
+    return max(1, int(np.ceil(rate * seconds - 1e-6)))

@@ -4,7 +4,8 @@ Laws (held by property tests): the cover of a frame between two detections of a 
 between them; the cover of a detected frame contains the detection; a hold contains the end box.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,14 +24,23 @@ class Track:
     boxes: np.ndarray
 
 
-def link(found: Mapping[int, np.ndarray], *, max_gap: int) -> list[Track]:
+def link(found: Mapping[int, np.ndarray], *, max_gap: int, cuts: Sequence[int] = ()) -> list[Track]:
     """Join detections (frame -> boxes [N, 4]) into tracks: the nearest pairs first, by overlap, then by distance of the
-    centres in units of size. A track not seen for more than ``max_gap`` frames ends."""
+    centres in units of size. A track not seen for more than ``max_gap`` frames ends, and so it does at one of ``cuts``
+    (frames that begin another scene)."""
+    scenes: dict[int, dict[int, np.ndarray]] = {}
+    for frame in sorted(found):
+        scenes.setdefault(bisect_right(cuts, frame), {})[frame] = found[frame]
+    return [track for scene in scenes.values() for track in _linked(scene, max_gap)]
+
+
+def _linked(found: Mapping[int, np.ndarray], max_gap: int) -> list[Track]:
+    """The tracks of one scene."""
     tracks: list[list[tuple[int, np.ndarray]]] = []
     for frame in sorted(found):
         boxes = np.asarray(found[frame], dtype=np.float64).reshape(-1, 4)
         alive = [number for number, track in enumerate(tracks) if frame - track[-1][0] <= max_gap]
-        taken = _match(np.array([tracks[number][-1][1] for number in alive]).reshape(-1, 4), boxes)
+        taken = matched(np.array([tracks[number][-1][1] for number in alive]).reshape(-1, 4), boxes)
         for place, box in enumerate(boxes):
             if place in taken:
                 tracks[alive[taken[place]]].append((frame, box))
@@ -42,8 +52,8 @@ def link(found: Mapping[int, np.ndarray], *, max_gap: int) -> list[Track]:
     ]
 
 
-def _match(last: np.ndarray, boxes: np.ndarray) -> dict[int, int]:
-    """Pair each box with at most one of ``last``, best first: {box number: track number}."""
+def matched(last: np.ndarray, boxes: np.ndarray) -> dict[int, int]:
+    """Pair each of ``boxes`` with at most one of ``last``, best first: {number in boxes: number in last}."""
     if not len(last) or not len(boxes):
         return {}
     centres = [(item[:, :2] + item[:, 2:]) / 2 for item in (last, boxes)]
