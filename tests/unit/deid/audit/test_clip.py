@@ -1,0 +1,66 @@
+"""The attackers on real faces: they must find who is not masked, and nobody who is."""
+
+import numpy as np
+import pytest
+
+from deemo_dist.deid import geometry
+from deemo_dist.deid.audit.clip import RAW, RELEASED, ClipFinding, ClipObserver
+from deemo_dist.deid.audit.detectors import auditors
+from deemo_dist.deid.audit.figures import ALIKE, CLEAR, face_attacks, residual, sensitivity
+from deemo_dist.deid.audit.identity import FaceReader
+from deemo_dist.deid.faces import masking
+from deemo_dist.deid.faces.detectors import CenterFace
+from deemo_dist.media import decode_frames, encode_video
+from tests.unit.deid.conftest import footage
+
+PEOPLE = {"clip-carphone": 96, "clip-single-face": 60, "clip-pexels": 480}
+
+
+def pieces(name: str) -> list[np.ndarray]:
+    """Two clips of one person: the first and the last frames of the footage."""
+    frames = footage(name, count=PEOPLE[name]).frames
+    assert frames is not None
+    return [np.ascontiguousarray(part) for part in (frames[:4:2], frames[-4::2])]
+
+
+def observe(name: str, number: int, raw: np.ndarray, kind: str) -> ClipFinding:
+    detect = CenterFace()
+    regions = [geometry.snap(geometry.dilate(detect(frame)[0], 0.3), 4, raw.shape[2], raw.shape[1]) for frame in raw]
+    masked = raw if kind == RAW else masking.mask(raw, regions, kind=kind)  # type: ignore[arg-type]
+    released = decode_frames(encode_video(masked, 25.0), np.arange(len(raw)))
+    observer = ClipObserver(auditors(), FaceReader(), frames=len(raw), controls=(), boxes={0: regions[0]})
+    for frame in range(len(raw)):
+        observer.see(frame, raw[frame], released[frame])
+    return observer.finish(f"{name}-{number}", name)
+
+
+@pytest.mark.slow
+def test_real_people_are_recognised_unmasked_and_not_under_the_fill() -> None:
+    clips = [(name, number, raw) for name in PEOPLE for number, raw in enumerate(pieces(name))]
+    for kind in (RAW, "fill"):
+        found = [observe(name, number, raw, kind) for name, number, raw in clips]
+        linkage = {attack.gallery: attack.linkage for attack in face_attacks(found) if attack.kind == RELEASED}
+        clear, alike = linkage[CLEAR], linkage[ALIKE]
+        assert clear is not None
+        assert alike is not None
+        assert clear.match is not None
+        assert not clear.estimable
+        assert sensitivity(found).value == 1.0
+        if kind == RAW:
+            assert clear.rank1.value == clear.match.value == alike.rank1.value == 1.0
+            assert residual(found).value == 1.0
+        else:
+            assert clear.match.value == residual(found).value == 0.0
+            assert clear.rank1.value < 0.75
+            assert max(value for item in found for value in item.correlations) < 0.25
+            assert min(value for item in found for value in item.coverage) > 0.95
+
+
+def test_without_a_raw_clip_only_the_release_is_looked_at() -> None:
+    observer = ClipObserver(auditors(), None, frames=2)
+    for number in range(2):
+        observer.see(number, None, np.full((64, 64, 3), 90, dtype=np.uint8))
+    found = observer.finish("key", "subject")
+    assert (found.looks, found.seen, found.residual, dict(found.faces)) == (2, 0, 0, {})
+    with pytest.raises(ValueError, match="no frame"):
+        ClipObserver(auditors(), None, frames=0).finish("key", "subject")

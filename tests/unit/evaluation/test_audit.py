@@ -1,0 +1,75 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deemo_dist.config import GatesConfig
+from deemo_dist.deid.audit.coverage import coverage
+from deemo_dist.deid.audit.figures import ALIKE, CLEAR, Attack, AuditFigures, Words, judge, spread
+from deemo_dist.deid.audit.linkage import Template, link
+from deemo_dist.deid.audit.statistics import share
+from deemo_dist.evaluation.audit import render_audit
+from pipelines.audit import as_json
+
+STILLS = [np.full((48, 64, 3), 20 * shade, dtype=np.uint8) for shade in range(3)]
+
+
+@pytest.fixture
+def bare() -> AuditFigures:
+    """What an audit without the raw manifest has."""
+    return AuditFigures(
+        dataset="<b>toy</b> v1", policy="strict", faces="fill", voice="prosody", clips=3, people=3, looks=54,
+        detector="a detector", reader="a reader", residual=share({"a": [0.0] * 54}), sensitivity=share({}),
+        correlation=None, coverage=None, attacks=(), picture=None, words=None, utility={},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def full(bare: AuditFigures) -> AuditFigures:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(12, 8))
+    linkage = link([Template(str(n), str(n // 2), vector, vector) for n, vector in enumerate(vectors)])
+    made = replace(
+        bare,
+        attacks=tuple(
+            Attack(kind=kind, gallery=gallery, linkage=linkage)
+            for kind in ("none", "released", "mosaic", "blur")
+            for gallery in (CLEAR, ALIKE)
+        ),
+        picture=linkage,
+        coverage=coverage([1.0] * 300),
+        correlation=spread([0.01, 0.02]),
+        sensitivity=share({"a": [1.0] * 54}),
+        words=Words(there=40, recall=share({"a": [1.0] * 40}), wer=0.1, heard=90),
+        utility={"f0_correlation": spread([0.97, 0.99]), "unheard_of": spread([1.0])},
+        speakers={"ignorant": 0.4, "grid informed": "not estimable: 3 of 20 speakers"},
+        movement={"rank1_after": 0.12},
+    )
+    return replace(made, verdicts=judge(made, GatesConfig(face_match=0.0, rank1_over_chance=0.1, pii_recall=0.95)))
+
+
+def test_the_report_says_what_still_links_and_escapes(bare: AuditFigures, full: AuditFigures) -> None:
+    for figures in (bare, full):
+        page = render_audit(figures, STILLS)
+        assert "Movement style, clothing, place and wording still link" in page
+        assert "<b>toy</b>" not in page
+        assert "&lt;b&gt;toy" in page
+        assert "http:" not in page.replace("http://www.w3.org", "")
+        assert "<script" not in page
+        assert page.count("data:image/png") == len(STILLS)
+
+
+def test_the_report_shows_intervals_gates_and_curves(full: AuditFigures) -> None:
+    page = render_audit(full, STILLS)
+    assert page.count("data:image/svg+xml") == 3
+    for words in ("95 %", "not estimable", "at most 0.99", "Gates", "chance"):
+        assert words in page
+
+
+def test_figures_are_plain_numbers_without_templates(full: AuditFigures, bare: AuditFigures) -> None:
+    read = json.loads(as_json(full))
+    assert read["coverage"]["boxes"] == 300
+    assert json.loads(as_json(bare))["sensitivity"]["value"] is None
+    longest = max(len(item["linkage"]["roc"]) for item in read["attacks"])
+    assert longest < 64
