@@ -29,19 +29,20 @@ class Project:
     root: str
     extra: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    run: Path = TINY
 
     def overrides(self, *more: str) -> list[str]:
         return [f"storage.root={self.root}", f"storage.cache={self.folder / 'cache'}", *self.extra, *more]
 
     def config(self, *more: str) -> RunConfig:
-        return load(TINY, self.overrides(*more))
+        return load(self.run, self.overrides(*more))
 
     @property
     def store(self) -> Store:
         return open_store(self.config().storage)
 
     def start(self, verb: Sequence[str], *more: str) -> "subprocess.Popen[str]":
-        command = [sys.executable, "-m", "pipelines.cli", *verb, "-c", str(TINY), *self.overrides(*more)]
+        command = [sys.executable, "-m", "pipelines.cli", *verb, "-c", str(self.run), *self.overrides(*more)]
         env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **self.env}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
