@@ -3,10 +3,12 @@
 Raw clips are read in this process and its sandbox child alone. Templates and waveforms stay in memory.
 """
 
+import io
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
 from deemo_dist.deid.audit.coverage import Boxes
 from deemo_dist.deid.audit.detectors import auditors
 from deemo_dist.deid.audit.identity import FaceReader
+from deemo_dist.deid.body.cues import cues
+from deemo_dist.deid.body.people import POSE_SECONDS, BodyModels, BodyScan
 from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
@@ -26,6 +30,7 @@ from deemo_dist.storage import Store, fetch_uri
 from pipelines.preprocess import private_folder
 
 RATE = utility.RATE
+POSE_LOOKS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +75,7 @@ def chosen(rows: Sequence[IndexRow], limit: int) -> list[IndexRow]:
 
 class Attacker:
     """Holds the audit's models. ``raw``: manifest rows by sample key, empty without the raw manifest; ``controls``:
-    masking kinds to compare with."""
+    masking kinds to compare with; without any, what is only for a reader (keypoints found again) is left out too."""
 
     def __init__(
         self,
@@ -91,6 +96,7 @@ class Attacker:
         self._controls = controls
         self._detector = auditors()
         self._reader = FaceReader() if raw else None
+        self._bodies = BodyModels() if raw and controls else None
         self._bounds = Bounds.of(config.policy)
 
     def look(self, rows: Sequence[IndexRow]) -> Findings:
@@ -123,6 +129,8 @@ class Attacker:
             findings.sounds[row.key] = heard
             for name, value in utility.sound_figures(heard.raw, heard.released).items():
                 findings.utility[name].append(value)
+        if self._bodies is not None and (kept := self._keypoints(row, self._bodies)) is not None:
+            findings.utility["keypoint_agreement"].append(kept)
 
     def _observe(self, row: IndexRow, source: ClipSource | None, boxes: Mapping[int, np.ndarray]) -> ClipFinding:
         """Wanted frames by number, raw beside released."""
@@ -133,6 +141,18 @@ class Attacker:
         for number, before in _raw_frames(source, numbers):
             observer.see(number, *_alike(before, shown[number]))
         return observer.finish(row.key, row.subject_key)
+
+    def _keypoints(self, row: IndexRow, models: BodyModels) -> float | None:
+        """How far pose on the released picture finds the stored cues again; None for a sample without cues."""
+        if not any(member.extension == "cues.npy" for member in row.members):
+            return None
+        read = partial(load_member, row, self._released.store, self._released.prefix)
+        numbers = np.arange(0, row.frames, max(1, round(row.fps * POSE_SECONDS)))[:POSE_LOOKS]
+        scan, times = BodyScan(models), numbers / row.fps
+        for place, frame in enumerate(decode_frames(read("mp4"), numbers)):
+            scan.see(place, float(times[place]), frame)
+        stored = np.load(io.BytesIO(read("cues.npy")), allow_pickle=False)
+        return utility.keypoint_agreement(stored[numbers[numbers < len(stored)]], cues(scan.finish(), times))
 
     def _hear(self, row: IndexRow, source: ClipSource) -> Heard | None:
         """The sound before and after; None where one has none."""
