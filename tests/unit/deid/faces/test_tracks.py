@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import geometry
 from deemo_dist.deid.body.people import Bodies, sampled
+from deemo_dist.deid.body.pose import Pose
 from deemo_dist.deid.faces.cover import cover_clip
+from deemo_dist.deid.faces.scan import FaceTracks
 from deemo_dist.deid.faces.tracks import Track, cover, link
 
 FRAMES = 60
@@ -85,7 +87,8 @@ def moving(frames: int, speed: float) -> np.ndarray:
 def covered_share(truth: np.ndarray, found: dict[int, np.ndarray], fps: float = 25.0) -> float:
     """The least share of a true box that is masked, over all frames."""
     empty = Bodies(poses={}, heads={})
-    made = cover_clip(found, empty, PolicyConfig(), frames=len(truth), fps=fps, size=(320, 240))
+    times = np.arange(len(truth)) / fps
+    made = cover_clip(FaceTracks(found), empty, [], PolicyConfig(), times=times, size=(320, 240))
     shares = []
     for true, regions in zip(truth.astype(int), made.regions, strict=True):
         grid = np.zeros((240, 320), dtype=bool)
@@ -127,6 +130,42 @@ def test_two_people_crossing_are_both_covered() -> None:
 
 
 def test_no_detection_means_no_cover() -> None:
-    made = cover_clip({0: np.zeros((0, 4))}, Bodies({}, {}), PolicyConfig(), frames=5, fps=25, size=(64, 64))
+    found = FaceTracks({0: np.zeros((0, 4))})
+    made = cover_clip(found, Bodies({}, {}), [], PolicyConfig(), times=np.arange(5) / 25, size=(64, 64))
     assert all(len(regions) == 0 for regions in made.regions)
     assert (made.face_frames, made.uncertain, made.tracks) == (0, 0, 0)
+
+
+def test_no_track_runs_across_a_cut_and_both_sides_are_held() -> None:
+    found = {frame: np.array([[10.0, 10, 60, 60]]) for frame in (0, 3, 6)}
+    found |= {frame: np.array([[20.0, 12, 70, 62]]) for frame in (9, 12)}
+    linked = link(found, max_gap=30, cuts=(8,))
+    assert [track.frames.tolist() for track in linked] == [[0, 3, 6], [9, 12]]
+    assert len(link(found, max_gap=30)) == 1
+    made = cover_clip(
+        FaceTracks(found, cuts=(8,)), Bodies({}, {}), [], PolicyConfig(), times=np.arange(14) / 25, size=(96, 96)
+    )
+    assert all(len(regions) for regions in made.regions)
+
+
+def test_spans_in_seconds_only_grow_under_a_variable_rate() -> None:
+    times = np.concatenate([np.arange(50) / 50, 1 + np.arange(50) / 5])
+    found = FaceTracks({frame: np.array([[10.0, 10, 60, 60]]) for frame in (30, 33)})
+    made = cover_clip(found, Bodies({}, {}), [], PolicyConfig(), times=times, size=(96, 96))
+    shown = times[[number for number, regions in enumerate(made.regions) if len(regions)]]
+    assert shown[0] <= times[30] - 0.4
+    assert shown[-1] >= times[33] + 0.4
+
+
+def test_captions_and_whole_frames_are_part_of_the_cover() -> None:
+    times = np.arange(12) / 4
+    text = [np.array([[4.0, 70, 60, 90]]) if frame >= 6 else np.zeros((0, 4)) for frame in range(12)]
+    made = cover_clip(FaceTracks({}), Bodies({}, {}), text, PolicyConfig(), times=times, size=(96, 96))
+    assert [len(regions) for regions in made.regions] == [0] * 6 + [1] * 6
+    assert made.caption_frames == 6
+    lost = Pose(points=np.full((33, 2), 48.0), confidence=np.zeros(33), score=0.9)
+    bodies = Bodies({0: lost, 4: lost, 8: lost}, {})
+    policy = PolicyConfig(uncertain="frame", mask_heads=False)
+    made = cover_clip(FaceTracks({}), bodies, [], policy, times=times, size=(96, 96))
+    assert made.uncertain == 3
+    assert all(regions.tolist() == [[0, 0, 96, 96]] for regions in made.regions)
