@@ -38,11 +38,14 @@ KINDS = {
 KIND_OF = {slot: kind for kind, slots in KINDS.items() for slot in slots}
 # Names of works and bodies that stand in presidio-evaluator's templates themselves: neither planted nor other words.
 STANDING = re.compile(
-    r"Metallica|Zoolander|Border Force|European Union|ABC Business|Cautionary Tales|"
-    r"Guilty Pleasures[^(]*\(But Secretly Love\)|Civil Rights Act|White Stripes|The Big Three Killed My Baby|Fuse TV|Entertainment Weekly|Blink-182|"
-    r"Dimensions of a Shadow|Tube Snake Boogie|Princess Royal|Carry Me Back To|Salesperson of the Month",
+    "|".join(
+        ("Metallica", "Zoolander", "Border Force", "European Union", "ABC Business", "Cautionary Tales", "Fuse TV",
+         r"Guilty Pleasures[^(]*\(But Secretly Love\)", "Civil Rights Act", "White Stripes", "Entertainment Weekly",
+         "The Big Three Killed My Baby", "Blink-182", "Dimensions of a Shadow", "Tube Snake Boogie", "Princess Royal",
+         "Carry Me Back To", "Salesperson of the Month")
+    ),
     re.IGNORECASE,
-)
+)  # fmt: skip
 SPOKEN = Path(__file__).parent / "spoken_templates.txt"
 
 

@@ -20,20 +20,18 @@ WORD = re.compile(r"[^\W\d_]+(?:[’'-][^\W\d_]+)*")
 PART = re.compile(r"(?:n[’']t|[’'](?:s|m|re|ve|ll|d))$", re.IGNORECASE)
 RARE, UNCOMMON = 3_000_000, 60_000_000
 NOT_PERSONS = ("DATE", "TIME", "CARDINAL", "ORDINAL", "NORP", "LANGUAGE", "MONEY", "PERCENT", "QUANTITY")
-TITLES = frozenset(("mr", "mrs", "ms", "miss", "dr", "doctor", "mister", "madam", "sir", "professor", "prof"))
 OF_PLACES = frozenset(("lake", "port", "west", "east", "north", "south", "mount", "fort"))
 CAPITAL = read_words("capitals")
-# What a name follows: at once, with nothing between. The second kind leaves room for common words (i am happy).
-SURELY = re.compile(
-    r"(?:\b(?:my|his|her|your|their|the|first|last|sur|nick|maiden|user)\s*names?(?:\s+is|['’]s|\s*[:?]|\s+are)|\b(?:name|user:|named|named"
-    r"\s+(?:him|her|them|it)|nicknamed|mr|mrs|ms|dr|mister|professor|doctor)\.?:?|\bcalls?\s+(?:me|him|her)|\bdear|\bcalled)\s+$",
-    re.IGNORECASE,
+# What a name follows at once: after the first kind any word that is not of everyday, after the second a rare one only.
+_NAME_IS = r"(?:my|his|her|your|their|the|first|last|sur|nick|maiden|user)\s*names?(?:\s+is|['’]s|\s*[:?]|\s+are)"
+_NAMED = r"(?:name|user:|called|(?:nick)?named(?:\s+(?:him|her|them|it))?|calls?\s+(?:me|him|her)|dear)"
+_TITLE = r"(?:mr|mrs|ms|dr|mister|professor|doctor)"
+_TALK = (
+    r"(?:i\s+am|i['’]m|this\s+is|it\s+was|thanks?|thank\s+you|hi|hey|hello|against|beat|told|asked|met|ask|and|said)"
 )
-MAYBE = re.compile(
-    r"(?:\b(?:i\s+am|i['’]m|this\s+is|it\s+was|thanks?|thank\s+you|hi|hey|hello|against|beat|told|asked|with|and|said|met|"
-    r"coach|captain|brother|sister|husband|wife|friend|father|mother|son|daughter|dad|mum|mom|ask)),?\s+$",
-    re.IGNORECASE,
-)
+_KIN = r"(?:with|coach|captain|brother|sister|husband|wife|friend|father|mother|son|daughter|dad|mum|mom)"
+SURELY = re.compile(rf"\b(?:{_NAME_IS}|{_NAMED}|{_TITLE}\.?):?\s+$", re.IGNORECASE)
+MAYBE = re.compile(rf"\b(?:{_TALK}|{_KIN}),?\s+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,176 @@
+"""What is to be muted: from the transcript, from what is heard, and when there is nothing to mute or to hear."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deemo_dist.config import PolicyConfig
+from deemo_dist.deid.text import spoken
+from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
+from deemo_dist.deid.text.spoken import Words, joined
+from tests.voices import RATE, speak
+
+POLICY = PolicyConfig()
+SENTENCE = "My name is Anna Keller and I was happy with my serve in London today."
+
+
+class Told:
+    """An ear that is told what it hears: one word a second, each 0.8 s long."""
+
+    def __init__(self, text: str = "", **others: Any) -> None:
+        words = tuple(HeardWord(word, float(at), at + 0.8, 1.0) for at, word in enumerate(text.split()))
+        self.heard = Heard(words, ((0.0, float(len(words))),), **others)
+        self.asked = 0
+
+    def __call__(self, waveform: np.ndarray, rate: int) -> Heard:
+        self.asked += 1
+        return self.heard
+
+
+@pytest.fixture(scope="module")
+def words() -> Words:
+    return Words(POLICY)
+
+
+def ask(
+    words: Words, ear: Any, said: str | None, *, texts: dict[str, str] | None = None,
+    known: Iterable[str] = (), sound: bool = True, **policy: Any,
+) -> spoken.Spoken:  # fmt: skip
+    """Ask with another ear and policy, over 12 s of sound."""
+    words._listen, words._policy = ear, replace(POLICY, **policy)
+    return words(said, texts or {}, known, np.zeros(12 * RATE, np.float32) if sound else None, RATE)
+
+
+@pytest.mark.slow
+def test_a_name_in_the_transcript_is_muted_where_it_is_heard(words: Words) -> None:
+    made = ask(words, Told("i am anna keller and i won"), "I am Anna Keller and I won.")
+    assert made.transcript == "I am [PERSON_1] and I won."
+    assert made.mutes == ((1.9, 3.9),)
+    assert made.source == "given"
+    assert made.figures["heard_words"] == 7
+    assert made.figures["muted_seconds"] == pytest.approx(2.0)
+
+
+@pytest.mark.slow
+def test_a_name_that_is_only_heard_is_muted_too(words: Words) -> None:
+    made = ask(words, Told("i am anna keller said sarah today"), "I am Anna Keller, she said today")
+    assert any(start < 5.0 and end > 5.8 for start, end in made.mutes)
+    assert "sarah" not in str(made).lower()
+
+
+@pytest.mark.slow
+def test_a_misheard_name_mutes_the_gap(words: Words) -> None:
+    made = ask(words, Told("yesterday we played no back joke of itch in madrid"), "yesterday we played Novak Djokovic")
+    assert made.mutes[0][0] == pytest.approx(2.7)
+    assert made.mutes[-1][1] >= 9.8
+
+
+@pytest.mark.slow
+def test_where_nothing_is_heard_nothing_is_muted(words: Words) -> None:
+    made = ask(words, Told(), "I am Anna Keller")
+    assert made.mutes == ()
+    assert made.transcript == "I am [PERSON_1]"
+
+
+@pytest.mark.slow
+def test_listening_is_saved_where_it_cannot_matter(words: Words) -> None:
+    for transcript, more in (
+        ("it was a good match", {}), ("I am Anna", {"sound": False}), ("I am Anna", {"voice": "prosody"}),
+        ("I am Anna", {"voice": "drop"}), ("I am Anna", {"mute": False}), (None, {"asr": "never", "mute": False}),
+    ):  # fmt: skip
+        ear = Told("i am anna")
+        made = ask(words, ear, transcript, **more)  # type: ignore[arg-type]
+        assert (ear.asked, made.mutes) == (0, ())
+
+
+@pytest.mark.slow
+def test_what_is_heard_becomes_the_transcript_where_none_came(words: Words) -> None:
+    for missing in (None, "", "  "):
+        made = ask(words, Told("i am anna keller today"), missing, texts={"cue": "Anna smiles"})
+        assert made.transcript == "i am [PERSON_1] today"
+        assert made.texts == {"cue": "[PERSON_1] smiles"}
+        assert (made.source, made.entities) == ("asr", 2)
+        assert made.mutes == ((1.9, 3.9),)
+    assert ask(words, Told(), None).transcript is None
+    assert ask(words, Told(), "").transcript == ""
+    never = ask(words, Told("i am anna keller"), None, asr="never")
+    assert (never.transcript, never.source, len(never.mutes)) == (None, "none", 1)
+
+
+@pytest.mark.slow
+def test_a_dropped_transcript_still_says_what_to_mute(words: Words) -> None:
+    made = ask(words, Told("i am anna keller"), "I am Anna Keller", texts={"cue": "Anna"}, transcript="drop")
+    assert (made.transcript, made.source, made.entities) == (None, "none", 1)
+    assert made.mutes == ((1.9, 3.9),)
+    unseen = ask(words, Told("i am anna keller"), None, transcript="drop")
+    assert (unseen.transcript, len(unseen.mutes)) == (None, 1)
+
+
+@pytest.mark.slow
+def test_names_somebody_took_out_before_are_still_spoken(words: Words) -> None:
+    made = ask(words, Told("yesterday i beat zbigniew easily today"), "yesterday I beat [PERSON_1] easily today")
+    assert made.mutes[0][0] < 3.0
+    assert made.mutes[0][1] > 3.8
+
+
+@pytest.mark.slow
+def test_the_known_name_is_muted_and_what_nobody_could_make_out_too(words: Words) -> None:
+    made = ask(words, Told("so zorblax said hi to anna"), "so zorblax said hi to Anna", known=["Zorblax Quint"])
+    assert made.mutes[0] == pytest.approx((0.9, 1.9))
+    made = ask(words, Told("i am anna", garbled=((7.0, 9.0),)), "I am Anna")
+    assert made.mutes[-1] == pytest.approx((6.9, 9.1))
+
+
+spans = st.lists(st.tuples(st.floats(0, 9), st.floats(0, 3)).map(lambda pair: (pair[0], pair[0] + pair[1])), max_size=9)
+
+
+@given(spans, st.floats(0, 1))
+def test_mutes_are_ordered_apart_within_the_sound_and_hold_every_span(given_: list[Any], margin: float) -> None:
+    made = joined(given_, margin=margin, seconds=10.0)
+    assert all(0 <= start < end <= 10.0 for start, end in made)
+    assert all(a[1] < b[0] for a, b in pairwise(made))
+    for start, end in given_:
+        if min(end, 10.0) > start:
+            assert any(first <= start and last >= min(end, 10.0) for first, last in made)
+
+
+@pytest.mark.slow
+def test_a_muted_name_is_not_heard_again(words: Words) -> None:
+    listener = Listener()
+    sound = speak(SENTENCE)
+    words._listen, words._policy = listener, POLICY
+    for transcript in (SENTENCE, None):
+        made = words(transcript, {}, (), sound, RATE)
+        silent = sound.copy()
+        for start, end in made.mutes:
+            silent[int(start * RATE) : int(end * RATE)] = 0
+        before, after = (listener(each, RATE).text.lower() for each in (sound, silent))
+        assert "anna" in before
+        assert "london" in before
+        for name in ("anna", "ana", "keller", "kellar", "london"):
+            assert name not in after
+        for word in ("my name", "happy", "today"):
+            assert word in after
+
+
+@pytest.mark.slow
+def test_a_generated_clip_costs_little(words: Words) -> None:
+    import time
+
+    from deemo_dist.samples.people import draw_subjects
+    from deemo_dist.samples.voice import speak as sing
+
+    words._listen, words._policy = Listener(), POLICY
+    subjects = draw_subjects(6, seed=3)
+    clips = [sing(subject, "rising", 3.0, np.random.default_rng(subject.index)) for subject in subjects]
+    words(SENTENCE, {}, (), clips[0], RATE)
+    started = time.process_time()
+    made = [words(SENTENCE, {}, (), clip, RATE) for clip in clips]
+    assert (time.process_time() - started) / len(clips) < 0.3
+    assert sum(not each.mutes for each in made) >= len(clips) - 1
