@@ -1,9 +1,11 @@
 """``deemo preprocess``: a manifest of raw clips -> de-identified shards, each committed once by its receipt.
 
-A clip passes all stages inside one process tree: fetched to a private temporary file, decoded in a sandbox child,
-de-identified, encoded. Only units (URIs, sealed) go to a worker and only receipts come back.
+A clip passes all stages inside one process tree: fetched to a private temporary file, streamed twice out of a sandbox
+child, de-identified, encoded. Only units (URIs, sealed) go to a worker and only receipts come back, with what each
+stage of their clips cost.
 """
 
+import io
 import os
 import tempfile
 import time
@@ -33,6 +35,7 @@ from deemo_dist.deid import (
     Deidentifier,
     DeidResult,
     KeyRing,
+    Meter,
     policy_digest,
     policy_gate,
     policy_strength,
@@ -43,13 +46,11 @@ from deemo_dist.deid.terms import refuse_names
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundError, RejectedClipError
 from deemo_dist.execution import run
-from deemo_dist.media import Bounds, Sandbox, encode_flac, encode_video
+from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, encode_flac, steady
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import fetch_uri, open_store
 from deemo_dist.weights import use
 from pipelines.sealed import SealedUnit
-
-SPEECH_RATE = 16_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +76,12 @@ class UnitWorker:
         self.policy_digest = policy_digest(config.policy, self.ring.key_id)
         self.toolchain_digest = digest_of({**toolchain(), "key_id": self.ring.key_id})
         self.bounds = Bounds.of(config.policy)
-        self.deidentify = Deidentifier(config.policy, self.ring)
+        self.deidentify = Deidentifier(config.policy, self.ring, config.nfbl)
         self.sandbox = Sandbox()
 
     def __call__(self, sealed: SealedUnit) -> Receipt:
         """De-identify the clips of a unit and commit its shard; returns the receipt that stands."""
-        started = time.monotonic()
+        started, self.deidentify.meter = time.monotonic(), Meter()
         unit = sealed.open(self.ring)
         builder = UnitBuilder(
             unit.index, len(unit.clips), policy_digest=self.policy_digest, toolchain_digest=self.toolchain_digest
@@ -88,28 +89,39 @@ class UnitWorker:
         for clip in unit.clips:
             with hiding(clip.uri, clip.subject, clip.transcript):
                 self._take(clip, builder)
-        receipt, tar = builder.finish({"seconds": time.monotonic() - started})
+        spent = self.deidentify.meter.figures()
+        receipt, tar = builder.finish({"seconds": time.monotonic() - started, **spent})
         return commit_unit(self.store, self.prefix, receipt, tar)
 
     def _take(self, clip: Clip, builder: UnitBuilder) -> None:
         """One clip: written, or rejected with its stage and reason."""
         key = self.ring.sample_key(clip.uri)
         try:
-            result = self._deidentify(clip, key)
+            result, video = self._deidentify(clip, key)
         except RejectedClipError as rejection:
             builder.rejected(key, stage=rejection.stage, reason=rejection.reason)
             return
         annotation = Annotation(
-            key=key, labels=dict(clip.labels), texts=result.texts, nfbl=clip.nfbl, transcript=result.transcript
+            key=key,
+            labels=dict(clip.labels),
+            texts=result.texts,
+            nfbl=(*clip.nfbl, *result.nfbl),
+            transcript=result.transcript,
         )
-        builder.written(self._encode(clip, key, result), annotation)
+        builder.written(self._sample(clip, key, result, video), annotation)
 
-    def _deidentify(self, clip: Clip, key: str) -> DeidResult:
-        """Read the raw media once, into a private temporary folder that is gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="deemo-", dir=private_folder()) as folder:
-            path = self._fetch(clip, key, Path(folder) / key)
-            decoded = self.sandbox.decode(path, self.bounds)
-        return self.deidentify(clip, decoded)
+    def _deidentify(self, clip: Clip, key: str) -> tuple[DeidResult, bytes]:
+        """Read the raw media once, into a private temporary folder that is gone afterwards; the masked video too."""
+        spent = self.sandbox.cpu_seconds
+        buffer = io.BytesIO()
+        try:
+            with tempfile.TemporaryDirectory(prefix="deemo-", dir=private_folder()) as folder:
+                path = self._fetch(clip, key, Path(folder) / key)
+                with VideoWriter(buffer) as writer:
+                    result = self.deidentify(clip, self.sandbox.open(path, self.bounds), writer)
+        finally:
+            self.deidentify.meter.count("decode", cpu_seconds=self.sandbox.cpu_seconds - spent)
+        return result, buffer.getvalue()
 
     def _fetch(self, clip: Clip, key: str, into: Path) -> Path:
         """A raw clip as a local file. One that is gone is rejected; a store that does not answer ends the run."""
@@ -118,25 +130,29 @@ class UnitWorker:
         except NotFoundError as error:
             raise MediaError(error.message, stage="fetch", reason="missing") from None
 
-    def _encode(self, clip: Clip, key: str, result: DeidResult) -> Sample:
+    def _sample(self, clip: Clip, key: str, result: DeidResult, video: bytes) -> Sample:
         """The sample's media as bytes, and what the index says of them."""
-        frames, waveform = result.frames, result.waveform
+        meter, shown, waveform = self.deidentify.meter, result.video, result.waveform
+        audio = None if waveform is None else meter.run("encode", encode_flac, waveform, SOUND_RATE)
+        meter.count("encode", bytes=len(video) + len(audio or b""))
         return Sample(
             key=key,
-            video=encode_video(frames, result.fps),
-            frames=len(frames),
-            fps=float(result.fps),
-            width=frames.shape[2],
-            height=frames.shape[1],
+            video=video,
+            frames=shown.frames,
+            fps=float(shown.fps),
+            width=shown.width,
+            height=shown.height,
             subject_key=self.ring.subject_key(clip.subject),
             source=clip.source,
             split=clip.split,
             subgroup=clip.subgroup,
             attestation=result.attestation,
-            audio=None if waveform is None else encode_flac(waveform, SPEECH_RATE),
-            audio_seconds=0.0 if waveform is None else len(waveform) / SPEECH_RATE,
+            audio=audio,
+            audio_seconds=0.0 if waveform is None else len(waveform) / SOUND_RATE,
             cues=result.cues,
-            cue_times=result.cue_times,
+            hands=result.hands,
+            cue_times=result.frame_times,
+            frame_times=None if steady(result.frame_times, shown.fps) else result.frame_times,
             transcript=result.transcript,
         )
 

@@ -1,207 +1,204 @@
-"""One clip through all of it: body cues, faces, voice, words, audit, attestation. Fails closed."""
+"""One clip through all of it, in two passes: looked at, then masked, audited and written. Fails closed."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from deemo_dist.config import PolicyConfig
-from deemo_dist.deid.audit import faces as audit
+from deemo_dist.config import NfblTypeConfig, PolicyConfig
+from deemo_dist.deid.attest import attestation
+from deemo_dist.deid.audit.faces import ClipAudit, FaceAudit
 from deemo_dist.deid.body import cues as body
-from deemo_dist.deid.body.people import find_bodies
-from deemo_dist.deid.body.pose import PersonDetector, PoseTracker
-from deemo_dist.deid.faces import cover as faces
+from deemo_dist.deid.body import nfbl
+from deemo_dist.deid.body.people import Bodies, BodyModels, BodyScan
 from deemo_dist.deid.faces import masking
-from deemo_dist.deid.faces.detectors import BlazeFace, CenterFace
+from deemo_dist.deid.faces.captions import CaptionScan, PaddleText, TextDetector
+from deemo_dist.deid.faces.cover import Cover, cover_clip
+from deemo_dist.deid.faces.detectors import BlazeFace, FaceDetector
+from deemo_dist.deid.faces.scan import FaceModels, FaceScan
+from deemo_dist.deid.gates import check_audit, check_heads, check_picture, check_sync
 from deemo_dist.deid.keys import KeyRing
-from deemo_dist.deid.policy import policy_digest, policy_gate, policy_strength
-from deemo_dist.deid.text import transcript
-from deemo_dist.deid.voice import disguise as voice
+from deemo_dist.deid.meter import Meter
+from deemo_dist.deid.policy import policy_gate
+from deemo_dist.deid.text.spoken import Spoken, Words
+from deemo_dist.deid.voice.disguise import Disguised, disguise
 from deemo_dist.errors import DeidError
-from deemo_dist.media import DecodedClip
-from deemo_dist.records import Attestation, Clip
-
-SMALLEST_SIDE = 16
-P = ParamSpec("P")
-R = TypeVar("R")
+from deemo_dist.media import ClipSource, FrameSink, VideoInfo
+from deemo_dist.records import Attestation, Clip, NfblEvent
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeidResult:
-    """What may leave the process.
+    """What may leave the process besides the masked frames, which went to the sink.
 
-    ``frames``: uint8 [T, H, W, 3] masked RGB at ``frame_times`` (float64 [T] seconds), ``fps`` on average;
-    ``waveform``: float32 [N], 16 kHz mono, None without sound; ``cues``: float16 [T, 22, 3] with ``cue_times`` float64
-    [T]; ``transcript`` and ``texts`` scrubbed.
+    ``video``: facts of what the sink wrote, ``frame_times`` float64 [T] seconds of its frames; ``waveform``: float32
+    [N], 16 kHz mono, None without sound; ``cues``: float16 [T, 22, 3] and ``hands`` float16 [T, 42, 3] (None: no hand
+    was large enough) at ``frame_times``; ``nfbl``: proposed events; ``transcript`` and ``texts`` scrubbed.
     """
 
-    frames: np.ndarray
+    video: VideoInfo
     frame_times: np.ndarray
-    fps: float
     waveform: np.ndarray | None
     cues: np.ndarray
-    cue_times: np.ndarray
+    hands: np.ndarray | None
+    nfbl: tuple[NfblEvent, ...]
     transcript: str | None
     texts: dict[str, str]
     attestation: Attestation
 
 
-class Deidentifier:
-    """Loads its models once (in a worker) and de-identifies clips one by one; the same input gives the same bytes."""
+@dataclass(frozen=True)
+class Seen:
+    """What the first pass found: when frames are shown, what to mask, who moves how."""
 
-    def __init__(self, policy: PolicyConfig, ring: KeyRing) -> None:
-        """Raises ``ConfigError`` for a policy that refuses the key, ``WeightsError`` for a missing weight."""
-        import cv2
-
-        policy_gate(policy, ring, allow_weak=True)  # whether a weak policy is wanted is the run's question
-        cv2.setNumThreads(1)
-        self._policy = policy
-        self._ring = ring
-        self._digest = policy_digest(policy, ring.key_id)
-        self._faces = CenterFace(width=policy.detect_width, threshold=policy.face_threshold)
-        self._people = PersonDetector()
-        self._poses = PoseTracker()
-        self._auditor = BlazeFace()
-        self._scrubber = transcript.Scrubber(threshold=policy.pii_threshold)
-
-    def __call__(self, clip: Clip, decoded: DecodedClip) -> DeidResult:
-        """De-identify one decoded clip. Raises ``DeidError`` with a stage and reason for the ledger; any other fault
-        of a stage becomes one, so that no raw text or path leaves in a message."""
-        frames = _checked(decoded)
-        seen = _guarded("faces", self._look, frames, decoded.fps)
-        masked = _guarded("faces", masking.mask, frames, seen.cover.regions, kind=self._policy.faces)
-        checked = _guarded("audit", self._audit, frames, masked, seen.cover)
-        self._gate(seen, checked)
-        sound = _guarded("voice", self._voice, clip, decoded)
-        words = _guarded("transcript", self._words, clip)
-        return DeidResult(
-            frames=masked,
-            frame_times=decoded.frame_times,
-            fps=decoded.fps,
-            waveform=None if sound is None else sound.waveform,
-            cues=seen.cues,
-            cue_times=decoded.frame_times,
-            transcript=words.transcript,
-            texts=words.texts,
-            attestation=self._attest(frames, seen, checked, sound, words),
-        )
-
-    def _look(self, frames: np.ndarray, fps: float) -> "_Seen":
-        """Bodies first: pose needs the face. Facial landmarks end here, as head boxes."""
-        policy = self._policy
-        bodies = find_bodies(frames, self._people, self._poses, fps=fps, every=policy.detect_every)
-        found = faces.find_faces(frames, self._faces, every=policy.detect_every)
-        size = (frames.shape[2], frames.shape[1])
-        cover = faces.cover_clip(found, bodies, policy, frames=len(frames), fps=fps, size=size)
-        return _Seen(cover=cover, cues=body.cues(bodies, np.arange(len(frames)) / fps), poses=len(bodies.poses))
-
-    def _audit(self, raw: np.ndarray, masked: np.ndarray, cover: faces.Cover) -> audit.FaceAudit:
-        known = [number in cover.detected for number in range(len(raw))]
-        return audit.audit_faces(
-            raw, masked, cover.regions, self._auditor, every=self._policy.audit_every, with_face=known
-        )
-
-    def _gate(self, seen: "_Seen", checked: audit.FaceAudit) -> None:
-        """Reject what cannot be said to be free of faces."""
-        if checked.residual_rate > self._policy.gates.residual_faces:
-            raise DeidError(
-                f"after masking the audit still saw a face in {checked.residual_rate:.1%} of {checked.frames} frames",
-                stage="audit",
-                reason="residual_face",
-            )
-        uncertain = seen.cover.uncertain / max(1, seen.poses)
-        if uncertain > self._policy.gates.uncertain:
-            raise DeidError(
-                f"in {uncertain:.1%} of the poses there is a body whose head could not be placed",
-                stage="faces",
-                reason="uncertain",
-            )
-
-    def _voice(self, clip: Clip, decoded: DecodedClip) -> voice.Disguised | None:
-        if decoded.waveform is None:
-            return None
-        seed = self._ring.voice_seed(clip.uri)
-        return voice.disguise(decoded.waveform, decoded.sample_rate, method=self._policy.voice, seed=seed)
-
-    def _words(self, clip: Clip) -> transcript.Scrubbed:
-        drop = self._policy.transcript == "drop"
-        return self._scrubber(clip.transcript, clip.texts, known=(clip.subject,), drop=drop)
-
-    def _attest(
-        self,
-        frames: np.ndarray,
-        seen: "_Seen",
-        checked: audit.FaceAudit,
-        sound: voice.Disguised | None,
-        words: transcript.Scrubbed,
-    ) -> Attestation:
-        policy, cover = self._policy, seen.cover
-        return Attestation(
-            policy=policy.name,
-            policy_digest=self._digest,
-            key_id=self._ring.key_id,
-            strength=policy_strength(policy),
-            faces=policy.faces,
-            voice=policy.voice if sound is not None else "none",
-            transcript=policy.transcript,
-            captions="keep",
-            frames=len(frames),
-            frames_with_face=cover.face_frames,
-            masked_area=masking.masked_share(cover.regions, frames.shape[2], frames.shape[1]),
-            pii_entities=words.entities,
-            audited_frames=checked.frames,
-            residual_face_rate=checked.residual_rate,
-            audit_detector=BlazeFace.name,
-            figures=_figures(seen, checked, sound, len(frames)),
-        )
+    times: np.ndarray
+    cover: Cover
+    bodies: Bodies
 
 
 @dataclass(frozen=True)
-class _Seen:
-    cover: faces.Cover
-    cues: np.ndarray
-    poses: int
+class Heard:
+    """What became of the sound and the words. ``seconds``: of the raw sound."""
+
+    spoken: Spoken
+    sound: Disguised | None
+    seconds: float
 
 
-def _figures(seen: _Seen, checked: audit.FaceAudit, sound: voice.Disguised | None, frames: int) -> Mapping[str, float]:
-    """What was measured, by name; a figure without a meaning for this clip is absent."""
-    confidence = seen.cues[..., 2].astype(np.float64)
-    tracked = confidence.max(axis=1) > 0
-    figures = {
-        "face_tracks": float(seen.cover.tracks),
-        "masked_frames": float(sum(len(boxes) > 0 for boxes in seen.cover.regions)),
-        "uncertain_rate": seen.cover.uncertain / max(1, seen.poses),
-        "body_frames": float(tracked.sum()) / max(1, frames),
-        "audit_inside_rate": checked.inside,
-        "audit_unsure_rate": checked.unsure,
-    }
-    if tracked.any():
-        figures["keypoint_confidence"] = float(confidence[tracked].mean())
-    if checked.sensitivity is not None:
-        figures["audit_sensitivity"] = checked.sensitivity
-    return figures | (sound.figures if sound is not None else {})
+@dataclass(frozen=True)
+class Released:
+    """What the second pass wrote, and what the audit saw of it. ``masked_area``: mean share of a frame."""
+
+    video: VideoInfo
+    checked: FaceAudit
+    masked_area: float
 
 
-def _checked(decoded: DecodedClip) -> np.ndarray:
-    """The frames, if they are frames."""
-    frames = decoded.frames
-    if frames is None or not len(frames):
-        raise DeidError("the clip has no picture", stage="faces", reason="no_video")
-    if frames.ndim != 4 or frames.shape[3] != 3 or frames.dtype != np.uint8:
-        raise DeidError("frames are not 8-bit RGB", stage="faces", reason="bad_frames")
-    if min(frames.shape[1:3]) < SMALLEST_SIDE:
-        raise DeidError(f"frames are smaller than {SMALLEST_SIDE} pixels", stage="faces", reason="too_small")
-    if not np.isfinite(decoded.fps) or decoded.fps <= 0:
-        raise DeidError("the clip has no frame rate", stage="faces", reason="bad_frames")
-    return frames
+@dataclass
+class Deidentifier:
+    """Loads its models once (in a worker) and de-identifies clips one by one; the same input gives the same bytes.
+
+    Memory does not grow with a clip's length but by its tracks, its sound and its words. ``ontology``: rules by which
+    body language is proposed. ``meter``: what the stages cost so far.
+    """
+
+    policy: PolicyConfig
+    ring: KeyRing
+    ontology: Mapping[str, NfblTypeConfig] = field(default_factory=dict)
+    meter: Meter = field(default_factory=Meter)
+
+    def __post_init__(self) -> None:
+        """Raises ``ConfigError`` for a policy that refuses the key, ``WeightsError`` for a missing weight."""
+        import cv2
+
+        policy_gate(self.policy, self.ring, allow_weak=True)  # whether a weak policy is wanted is the run's question
+        nfbl.check_ontology(self.ontology)
+        cv2.setNumThreads(1)
+        self.faces = FaceModels.of(self.policy)
+        self.texts: TextDetector | None = PaddleText() if self.policy.captions == "mask" else None
+        self.body = BodyModels()
+        self.auditor: FaceDetector = BlazeFace()
+        self.words = Words(self.policy)
+
+    def __call__(self, clip: Clip, source: ClipSource, sink: FrameSink) -> DeidResult:
+        """De-identify one clip: masked frames go to ``sink``, which is closed; all else is returned.
+
+        Raises ``DeidError`` or ``MediaError`` with a stage and reason for the ledger (what the sink has got by then
+        must be thrown away). Any other fault of a stage becomes one, so that no raw text or path leaves in a message.
+        """
+        info = source.info
+        check_picture(info)
+        seen = self._look(source)
+        check_heads(seen.cover.uncertain, len(seen.bodies.poses), self.policy)
+        heard = self._hear(clip, source)
+        released = self._release(source, sink, seen)
+        check_audit(released.checked, self.policy.gates)
+        sync = check_sync(info, seen.times, released.video, heard.seconds, heard.sound)
+        found = self.meter.run("body", self._movement, seen)
+        return DeidResult(
+            video=released.video,
+            frame_times=seen.times,
+            waveform=None if heard.sound is None else heard.sound.waveform,
+            cues=found[0],
+            hands=found[1],
+            nfbl=found[2],
+            transcript=heard.spoken.transcript,
+            texts=heard.spoken.texts,
+            attestation=attestation(self.policy, self.ring.key_id, seen, heard, released, found[0], sync),
+        )
+
+    def _look(self, source: ClipSource) -> Seen:
+        """The first pass. Bodies are looked for here, before masking: pose needs the face."""
+        meter, times = self.meter, list[float]()
+        people, faces = BodyScan(self.body), FaceScan(self.policy, self.faces)
+        texts = CaptionScan(self.policy, self.texts) if self.texts is not None else None
+        for number, time, frame in meter.each("decode", source.frames()):
+            times.append(time)
+            meter.count("decode", bytes=frame.nbytes)
+            meter.run("body", people.see, number, time, frame)
+            meter.run("faces", faces.see, number, time, frame)
+            if texts is not None:
+                meter.run("captions", texts.see, number, time, frame)
+        if not times:
+            raise DeidError("the clip has no picture", stage="decode", reason="no_video")
+        bodies, tracks = meter.run("body", people.finish), meter.run("faces", faces.finish)
+        boxes = meter.run("captions", texts.finish) if texts is not None else []
+        shown, size = np.array(times, np.float64), (source.info.width, source.info.height)
+        cover = meter.run("faces", cover_clip, tracks, bodies, boxes, self.policy, times=shown, size=size)
+        return Seen(shown, cover, bodies)
+
+    def _hear(self, clip: Clip, source: ClipSource) -> Heard:
+        """Words first: what they say must not be heard is silenced before the voice is disguised."""
+        waveform, rate = self.meter.run("decode", source.sound) or (None, 1)
+        spoken = self.meter.run("words", self.words, clip.transcript, clip.texts, (clip.subject,), waveform, rate)
+        if waveform is None:
+            return Heard(spoken, None, 0.0)
+        sound = self.meter.run(
+            "voice",
+            disguise,
+            waveform,
+            rate,
+            method=self.policy.voice,
+            seed=self.ring.voice_seed(clip.uri),
+            mutes=spoken.mutes,
+        )
+        self.meter.count("voice", bytes=waveform.nbytes)
+        return Heard(spoken, sound, len(waveform) / rate)
+
+    def _release(self, source: ClipSource, sink: FrameSink, seen: Seen) -> Released:
+        """The second pass: every frame masked, audited, written."""
+        meter, info, cover = self.meter, source.info, seen.cover
+        audit = ClipAudit(self.policy, self.auditor, detected=cover.detected)
+        share = _MaskedShare(info.width, info.height)
+        meter.run("encode", sink.begin, width=info.width, height=info.height, fps=info.fps, times=seen.times)
+        for number, time, frame in meter.each("decode", source.frames()):
+            regions = cover.regions[number]
+            masked = meter.run("faces", masking.mask, frame[None], [regions], kind=self.policy.faces)[0]
+            meter.run("faces", share.add, regions)
+            meter.run("audit", audit.see, number, time, frame, masked, regions)
+            meter.run("encode", sink.write, masked, time)
+        video = meter.run("encode", sink.close)
+        return Released(video, meter.run("audit", audit.finish), share.mean)
+
+    def _movement(self, seen: Seen) -> tuple[np.ndarray, np.ndarray | None, tuple[NfblEvent, ...]]:
+        """Body cues, hand cues and proposed events; facial landmarks end here."""
+        bodies, times = seen.bodies, seen.times
+        return body.cues(bodies, times), body.hand_cues(bodies, times), nfbl.propose(bodies, times, self.ontology)
 
 
-def _guarded(stage: str, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
-    """Run one stage; an unforeseen fault rejects the clip and does not quote what it choked on."""
-    try:
-        return function(*arguments, **keywords)
-    except (DeidError, MemoryError):
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the clip does not pass
-        raise DeidError(f"the stage failed with {type(error).__name__}", stage=stage, reason="failed") from None
+class _MaskedShare:
+    """The mean share of a frame that is masked; regions that stay are measured once."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._size, self._last, self._share = (width, height), np.zeros((0, 4), np.int64), 0.0
+        self._sum, self._count = 0.0, 0
+
+    def add(self, regions: np.ndarray) -> None:
+        if not np.array_equal(regions, self._last):
+            self._last, self._share = regions, masking.masked_share([regions], *self._size)
+        self._sum += self._share
+        self._count += 1
+
+    @property
+    def mean(self) -> float:
+        return self._sum / max(1, self._count)

@@ -11,7 +11,10 @@ PACKAGES = (
     "ai-edge-litert", "av", "cryptography", "ctranslate2", "faker", "faster-whisper", "numpy", "onnxruntime",
     "opencv-python-headless", "presidio-analyzer", "pyworld", "scipy", "spacy",
 )  # fmt: skip
-WEIGHTS = ("centerface", "pose-detector", "pose-full", "blazeface-short", "spacy-en-sm", "whisper-tiny")
+WEIGHTS = (
+    "centerface", "text-detector", "pose-detector", "pose-full", "palm-lite", "hand-lite", "blazeface-short",
+    "spacy-en-sm", "english-words", "whisper-tiny",
+)  # fmt: skip
 FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 

@@ -2,7 +2,7 @@
 
 from deemo_dist.media.container import probe
 from deemo_dist.media.decode import decode_here
-from deemo_dist.media.encode import VideoWriter, encode_video
+from deemo_dist.media.encode import VideoWriter, encode_video, steady
 from deemo_dist.media.resampling import resample
 from deemo_dist.media.sampling import decode_frames, poster, sample_indices
 from deemo_dist.media.sandbox import Sandbox
@@ -32,4 +32,5 @@ __all__ = [
     "rational_rate",
     "resample",
     "sample_indices",
+    "steady",
 ]

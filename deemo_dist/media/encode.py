@@ -140,8 +140,13 @@ def _ticks(rate: Fraction, times: np.ndarray) -> tuple[Fraction, np.ndarray]:
     """The time base and each frame's time in its ticks (int64)."""
     if not len(times) or not np.all(np.isfinite(times)) or not np.all(np.diff(times) > 0):
         raise ValueError("times must be strictly increasing, one a frame")
-    count, elapsed = np.arange(len(times)), times - times[0]
-    if np.all(np.abs(elapsed - count / float(rate)) < STEADY):
+    count = np.arange(len(times))
+    if steady(times, rate):
         return 1 / rate, count
-    ticks = np.rint(elapsed * CLOCK).astype(np.int64)
+    ticks = np.rint((times - times[0]) * CLOCK).astype(np.int64)
     return Fraction(1, CLOCK), np.maximum.accumulate(ticks - count) + count
+
+
+def steady(times: np.ndarray, fps: Fraction) -> bool:
+    """Whether frames at ``times`` (float64 [T] seconds) follow the rate ``fps`` within 2 ms."""
+    return bool(np.all(np.abs(times - times[0] - np.arange(len(times)) / float(fps)) < STEADY))

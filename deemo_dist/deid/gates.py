@@ -1,0 +1,74 @@
+"""What a clip must pass before it is released. A check that fails rejects the clip with a stage and a reason."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from deemo_dist.config import GatesConfig, PolicyConfig
+from deemo_dist.deid.audit.faces import FaceAudit
+from deemo_dist.deid.voice.disguise import RATE, Disguised
+from deemo_dist.errors import DeidError
+from deemo_dist.media import VideoInfo
+from deemo_dist.media.container import true_rate
+
+SMALLEST_SIDE = 16
+SYNC_SECONDS = 0.020
+
+
+def check_picture(info: VideoInfo) -> None:
+    """Refuse pictures too small to find anybody in. Raises ``DeidError`` (faces: too_small)."""
+    if min(info.width, info.height) < SMALLEST_SIDE:
+        raise DeidError(f"frames are smaller than {SMALLEST_SIDE} pixels", stage="faces", reason="too_small")
+
+
+def check_heads(uncertain: int, poses: int, policy: PolicyConfig) -> None:
+    """Refuse a clip with too many bodies whose head could not be placed, or, where the policy rejects uncertain clips,
+    with one. Raises ``DeidError`` (faces: uncertain)."""
+    share = uncertain / max(1, poses)
+    if share > policy.gates.uncertain or (policy.uncertain == "reject" and uncertain):
+        raise DeidError(
+            f"in {share:.1%} of the poses there is a body whose head could not be placed",
+            stage="faces",
+            reason="uncertain",
+        )
+
+
+def check_audit(checked: FaceAudit, gates: GatesConfig) -> None:
+    """Refuse a clip that cannot be said to be free of faces. Raises ``DeidError`` (audit: residual_face,
+    pixel_correlation)."""
+    if checked.residual_rate > gates.residual_faces:
+        raise DeidError(
+            f"after masking the audit still saw a face in {checked.residual_rate:.1%} of {checked.frames} frames",
+            stage="audit",
+            reason="residual_face",
+        )
+    correlation, allowed = checked.pixel_correlation, gates.pixel_correlation
+    if correlation is not None and allowed is not None and correlation > allowed:
+        raise DeidError(
+            f"released pixels inside the masks correlate with the raw ones by {correlation:.2f}",
+            stage="audit",
+            reason="pixel_correlation",
+        )
+
+
+def check_sync(
+    raw: VideoInfo, times: np.ndarray, released: VideoInfo, raw_sound: float, sound: Disguised | None
+) -> Mapping[str, float]:
+    """How far what was written is from what was read: picture's duration (ms), its rate (frames over the whole clip)
+    and the sound's duration (ms). ``times``: of the raw frames; ``raw_sound``: seconds.
+
+    Raises ``DeidError`` (encode: out_of_sync) beyond half a frame or 20 ms.
+    """
+    rate = true_rate(raw.fps, times)
+    seconds = float(times[-1] - times[0]) + float(1 / rate)
+    figures = {
+        "sync_picture_ms": 1000 * abs(released.seconds - seconds),
+        "sync_rate_frames": abs(float(released.fps) - float(rate)) * seconds,
+    }
+    if sound is not None:
+        figures["sync_sound_ms"] = 1000 * abs(len(sound.waveform) / RATE - raw_sound)
+    most = 1000 * min(SYNC_SECONDS, 0.5 / float(rate))
+    late = max(figures["sync_picture_ms"], figures.get("sync_sound_ms", 0.0)) > most
+    if released.frames != len(times) or late or figures["sync_rate_frames"] > 0.5:
+        raise DeidError("what was written is not as long as what was read", stage="encode", reason="out_of_sync")
+    return figures
