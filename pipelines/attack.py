@@ -4,12 +4,10 @@ Raw clips are read in this process and its sandbox child alone. Templates and wa
 """
 
 import io
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +25,7 @@ from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
 from deemo_dist.storage import Store, fetch_uri
-from pipelines.preprocess import private_folder
+from pipelines.private import private_folder
 
 RATE = utility.RATE
 POSE_LOOKS = 64
@@ -114,10 +112,10 @@ class Attacker:
         if clip is None:
             findings.clips.append(self._observe(row, None, {}))
             return
-        with tempfile.TemporaryDirectory(prefix="deemo-", dir=private_folder()) as folder:
+        with private_folder() as folder:
             label = f"the raw clip of {row.key}"
             try:
-                path = fetch_uri(clip.uri, self._config.storage, into=Path(folder) / row.key, label=label)
+                path = fetch_uri(clip.uri, self._config.storage, into=folder / row.key, label=label)
                 source = sandbox.open(path, self._bounds)
                 finding = self._observe(row, source, self._boxes.get(clip.uri.rsplit("/", 1)[-1], {}))
                 heard = self._hear(row, source)

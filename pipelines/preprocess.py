@@ -6,8 +6,6 @@ stage of their clips cost.
 """
 
 import io
-import os
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -50,6 +48,7 @@ from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, encode_fl
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import fetch_uri, open_store
 from deemo_dist.weights import use
+from pipelines.private import private_folder
 from pipelines.sealed import SealedUnit
 
 
@@ -115,8 +114,8 @@ class UnitWorker:
         spent = self.sandbox.cpu_seconds
         buffer = io.BytesIO()
         try:
-            with tempfile.TemporaryDirectory(prefix="deemo-", dir=private_folder()) as folder:
-                path = self._fetch(clip, key, Path(folder) / key)
+            with private_folder() as folder:
+                path = self._fetch(clip, key, folder / key)
                 with VideoWriter(buffer) as writer:
                     result = self.deidentify(clip, self.sandbox.open(path, self.bounds), writer)
         finally:
@@ -155,11 +154,6 @@ class UnitWorker:
             frame_times=None if steady(result.frame_times, shown.fps) else result.frame_times,
             transcript=result.transcript,
         )
-
-
-def private_folder() -> str | None:
-    """Memory where there is some (raw clips then never touch a disk), else the default temporary folder."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a fresh 0700 folder is made inside
 
 
 def run_preprocess(config: RunConfig) -> DatasetInfo | None:
