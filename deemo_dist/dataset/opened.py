@@ -90,7 +90,7 @@ def refuse_policy(info: DatasetInfo, *, allow_weak: bool, allowed: Allowed | Non
 
 def check_attestations(index: Rows[IndexRow], info: DatasetInfo, *, allow_weak: bool) -> None:
     """Refuse (``DatasetError``) a sample without an attestation of the dataset's policy, or with a weak one: one that
-    says so, and one by which the faces are under something else than an opaque fill."""
+    says so, and one by which faces are not under an opaque fill or captions are not masked."""
     attestations = index.column("attestation")
 
     def first(bad: pa.Array) -> str | None:
@@ -104,7 +104,7 @@ def check_attestations(index: Rows[IndexRow], info: DatasetInfo, *, allow_weak: 
         raise DatasetError(f"{info.prefix}: sample {key} was made under another policy than the dataset's")
     if allow_weak:
         return
-    for field, strong in (("strength", "strong"), ("faces", "fill")):
+    for field, strong in (("strength", "strong"), ("faces", "fill"), ("captions", "mask")):
         if first(pc.not_equal(pc.struct_field(attestations, field), strong)):
             _refuse_weak(info)
 
