@@ -17,8 +17,8 @@ LANDMARKS = 21
 PALM_SIDE = 192
 LANDMARK_SIDE = 224
 PRESENT = 0.5
-SMALLEST = 64.0
-"""Pixels that the square around a hand must have on a side."""
+SMALLEST = 96.0
+"""Pixels that the square around a hand must have on a side (the hand itself is about half as long)."""
 
 CLOSE_UP = 150.0
 """Pixels of a head's height from which on hands are looked for without a wrist of the pose."""

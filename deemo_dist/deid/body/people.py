@@ -8,7 +8,10 @@ from deemo_dist.deid import geometry
 from deemo_dist.deid.body.hands import Hand, HandFollower, HandTracker, PalmDetector
 from deemo_dist.deid.body.pose import PersonDetector, Pose, PoseTracker, Region, head_box
 
-POSE_SECONDS = 1 / 3
+POSE_SECONDS = 1 / 4
+"""Chosen on what it costs and shows: see the benchmark of rates in ``tests/unit/deid/body/test_people.py``. Hands that
+beat twice a second are still seen to."""
+
 PEOPLE_SECONDS = 2.0
 REMEMBER_SECONDS = 5.0
 SLACK = 0.03  # seconds: a look may come this much early, so that frame times need not divide the period
@@ -39,7 +42,7 @@ class BodyModels:
 
 
 class BodyScan:
-    """Finds the bodies of one clip, frame by frame: poses every ``POSE_SECONDS`` and on the last frame, the heads of
+    """Finds the bodies of one clip, frame by frame: poses every ``POSE_SECONDS`` and near the end, the heads of
     everybody every ``PEOPLE_SECONDS`` and wherever the main person is not in sight."""
 
     def __init__(self, models: BodyModels) -> None:
@@ -62,7 +65,7 @@ class BodyScan:
 
     def finish(self) -> Bodies:
         """What was found in all frames."""
-        if self._last and self._last[0] not in self._heads:
+        if self._last and abs(self._last[1] - self._looked) >= POSE_SECONDS / 2 + SLACK:
             self._look(*self._last)
         self._last = None
         return Bodies(poses=self._poses, heads=self._heads, hands=self._hands, breaks=frozenset(self._breaks))

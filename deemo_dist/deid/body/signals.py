@@ -26,6 +26,7 @@ SIGNALS: Mapping[str, str] = {
     "travel": "how far the place of the hand changes within a second",
     "curled": "fingers bent into the palm: 0 straight, 1 a fist; only of hands large enough, else not known",
     "visible": "confidence of the wrist",
+    "arms": "confidence of the elbow: low where the arms are outside the picture",
 }
 WINDOW_SECONDS = 1.0
 FINGER_TIPS, FINGER_ROOTS = (8, 12, 16, 20), (5, 9, 13, 17)
@@ -46,6 +47,7 @@ def signals(bodies: Bodies, times: np.ndarray) -> dict[str, np.ndarray]:
     named = {name: np.stack([side[name] for side in sides], axis=1) for name in sides[0]}
     named["curled"] = np.stack([_curled(bodies, times, side) for side in (0, 1)], axis=1)
     named["visible"] = sure[:, [arm[2] for arm in _ARMS]]
+    named["arms"] = sure[:, [arm[1] for arm in _ARMS]]
     return named
 
 

@@ -11,6 +11,9 @@ from deemo_dist.deid.body.pose import Pose
 GAP_SECONDS = 1.0
 """Between looks further apart than this nothing is claimed: confidence 0."""
 
+HOLD_SECONDS = 0.2
+"""So long what was seen first or last still holds."""
+
 # wrist, pinky, index and thumb of a pose (left and right), and the same of a hand: its wrist, two knuckles, thumb joint
 _OF_POSE = ((15, 17, 19, 21), (16, 18, 20, 22))
 _OF_HAND = (0, 17, 5, 2)
@@ -68,8 +71,9 @@ def _joined(pose: Pose, hands: tuple[Hand, ...]) -> tuple[np.ndarray, np.ndarray
 def between(looks: Looks, values: np.ndarray, times: np.ndarray) -> np.ndarray:
     """``values`` [N, ...] of the looks at every one of ``times`` [T] seconds: [T, ...].
 
-    Linear between neighbours. Where nothing was seen (before the first, after the last, between two people, in gaps
-    longer than ``GAP_SECONDS``) the nearest look is held and its confidence, the last channel, is zero.
+    Linear between neighbours. Where nothing was seen (more than ``HOLD_SECONDS`` before the first or after the last,
+    between two people, in gaps longer than ``GAP_SECONDS``) the nearest look is held and its confidence, the last
+    channel, is zero.
     """
     at = looks.seconds
     right = np.clip(np.searchsorted(at, times), 0, len(at) - 1)
@@ -79,6 +83,7 @@ def between(looks: Looks, values: np.ndarray, times: np.ndarray) -> np.ndarray:
     apart = (looks.person[left] != looks.person[right]) | (span > GAP_SECONDS)
     share = np.where(apart, np.round(share), share).reshape(-1, *([1] * (values.ndim - 1)))
     dense = values[left] * (1 - share) + values[right] * share
-    unseen = (times < at[0]) | (times > at[-1]) | (apart & (times > at[left]) & (times < at[right]))
+    beyond = (times < at[0] - HOLD_SECONDS) | (times > at[-1] + HOLD_SECONDS)
+    unseen = beyond | (apart & (times > at[left]) & (times < at[right]))
     dense[unseen, ..., -1] = 0.0
     return np.asarray(dense)

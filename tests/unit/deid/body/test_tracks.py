@@ -19,10 +19,11 @@ def looks(seconds: list[float], person: list[int] | None = None) -> Looks:
 
 def test_between_looks_is_linear_and_beyond_has_no_confidence() -> None:
     values = np.array([[[0.0, 0.0, 1.0]], [[4.0, 8.0, 0.5]]])
-    dense = between(looks([0.2, 0.6]), values, np.arange(9) / 10)
+    dense = between(looks([0.2, 0.6]), values, np.array([-0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.9]))
     assert np.allclose(dense[4, 0], [2.0, 4.0, 0.75])
     assert np.allclose(dense[2, 0], [0.0, 0.0, 1.0])
     assert dense[0, 0, 2] == dense[8, 0, 2] == 0.0
+    assert dense[1, 0].tolist() == [0.0, 0.0, 1.0]
     assert dense[8, 0, :2].tolist() == [4.0, 8.0]
 
 
