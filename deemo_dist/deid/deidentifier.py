@@ -1,6 +1,7 @@
 """One clip through all of it, in two passes: looked at, then masked, audited and written. Fails closed."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -168,7 +169,8 @@ class Deidentifier:
     def _release(self, source: ClipSource, sink: FrameSink, seen: Seen) -> Released:
         """The second pass: every frame masked, audited, written."""
         meter, info, cover = self.meter, source.info, seen.cover
-        audit = ClipAudit(self.policy, self.auditor, detected=cover.detected)
+        shown = with_face(cover.detected, self.policy.detect_every)
+        audit = ClipAudit(self.policy, self.auditor, detected=shown)
         share = _MaskedShare(info.width, info.height)
         meter.run("encode", sink.begin, width=info.width, height=info.height, fps=info.fps, times=seen.times)
         for number, time, frame in meter.each("decode", source.frames()):
@@ -184,6 +186,13 @@ class Deidentifier:
         """Body cues, hand cues and proposed events; facial landmarks end here."""
         bodies, times = seen.bodies, seen.times
         return body.cues(bodies, times), body.hand_cues(bodies, times), nfbl.propose(bodies, times, self.ontology)
+
+
+def with_face(detected: Collection[int], every: int) -> frozenset[int]:
+    """Frames that show a face for certain: those in which one was seen, and those between two such neighbours."""
+    seen = sorted(detected)
+    near = [pair for pair in itertools.pairwise(seen) if pair[1] - pair[0] <= every]
+    return frozenset(seen).union(*(range(first, second) for first, second in near))
 
 
 class _MaskedShare:

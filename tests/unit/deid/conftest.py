@@ -1,14 +1,15 @@
 """What the tests of the de-identification room share: a policy, a key, clips out of the pinned packages."""
 
 import fractions
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from deemo_dist.config import KeysConfig, PolicyConfig
-from deemo_dist.deid import Deidentifier, KeyRing
-from deemo_dist.media import DecodedClip
+from deemo_dist.deid import Deidentifier, DeidResult, KeyRing
+from deemo_dist.media import ClipSource, DecodedClip, MemoryClip, VideoWriter
 from deemo_dist.records import Clip
 
 SECRET = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f"
@@ -27,6 +28,28 @@ def deidentifier(ring: KeyRing) -> Deidentifier:
 def make_clip(**changes: object) -> Clip:
     values = {"uri": "file:///raw/anna_keller_01.mp4", "subject": "Anna Keller", "split": "train", "source": "test"}
     return Clip(**{"size_bytes": 1, **values, **changes})  # type: ignore[arg-type]
+
+
+class Recorder(VideoWriter):
+    """Keeps what it is given, beside writing it."""
+
+    def __init__(self) -> None:
+        self.buffer = io.BytesIO()
+        self.kept: list[np.ndarray] = []
+        super().__init__(self.buffer)
+
+    def write(self, frame: np.ndarray, time: float | None = None) -> None:
+        self.kept.append(frame.copy())
+        super().write(frame, time)
+
+
+def deidentify(
+    deidentifier: Deidentifier, clip: Clip, source: DecodedClip | ClipSource
+) -> tuple[DeidResult, np.ndarray]:
+    """The result, and the masked frames as they were given to the encoder: uint8 [T, H, W, 3]."""
+    with Recorder() as writer:
+        made = deidentifier(clip, MemoryClip(source) if isinstance(source, DecodedClip) else source, writer)
+    return made, np.stack(writer.kept)
 
 
 def footage(name: str, *, start: int = 0, count: int = 60) -> DecodedClip:

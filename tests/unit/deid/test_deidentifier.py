@@ -8,14 +8,14 @@ import pytest
 
 from deemo_dist.config import GatesConfig, KeysConfig, PolicyConfig
 from deemo_dist.deid import Deidentifier, DeidResult, KeyRing, policy_digest, toolchain
-from deemo_dist.deid.body.people import Bodies, find_bodies
-from deemo_dist.deid.body.pose import PersonDetector, PoseTracker
+from deemo_dist.deid.body.people import Bodies, BodyModels, BodyScan
 from deemo_dist.deid.faces import masking
-from deemo_dist.deid.faces.cover import cover_clip, find_faces
+from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.detectors import BlazeFace, CenterFace
+from deemo_dist.deid.faces.scan import FaceModels, FaceScan, FaceTracks
 from deemo_dist.errors import ConfigError, DeidError
-from deemo_dist.media import DecodedClip
-from tests.unit.deid.conftest import blank, footage, make_clip
+from deemo_dist.media import DecodedClip, MemoryClip
+from tests.unit.deid.conftest import blank, deidentify, footage, make_clip
 
 pytestmark = pytest.mark.slow
 TALKING = ["clip-carphone", "clip-single-face", "clip-pexels"]
@@ -24,6 +24,21 @@ TALKING = ["clip-carphone", "clip-single-face", "clip-pexels"]
 def blind(_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A detector that finds nothing: the masker's fault the audit must notice."""
     return np.zeros((0, 4)), np.zeros(0)
+
+
+BLIND = FaceModels(coarse=blind, fine=blind, width=320)
+Scan = FaceScan | BodyScan
+
+
+def scanned(scan: Scan, decoded: DecodedClip) -> Scan:
+    """A scan that has seen the clip."""
+    for number, time, frame in MemoryClip(decoded).frames():
+        scan.see(number, time, frame)
+    return scan
+
+
+def faces_of(decoded: DecodedClip, policy: PolicyConfig) -> FaceTracks:
+    return scanned(FaceScan(policy, FaceModels.of(policy)), decoded).finish()  # type: ignore[return-value]
 
 
 def dense_faces(frames: np.ndarray) -> list[np.ndarray]:
@@ -69,8 +84,9 @@ def test_real_faces_stay_covered_when_detections_drop_out(
     assert decoded.frames is not None
     truth = dense_faces(decoded.frames)
     height, width = decoded.frames.shape[1:3]
-    found = drop(find_faces(decoded.frames, CenterFace(), every=3))
-    made = cover_clip(found, Bodies({}, {}), PolicyConfig(), frames=60, fps=decoded.fps, size=(width, height))
+    found = faces_of(decoded, PolicyConfig())
+    found = dataclasses.replace(found, boxes=drop(found.boxes))
+    made = cover_clip(found, Bodies({}, {}), [], PolicyConfig(), times=decoded.frame_times, size=(width, height))
     assert sum(len(boxes) for boxes in truth) >= 55
     assert least_covered(truth, made.regions, (height, width)) >= 0.95
 
@@ -80,15 +96,17 @@ def test_heads_placed_by_the_body_cover_faces_on_their_own(name: str) -> None:
     decoded = footage(name, count=30)
     assert decoded.frames is not None
     height, width = decoded.frames.shape[1:3]
-    bodies = find_bodies(decoded.frames, PersonDetector(), PoseTracker(), fps=decoded.fps, every=3)
-    made = cover_clip({}, bodies, PolicyConfig(), frames=30, fps=decoded.fps, size=(width, height))
+    bodies = scanned(BodyScan(BodyModels()), decoded).finish()
+    assert isinstance(bodies, Bodies)
+    size = (width, height)
+    made = cover_clip(FaceTracks({}), bodies, [], PolicyConfig(), times=decoded.frame_times, size=size)
     assert least_covered(dense_faces(decoded.frames), made.regions, (height, width)) >= 0.8
 
 
 @pytest.mark.parametrize("name", TALKING)
 def test_a_talking_head_comes_out_masked_and_attested(deidentifier: Deidentifier, ring: KeyRing, name: str) -> None:
     decoded = footage(name, count=30)
-    made = deidentifier(make_clip(transcript="I am Anna Keller."), decoded)
+    made, shown = deidentify(deidentifier, make_clip(transcript="I am Anna Keller."), decoded)
     attestation = made.attestation
     assert attestation.residual_face_rate == 0.0
     assert attestation.audit_detector.startswith("BlazeFace")
@@ -101,15 +119,15 @@ def test_a_talking_head_comes_out_masked_and_attested(deidentifier: Deidentifier
     assert made.cues.shape == (30, 22, 3)
     assert made.transcript == "I am [PERSON_1]."
     detector = CenterFace(threshold=0.5)
-    assert not any(len(detector(frame)[0]) for frame in made.frames[::5])
+    assert not any(len(detector(frame)[0]) for frame in shown[::5])
 
 
 def test_a_clip_without_a_person_passes(deidentifier: Deidentifier) -> None:
-    made = deidentifier(make_clip(), blank())
+    made, _ = deidentify(deidentifier, make_clip(), blank())
     assert made.attestation.frames_with_face == 0
     assert made.attestation.masked_area == 0.0
     assert not made.cues.any()
-    real = deidentifier(make_clip(), footage("clip-no-face", count=95))
+    real, _ = deidentify(deidentifier, make_clip(), footage("clip-no-face", count=95))
     assert real.attestation.frames_with_face == 0
     assert real.attestation.residual_face_rate == 0.0
 
@@ -119,30 +137,29 @@ def test_the_same_clip_gives_the_same_bytes(ring: KeyRing, deidentifier: Deident
     sound = (0.3 * np.sign(np.sin(2 * np.pi * 140 * time))).astype(np.float32)
     decoded = dataclasses.replace(footage("clip-single-face", count=24), waveform=sound)
     before = decoded.frames.copy() if decoded.frames is not None else None
-    first = deidentifier(make_clip(transcript="hello"), decoded)
-    second = Deidentifier(PolicyConfig(), ring)(make_clip(transcript="hello"), decoded)
+    first = deidentify(deidentifier, make_clip(transcript="hello"), decoded)
+    second = deidentify(Deidentifier(PolicyConfig(), ring), make_clip(transcript="hello"), decoded)
     assert same(first, second)
-    assert first.attestation.figures["f0_error_semitones"] < 0.5
+    assert first[0].attestation.figures["f0_error_semitones"] < 0.5
     assert before is not None
     assert np.array_equal(before, decoded.frames)
-    other = deidentifier(make_clip(uri="file:///raw/other.mp4", transcript="hello"), decoded)
+    other, _ = deidentify(deidentifier, make_clip(uri="file:///raw/other.mp4", transcript="hello"), decoded)
     assert other.waveform is not None
-    assert not np.array_equal(first.waveform, other.waveform)
+    assert not np.array_equal(first[0].waveform, other.waveform)
 
 
-def same(first: DeidResult, second: DeidResult) -> bool:
-    arrays = [(first.frames, second.frames), (first.cues, second.cues), (first.waveform, second.waveform)]
-    equal = all(np.array_equal(one, two) for one, two in arrays)
-    return equal and first.attestation == second.attestation and first.transcript == second.transcript
+def same(first: tuple[DeidResult, np.ndarray], second: tuple[DeidResult, np.ndarray]) -> bool:
+    (one, shown), (two, again) = first, second
+    arrays = [(shown, again), (one.cues, two.cues), (one.waveform, two.waveform)]
+    equal = all(np.array_equal(before, after) for before, after in arrays)
+    return equal and one.attestation == two.attestation and one.transcript == two.transcript
 
 
 def test_a_face_the_masker_missed_is_caught_by_the_audit(ring: KeyRing) -> None:
-    careless = Deidentifier(
-        dataclasses.replace(PolicyConfig(), mask_heads=False, gates=GatesConfig(uncertain=1.0)), ring
-    )
-    careless._faces = blind  # type: ignore[assignment]
+    careless = Deidentifier(PolicyConfig(mask_heads=False, captions="keep", gates=GatesConfig(uncertain=1.0)), ring)
+    careless.faces = BLIND
     with pytest.raises(DeidError) as caught:
-        careless(make_clip(), footage("clip-single-face", count=24))
+        deidentify(careless, make_clip(), footage("clip-single-face", count=24))
     assert (caught.value.stage, caught.value.reason) == ("audit", "residual_face")
     assert "anna" not in str(caught.value).lower()
 
@@ -150,16 +167,16 @@ def test_a_face_the_masker_missed_is_caught_by_the_audit(ring: KeyRing) -> None:
 def test_a_body_without_a_face_is_uncertain_where_heads_are_not_masked(ring: KeyRing) -> None:
     policy = dataclasses.replace(PolicyConfig(), mask_heads=False, gates=GatesConfig(residual_faces=1.0))
     careless = Deidentifier(policy, ring)
-    careless._faces = blind  # type: ignore[assignment]
+    careless.faces = BLIND
     with pytest.raises(DeidError) as caught:
-        careless(make_clip(), footage("clip-carphone", count=24))
+        deidentify(careless, make_clip(), footage("clip-carphone", count=24))
     assert (caught.value.stage, caught.value.reason) == ("faces", "uncertain")
 
 
 def test_pose_covers_for_a_blind_face_detector(ring: KeyRing) -> None:
     lucky = Deidentifier(PolicyConfig(), ring)
-    lucky._faces = blind  # type: ignore[assignment]
-    made = lucky(make_clip(), footage("clip-carphone", count=24))
+    lucky.faces = BLIND
+    made, _ = deidentify(lucky, make_clip(), footage("clip-carphone", count=24))
     assert made.attestation.residual_face_rate == 0.0
     assert made.attestation.frames_with_face == 0
     assert made.attestation.figures["masked_frames"] == 24
@@ -170,26 +187,25 @@ def test_frames_are_looked_at_more_closely_where_a_face_comes_or_goes() -> None:
     assert decoded.frames is not None
     frames = decoded.frames.copy()
     frames[:11] = 90
-    found = find_faces(frames, CenterFace(), every=6)
+    found = faces_of(dataclasses.replace(decoded, frames=frames), PolicyConfig(detect_every=6)).boxes
     assert {7, 8, 9, 10, 11} <= set(found)
     assert 14 not in found
     assert min(number for number, boxes in found.items() if len(boxes)) == 11
 
 
 @pytest.mark.parametrize(
-    ("frames", "reason"),
-    [
-        (None, "no_video"),
-        (np.zeros((0, 64, 64, 3), dtype=np.uint8), "no_video"),
-        (np.zeros((2, 64, 64), dtype=np.uint8), "bad_frames"),
-        (np.zeros((2, 64, 64, 3), dtype=np.float32), "bad_frames"),
-        (np.zeros((2, 8, 64, 3), dtype=np.uint8), "too_small"),
-    ],
+    "frames", [None, np.zeros((0, 64, 64, 3), dtype=np.uint8), np.zeros((2, 64, 64), dtype=np.uint8)]
 )
-def test_what_is_no_video_is_rejected(deidentifier: Deidentifier, frames: np.ndarray | None, reason: str) -> None:
-    with pytest.raises(DeidError) as caught:
-        deidentifier(make_clip(), dataclasses.replace(blank(), frames=frames))
-    assert caught.value.reason == reason
+def test_what_is_no_clip_is_no_source(frames: np.ndarray | None) -> None:
+    with pytest.raises(ValueError, match="frames"):
+        MemoryClip(dataclasses.replace(blank(), frames=frames))
+
+
+def test_what_is_no_video_is_rejected(deidentifier: Deidentifier) -> None:
+    for frames, reason in ((np.zeros((12, 8, 64, 3), np.uint8), "too_small"), (np.zeros((12, 64, 64, 3)), "failed")):
+        with pytest.raises(DeidError) as caught:
+            deidentify(deidentifier, make_clip(), dataclasses.replace(blank(), frames=frames))
+        assert caught.value.reason == reason
 
 
 def test_a_fault_inside_a_stage_rejects_the_clip_without_quoting_it(ring: KeyRing) -> None:
@@ -197,10 +213,10 @@ def test_a_fault_inside_a_stage_rejects_the_clip_without_quoting_it(ring: KeyRin
         raise ValueError("file:///raw/anna_keller_01.mp4 says: I am Anna Keller")
 
     faulty = Deidentifier(PolicyConfig(), ring)
-    faulty._scrubber = broken  # type: ignore[assignment]
+    faulty.words = broken  # type: ignore[assignment]
     with pytest.raises(DeidError) as caught:
-        faulty(make_clip(transcript="I am Anna Keller"), blank())
-    assert (caught.value.stage, caught.value.reason) == ("transcript", "failed")
+        deidentify(faulty, make_clip(transcript="I am Anna Keller"), blank())
+    assert (caught.value.stage, caught.value.reason) == ("words", "failed")
     assert "anna" not in str(caught.value).lower()
     assert caught.value.__suppress_context__
 
@@ -208,7 +224,8 @@ def test_a_fault_inside_a_stage_rejects_the_clip_without_quoting_it(ring: KeyRin
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_the_shortest_clips_work(deidentifier: Deidentifier, frames: int) -> None:
     decoded = footage("clip-single-face", count=frames)
-    made = deidentifier(make_clip(), dataclasses.replace(decoded, waveform=np.full(7, 0.1, dtype=np.float32)))
+    decoded = dataclasses.replace(decoded, waveform=np.full(7, 0.1, dtype=np.float32))
+    made, _ = deidentify(deidentifier, make_clip(), decoded)
     assert made.attestation.frames_with_face == frames
     assert made.waveform is not None
     assert len(made.waveform) == 7
@@ -217,9 +234,11 @@ def test_the_shortest_clips_work(deidentifier: Deidentifier, frames: int) -> Non
 def test_a_weak_policy_says_so_and_masks_as_it_says(ring: KeyRing) -> None:
     policy = dataclasses.replace(PolicyConfig(), name="paper", faces="blur", voice="mcadams")
     decoded = footage("clip-carphone", count=12)
-    made = Deidentifier(dataclasses.replace(policy, gates=GatesConfig(residual_faces=1.0)), ring)(make_clip(), decoded)
+    policy = dataclasses.replace(policy, gates=GatesConfig(residual_faces=1.0, pixel_correlation=None))
+    made, shown = deidentify(Deidentifier(policy, ring), make_clip(), decoded)
     assert made.attestation.strength == "weak"
-    assert not (made.frames == masking.FILL).all(axis=-1).any(axis=(1, 2)).all()
+    assert made.attestation.figures["pixel_correlation"] > 0.1
+    assert not (shown == masking.FILL).all(axis=-1).any(axis=(1, 2)).all()
 
 
 def test_strict_refuses_the_demo_key_before_any_model_is_loaded() -> None:
