@@ -47,8 +47,8 @@ def describe(config: RunConfig) -> str:
         f"manifest     {info.header.manifest_digest}",
         f"annotations  {info.annotations_digest}",
     ]
-    if info.header.demo_key:
-        lines.append("key          the demo key, which everybody knows: not for personal data")
+    demo = ", the demo key, which everybody knows: not for personal data" if info.header.demo_key else ""
+    lines.append(f"key          {info.header.key_id}{demo}")
     return "\n".join(lines)
 
 
