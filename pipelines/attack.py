@@ -117,7 +117,7 @@ class Attacker:
             try:
                 path = fetch_uri(clip.uri, self._config.storage, into=folder / row.key, label=label)
                 source = sandbox.open(path, self._bounds)
-                finding = self._observe(row, source, self._boxes.get(clip.uri.rsplit("/", 1)[-1], {}))
+                finding = self._observe(row, source, boxes_of(clip, self._boxes))
                 heard = self._hear(row, source)
             except (MediaError, StorageError):
                 findings.lost += 1
@@ -176,6 +176,12 @@ def _alike(raw: np.ndarray | None, released: np.ndarray) -> tuple[np.ndarray | N
         return None, released
     height, width = (min(sides) for sides in zip(raw.shape[:2], released.shape[:2], strict=True))
     return np.ascontiguousarray(raw[:height, :width]), np.ascontiguousarray(released[:height, :width])
+
+
+def boxes_of(clip: Clip, boxes: Boxes) -> Mapping[int, np.ndarray]:
+    """True boxes of a clip by frame: the file names it by its file name, with or without its ending."""
+    name = clip.uri.rsplit("/", 1)[-1]
+    return boxes.get(name) or boxes.get(name.rsplit(".", 1)[0]) or {}
 
 
 def texts_of(clip: Clip, annotation: Annotation) -> list[str]:

@@ -29,6 +29,7 @@ from deemo_dist.storage import Store, open_store, read_uri
 from pipelines.attack import Attacker, Findings, Released, chosen, names_by_clip, word_errors
 
 HEARD_CLIPS = 20
+LOST = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,11 @@ def audit(
     rows = chosen(released.rows, limit or config.policy.gates.clips)
     controls = CONTROLS if thorough else ()
     findings = Attacker(config, released, raw, boxes=boxes or {}, controls=controls).look(rows)
+    if findings.lost > LOST * len(rows):
+        raise DatasetError(
+            f"{findings.lost} of {len(rows)} raw clips cannot be read any more: nothing can be said of the data set",
+            hint="are they still where the manifest says?",
+        )
     figures = _figures(config, released, findings, with_raw=bool(raw))
     figures = replace(figures, words=_words(released, raw, names, findings, thorough=thorough) if raw else None)
     figures = replace(figures, verdicts=of.judge(figures, config.policy.gates))
@@ -149,6 +155,7 @@ def _figures(config: RunConfig, released: Released, findings: Findings, *, with_
         faces=", ".join(sorted(attested[0])),
         voice=", ".join(sorted(attested[1])),
         clips=len(clips),
+        lost=findings.lost,
         people=len({item.subject for item in clips}),
         looks=sum(item.looks for item in clips),
         detector=auditors().name,

@@ -6,7 +6,7 @@ So every hit from the detector's own threshold (.5) counts, except in a clip in 
 hit far from any mask counts from ``SURE`` on, and a lesser one is reported as unsure.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,26 +158,3 @@ def covered_share(box: np.ndarray, regions: np.ndarray) -> float:
     for x0, y0, x1, y1 in regions:
         grid[max(0, y0 - top) : max(0, y1 - top), max(0, x0 - left) : max(0, x1 - left)] = True
     return float(grid.mean())
-
-
-def audited(frames: int, every: int) -> list[int]:
-    """Frames to audit: every ``every``-th, out of phase with detection (which starts at 0), and the last."""
-    return sorted({*range(min(every // 2, frames - 1), frames, every), frames - 1}) if frames > 0 else []
-
-
-def audit_faces(
-    raw: np.ndarray,
-    masked: np.ndarray,
-    regions: Sequence[np.ndarray],
-    detector: FaceDetector,
-    *,
-    every: int,
-    with_face: Sequence[bool],
-) -> FaceAudit:
-    """Audit a clip. ``raw``, ``masked``: uint8 [T, H, W, 3]; ``regions``: int [N, 4] a frame; ``with_face``: whether
-    the frame is known to show a face."""
-    known = [number for number, shown in enumerate(with_face) if shown]
-    audit = ClipAudit(PolicyConfig(audit_every=every), detector, detected=known)
-    for number in range(len(masked)):
-        audit.see(number, 0.0, raw[number], masked[number], regions[number])
-    return audit.finish()

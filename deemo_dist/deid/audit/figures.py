@@ -63,7 +63,7 @@ class Words:
 class AuditFigures:
     """Everything that is said of a data set. ``attacks``: on faces; ``picture``: on whole released frames (reported,
     not gated); ``speakers``, ``movement``: figures of those attacks by name, with words where one is not estimable;
-    ``utility``: by name. Nothing here is a template, a name or a path."""
+    ``utility``: by name; ``lost``: raw clips that could not be read. Nothing here is a template, a name or a path."""
 
     dataset: str
     policy: str
@@ -85,6 +85,7 @@ class AuditFigures:
     speakers: Mapping[str, float | str] = field(default_factory=dict)
     movement: Mapping[str, float | str] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
+    lost: int = 0
     seconds: float = 0.0
 
 

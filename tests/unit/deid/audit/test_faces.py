@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deemo_dist.config import PolicyConfig
-from deemo_dist.deid.audit.faces import ClipAudit, FaceAudit, correlation, covered_share, masked_correlation
+from deemo_dist.deid.audit.faces import (
+    ClipAudit,
+    FaceAudit,
+    correlation,
+    covered_share,
+    hits_covered,
+    masked_correlation,
+)
 from deemo_dist.deid.faces import masking
 
 NOWHERE = np.zeros((0, 4), dtype=np.int64)
@@ -94,3 +101,38 @@ def test_the_worst_region_counts_and_empty_ones_do_not() -> None:
 
 def test_overlapping_regions_cover_once() -> None:
     assert covered_share(np.array([0, 0, 10, 10]), np.array([[0, 0, 5, 10], [2, 0, 5, 10]])) == 0.5
+
+
+def seen_in(frames: np.ndarray, regions: np.ndarray, detector: object, *, shown: tuple[int, ...]) -> FaceAudit:
+    """The audit of frames that are released as they are; ``shown``: frames with a face that the masker saw."""
+    found = ClipAudit(PolicyConfig(audit_every=1), detector, detected=shown)  # type: ignore[arg-type]
+    for number, frame in enumerate(frames):
+        found.see(number, number / 25, frame, frame, regions)
+    return found.finish()
+
+
+def test_a_face_seen_within_the_mask_is_told_from_one_outside() -> None:
+    raw = np.zeros((4, 64, 64, 3), dtype=np.uint8)
+    raw[:, 10:30, 10:30] = 255
+    outside = seen_in(raw, NOWHERE, brightest, shown=())
+    assert (outside.residual_rate, outside.inside, outside.sensitivity) == (1.0, 0.0, None)
+    inside = seen_in(raw, np.array([[8, 8, 32, 32]]), brightest, shown=(0, 1, 2, 3))
+    assert (inside.residual_rate, inside.inside, inside.pixel_correlation) == (0.0, 1.0, pytest.approx(1.0))
+
+
+def test_an_unsure_hit_counts_unless_the_clip_never_showed_a_face() -> None:
+    def unsure(_: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([[10.0, 10.0, 30.0, 30.0]]), np.array([0.6])
+
+    raw = np.zeros((4, 64, 64, 3), dtype=np.uint8)
+    faces = seen_in(raw, NOWHERE, unsure, shown=(0,))
+    assert (faces.residual_rate, faces.unsure) == (1.0, 0.0)
+    nobody = seen_in(raw, NOWHERE, unsure, shown=())
+    assert (nobody.residual_rate, nobody.unsure) == (0.0, 1.0)
+    assert seen_in(raw, np.array([[24, 8, 64, 32]]), unsure, shown=()).residual_rate == 1.0
+
+
+def test_hits_reaching_over_the_edge_are_measured() -> None:
+    shares = hits_covered(np.array([[-10.0, -10.0, 10.0, 10.0], [50, 50, 60, 60]]), np.array([[0, 0, 8, 8]]))
+    assert shares[0] == pytest.approx(64 / 100)
+    assert shares[1] == 0.0
