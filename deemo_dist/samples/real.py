@@ -70,7 +70,6 @@ def _make(pairing: _Pairing, dest: Path, clip: DecodedClip) -> Clip:
         source=SOURCE,
         size_bytes=len(data),
         transcript=registry()[pairing.speech].transcript,
-        subgroup={"footage": pairing.footage.removeprefix("clip-")},
     )
 
 
