@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,10 +44,11 @@ def bind(**fields: Any) -> None:
 
 @contextmanager
 def hiding(*names: str | None) -> Iterator[None]:
-    """Keep ``names`` out of every line that this process logs meanwhile, in whatever library it is logged.
+    """Keep ``names`` out of every line that this process logs meanwhile.
 
     A name is hidden whole, and if it is a path or a URI so are its last folder, its file name and its stem; each also
-    percent-encoded, and whatever its case. Not seen: what a C library prints by itself.
+    percent-encoded, and whatever its case. What other libraries log or warn of is said by its place alone: some quote
+    the text they work on. Not seen: what a C library prints by itself.
     """
     forms = {form for name in names if name for form in _forms(name)}
     if not forms:
@@ -55,15 +57,17 @@ def hiding(*names: str | None) -> Iterator[None]:
     longest_first = sorted(forms, key=lambda form: (-len(form), form))
     pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
     _hidden.append(pattern)
-    before = logging.getLogRecordFactory()
+    before, warn = logging.getLogRecordFactory(), warnings.showwarning
     if len(_hidden) == 1:
         logging.setLogRecordFactory(lambda *args, **more: _scrubbed(before(*args, **more)))
+        warnings.showwarning = _place_of_warning
     try:
         yield
     finally:
         _hidden.remove(pattern)
         if not _hidden:
             logging.setLogRecordFactory(before)
+            warnings.showwarning = warn
 
 
 def scrub(text: str) -> str:
@@ -85,7 +89,11 @@ def _forms(name: str) -> Iterator[str]:
 
 
 def _scrubbed(record: logging.LogRecord) -> logging.LogRecord:
-    """A log record said out, without hidden names, its traceback included."""
+    """A log record said out, without hidden names, its traceback included; another library's by its place."""
+    if record.name.partition(".")[0] != logger.name:
+        record.msg = f"{record.name}: {record.levelname.lower()} at {record.pathname}:{record.lineno}, text withheld"
+        record.args = record.exc_info = None
+        return record
     try:
         record.msg = scrub(record.getMessage())
     except (TypeError, ValueError, KeyError):  # a message that does not take its arguments: they are left out
@@ -95,6 +103,13 @@ def _scrubbed(record: logging.LogRecord) -> logging.LogRecord:
         record.exc_text = scrub(logging.Formatter().formatException(record.exc_info))
         record.exc_info = None
     return record
+
+
+def _place_of_warning(
+    message: Any, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None
+) -> None:
+    """In place of ``warnings.showwarning``."""
+    logger.debug("%s at %s:%d, text withheld", category.__name__, filename, lineno)
 
 
 class _JsonFormatter(logging.Formatter):
