@@ -1,35 +1,31 @@
-"""Planted names spoken by a synthetic voice and heard by Whisper: is the name, as it was heard, removed?
+"""Planted names spoken by a synthetic voice and heard by Whisper: is the name, as it was heard, gone?
 
 Whisper misspells names that it does not know. What stands between the nearest words of the sentence that were heard
-right is the name as heard; it counts as removed when nothing of it is left (``removed``), and as hidden when nothing
-is left that sounds like a word of the name (``hidden``). A name of which nothing was heard at all is left out.
+right is the name as heard. Of it, in the words: ``removed`` when nothing is left, ``hidden`` when nothing is left that
+sounds like a word of the name. In the sound: ``muted`` when all of it is to be silenced, without a transcript and with
+the true one given (``muted_given``). A name of which nothing was heard is left out. ``other_...``: other words, the
+same question.
 """
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from difflib import SequenceMatcher
 
-from deemo_dist.deid.text.align import Token, aligned, sound_key, text_tokens
-from deemo_dist.deid.text.asr import Listener
-from deemo_dist.deid.text.transcript import Scrubber
+import numpy as np
+
+from deemo_dist.deid.text.align import Token, aligned, heard_tokens, sound_key, text_tokens
+from deemo_dist.deid.text.asr import Heard, Listener
+from deemo_dist.deid.text.spoken import Words
 from tests.pii import Sentence, Tally, covered
 from tests.voices import RATE, speak
 
 LONGEST = 160
-
-
-@dataclass(frozen=True)
-class Hearing:
-    """``removed`` and ``hidden`` of the persons heard, ``other``: other heard words removed; seconds and CPU are for
-    the real-time factor."""
-
-    removed: Tally
-    hidden: Tally
-    other: Tally
+ALIKE = 0.75
 
 
 def speakable(rows: Sequence[Sentence]) -> list[Sentence]:
-    """Short sentences of one line that name a person and hold nothing that is not said."""
+    """Short sentences of one line that name a person and hold nothing else that is not said as it is written."""
     return [
         row
         for row in rows
@@ -40,40 +36,64 @@ def speakable(rows: Sequence[Sentence]) -> list[Sentence]:
     ]
 
 
-def hear(scrubber: Scrubber, listener: Listener, rows: Sequence[Sentence], *, lower: bool = False) -> Hearing:
-    """Speak every sentence, hear it, scrub what was heard (``lower``: without capitals), and compare."""
-    counts = {"removed": [0, 0], "hidden": [0, 0], "other": [0, 0]}
-    for row in rows:
-        text = listener(speak(row.text), RATE).text
-        text = text.lower() if lower else text
-        (found,) = scrubber.find([text])
-        given, heard = text_tokens(row.text), text_tokens(text)
-        match = aligned([token.key for token in given], [token.key for token in heard])
-        places = []
-        for mention in row.planted:
-            place = _as_heard(mention.start, mention.end, given, heard, match)
-            if not place:
-                continue
-            places.append(place)
-            if mention.kind == "PERSON":
-                keys = {sound_key(word) for word in re.findall(r"[^\W\d_]{3,}", row.text[mention.start : mention.end])}
-                left = [token for token in place if not covered(found, text, int(token.start), int(token.end))]
-                for name, good in (("removed", not left), ("hidden", not {token.key for token in left} & keys)):
-                    counts[name][0] += good
-                    counts[name][1] += 1
-        apart = {token for place in places for token in place}
-        for token in heard:
-            if token not in apart:
-                counts["other"][0] += any(start < token.end and token.start < end for start, end, _ in found)
-                counts["other"][1] += 1
-    return Hearing(**{name: Tally(*tally) for name, tally in counts.items()})
+def say(rows: Sequence[Sentence]) -> list[tuple[Sentence, np.ndarray]]:
+    """Each sentence with its sound: float32 [N] at 16 kHz."""
+    return [(row, speak(row.text)) for row in rows]
 
 
-def _as_heard(
-    start: int, end: int, given: Sequence[Token], heard: Sequence[Token], match: Sequence[int | None]
-) -> list[Token]:
-    """The words heard in the place of ``given[start:end]``."""
-    before = [match[n] for n, token in enumerate(given) if token.end <= start and match[n] is not None]
-    after = [match[n] for n, token in enumerate(given) if token.start >= end and match[n] is not None]
-    first = before[-1] + 1 if before else 0  # type: ignore[operator]
-    return list(heard[first : after[0] if after else len(heard)])
+def listen(listener: Listener, said: Sequence[tuple[Sentence, np.ndarray]]) -> list[tuple[Sentence, Heard, float]]:
+    """Each sentence, what was heard of it, and how long it is (seconds)."""
+    return [(row, listener(sound, RATE), len(sound) / RATE) for row, sound in said]
+
+
+def judge(words: Words, hearings: Sequence[tuple[Sentence, Heard, float]], *, lower: bool = False) -> dict[str, Tally]:
+    """The shares described above; ``lower``: as if Whisper wrote no capitals."""
+    counts: dict[str, list[int]] = {}
+    for row, heard, seconds in hearings:
+        if lower:
+            heard = replace(heard, words=tuple(replace(word, text=word.text.lower()) for word in heard.words))
+        for name, good in _verdicts(words, row, heard, seconds):
+            tally = counts.setdefault(name, [0, 0])
+            tally[0] += good
+            tally[1] += 1
+    return {name: Tally(*tally) for name, tally in sorted(counts.items())}
+
+
+def _verdicts(words: Words, row: Sentence, heard: Heard, seconds: float) -> list[tuple[str, bool]]:
+    words._listen = lambda waveform, rate: heard  # type: ignore[assignment]
+    silence = np.zeros(round(seconds * RATE), dtype=np.float32)
+    cut = words(None, {}, (), silence, RATE).mutes
+    cut_given = words(row.text, {}, (), silence, RATE).mutes
+    (spans,) = words._scrubber.find([heard.text])
+    given, texts, times = text_tokens(row.text), text_tokens(heard.text), heard_tokens(heard.words)
+    match = aligned([token.key for token in given], [token.key for token in texts])
+    found, apart = [], set[int]()
+    for mention in row.planted:
+        place = _as_heard(mention.start, mention.end, given, len(texts), match)
+        apart |= set(place)
+        if mention.kind != "PERSON" or not place:
+            continue
+        keys = {sound_key(word) for word in re.findall(r"[^\W\d_]{3,}", row.text[mention.start : mention.end])}
+        left = [texts[n] for n in place if not covered(spans, heard.text, int(texts[n].start), int(texts[n].end))]
+        found += [("removed", not left), ("hidden", not any(_alike(token.key, key) for token in left for key in keys))]
+        found += [("muted", _within(times, place, cut)), ("muted_given", _within(times, place, cut_given))]
+    for n, token in enumerate(texts):
+        if n not in apart:
+            found.append(("other_removed", any(a < token.end and token.start < b for a, b, _ in spans)))
+            found += [("other_muted", _within(times, [n], cut)), ("other_muted_given", _within(times, [n], cut_given))]
+    return found
+
+
+def _alike(one: str, other: str) -> bool:
+    return len(one) >= 3 and SequenceMatcher(None, one, other, autojunk=False).ratio() >= ALIKE
+
+
+def _within(times: Sequence[Token], place: Sequence[int], cut: Sequence[tuple[float, float]]) -> bool:
+    return all(any(start <= times[n].start and times[n].end <= end for start, end in cut) for n in place)
+
+
+def _as_heard(start: int, end: int, given: Sequence[Token], count: int, match: Sequence[int | None]) -> range:
+    """The numbers of the words heard in the place of ``given[start:end]``, of ``count`` words heard in all."""
+    before = [place for place, token in zip(match, given, strict=True) if token.end <= start and place is not None]
+    after = [place for place, token in zip(match, given, strict=True) if token.start >= end and place is not None]
+    return range(before[-1] + 1 if before else 0, after[0] if after else count)

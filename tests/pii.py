@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from deemo_dist.deid.text.gazetteer import LOCALES, gazetteer
-from deemo_dist.deid.text.transcript import Scrubber
 from deemo_dist.weights import fetch
 
 Half = Literal["dev", "held"]
@@ -186,13 +185,19 @@ def covered(found: Sequence[tuple[int, int, str]], text: str, start: int, end: i
     )
 
 
-def measure(scrubber: Scrubber, rows: Sequence[Sentence], *, lower: bool = False) -> dict[str, Tally]:
+class Finder(Protocol):
+    """What finds spans in texts: the scrubber, or a peer."""
+
+    def find(self, sources: list[str], /) -> list[list[tuple[int, int, str]]]: ...
+
+
+def measure(finder: Finder, rows: Sequence[Sentence], *, lower: bool = False) -> dict[str, Tally]:
     """Mentions found by kind, and under ``other`` how many other words were removed."""
     counts: dict[str, list[int]] = {}
     for row in rows:
         text = row.text.lower() if lower else row.text
         assert len(text) == len(row.text)
-        (found,) = scrubber.find([text])
+        (found,) = finder.find([text])
         for mention in row.planted:
             tally = counts.setdefault(mention.kind, [0, 0])
             tally[0] += covered(found, text, mention.start, mention.end)

@@ -2,7 +2,8 @@
 
 What is to be muted comes from both sides: mentions in the given transcript are laid against the words heard, and the
 words heard are searched themselves, for a name may be spoken that nobody wrote down. A mention that cannot be located
-mutes the gap it must be in. Where no transcript came, the words heard become it.
+mutes the gap it must be in. Where no transcript came, the words heard become it, and those that Whisper was unsure of
+are muted besides: they may be names that it does not know.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
 from deemo_dist.deid.text.transcript import PLACEHOLDER, Scrubber, Span, replace_all
 
 WORDLESS_VOICES = ("prosody", "drop")
+UNSURE, DOUBTED, LITTLE = 0.3, 0.5, 0.7
 NOTHING = Heard((), ())
 Seconds = tuple[float, float]
 
@@ -105,8 +107,10 @@ class Words:
     ) -> tuple[Seconds, ...]:
         """All that is to be silent: what was written and can be said, what was heard, what nobody could make out."""
         spans = [*_times(heard.words, spoken), *heard.garbled]
-        if heard.words:
+        if heard.words and given:
             spans += locate(given, [mention[:2] for mention in mentions], heard.words, seconds)
+        elif heard.words:
+            spans += _unsure(heard.words, spoken)
         return joined(spans, margin=self._policy.mute_margin, seconds=seconds)
 
 
@@ -127,14 +131,32 @@ def _placeholders(text: str) -> list[Span]:
     return [(*match.span(), "PERSON") for match in PLACEHOLDER.finditer(text)]
 
 
-def _times(words: Sequence[HeardWord], spans: Sequence[Span]) -> list[Seconds]:
-    """When each span of the heard text (words joined by single spaces) was spoken."""
-    ends = np.cumsum([len(word.text) + 1 for word in words]) - 1
+def _unsure(words: Sequence[HeardWord], spans: Sequence[Span]) -> list[Seconds]:
+    """Words that Whisper doubts: a name that it does not know is heard as such words, and no list has them as names.
+
+    Doubted a lot, or somewhat and one beside another, or a little and beside a name.
+    """
+    named = {number for start, end, _ in spans for number in _inside(words, start, end)}
+    some = {number for number, word in enumerate(words) if word.probability < DOUBTED}
     found = []
-    for start, end, _ in spans:
-        inside = [word for word, stop in zip(words, ends, strict=True) if stop - len(word.text) < end and stop > start]
-        found.append((inside[0].start, inside[-1].end))
+    for number, word in enumerate(words):
+        near = {number - 1, number + 1}
+        if word.probability < (LITTLE if near & named else DOUBTED if near & some else UNSURE):
+            found.append((word.start, word.end))
     return found
+
+
+def _inside(words: Sequence[HeardWord], start: int, end: int) -> list[int]:
+    """The numbers of the words that characters ``start`` to ``end`` of the heard text (single spaces) touch."""
+    stops = (np.cumsum([len(word.text) + 1 for word in words]) - 1).tolist()
+    begins = [stop - len(word.text) for word, stop in zip(words, stops, strict=True)]
+    return [n for n, (begin, stop) in enumerate(zip(begins, stops, strict=True)) if begin < end and stop > start]
+
+
+def _times(words: Sequence[HeardWord], spans: Sequence[Span]) -> list[Seconds]:
+    """When each span of the heard text was spoken."""
+    places = [_inside(words, start, end) for start, end, _ in spans]
+    return [(words[place[0]].start, words[place[-1]].end) for place in places]
 
 
 def _figures(heard: Heard, mutes: Sequence[Seconds]) -> dict[str, float]:

@@ -49,6 +49,13 @@ def test_windows_are_short_enough_and_cover_all_speech() -> None:
     assert all(a[1] == b[0] for a, b in pairwise(windows[1:]))
 
 
+def test_a_long_stretch_is_cut_where_the_voice_rests() -> None:
+    probabilities = np.full(round(40 / HOP), 0.9)
+    probabilities[round(21.3 / HOP)] = 0.6
+    (first, second) = windows_of([(0.0, 40.0)], probabilities)
+    assert first[1] == second[0] == pytest.approx(21.3, abs=0.05)
+
+
 @pytest.mark.slow
 def test_words_are_heard_with_their_times(listener: Listener) -> None:
     sound = np.concatenate([np.zeros(RATE, np.float32), speak("It was a good match and I was happy with my serve.")])

@@ -25,6 +25,12 @@ FOUND = [
     ("see www.annakeller.com for more", ["annakeller"]),
     ("and then Will came with Mark", ["Will", "Mark"]),
     ("born 12/03/1985 in the mountains", ["12/03/1985"]),
+    ("I PLAYED ZBIGNIEW KOWALSKI AND LOST", ["ZBIGNIEW", "KOWALSKI"]),
+    ("we lost to tottenham before the davis cup, psg was better", ["tottenham", "davis", "psg"]),
+    ("I played Arsenal and then the US Open", ["Arsenal", "Open"]),
+    ("it was Petra Kvitová's serve", ["Petra", "Kvitov"]),
+    ("yesterday i saw mbappé and gündoğan", ["mbapp", "ndo"]),
+    ("send it to 12 Oconnor Port Suite 3, WY 82001", ["Oconnor", "Suite", "82001"]),
 ]
 KEPT = [
     "so joy and hope are what i felt, grace under pressure I guess",
@@ -34,6 +40,14 @@ KEPT = [
     "She looks down and folds her arms; the speaker sounds calm and then angry.",
     "i feel such love and pride and no fear at all",
     "A fist is raised beside the head. The voice rises over each phrase.",
+    "yeah um i mean the tiebreak was crazy, i double faulted twice and i was gutted",
+    "I don't think so, honestly. We'll see what happens in the semifinal next week.",
+    "my coach told me to breathe, so i took my time and my forehand came back",
+    "The crowd was unbelievable tonight, I had goosebumps walking out on court.",
+    "well, obviously it hurts. it's one of the toughest losses of my career",
+    "SHE SMILES AND LOOKS AWAY, HER SHOULDERS DROP",
+    "Rubs the back of the neck, avoids eye contact, speaks in a flat monotone with long pauses.",
+    "It would be easy to blame the umpire, but the better player won today.",
 ]
 
 
