@@ -48,7 +48,7 @@ from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, encode_fl
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import fetch_uri, open_store
 from deemo_dist.weights import use
-from pipelines.private import private_folder
+from pipelines.private import by_place, private_folder
 from pipelines.sealed import SealedUnit
 
 
@@ -156,6 +156,7 @@ class UnitWorker:
         )
 
 
+@by_place()
 def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     """De-identify what has no receipt yet, then commit the dataset.
 

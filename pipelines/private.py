@@ -9,9 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deemo_dist.errors import DeemoError
+from deemo_dist.execution import placed
+
 MEMORY = "/dev/shm"  # noqa: S108 - a fresh 0700 folder is made inside
 PREFIX = "deemo-raw-"
 YOUNG_SECONDS = 60.0
+
+
+@contextmanager
+def by_place() -> Iterator[None]:
+    """For what reads raw data: an unexpected exception becomes a ``DeemoError`` that tells its type and place, with no
+    trace of the exception itself, whose text may quote a path, a name or a transcript. Serves as a decorator too."""
+    try:
+        yield
+    except (DeemoError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, its text stays here
+        raise placed(error) from None
 
 
 @contextmanager

@@ -32,11 +32,11 @@ class Worker:
         except DeemoError as error:
             return Outcome(error=error)
         except Exception as error:  # noqa: BLE001 - a fault of the code: reported by place, not by its text
-            return Outcome(error=_placed(error))
+            return Outcome(error=placed(error))
 
 
-def _placed(error: Exception) -> DeemoError:
-    """An unexpected exception by type and place. Its own text may quote a path of raw data, so it is left out."""
+def placed(error: Exception) -> DeemoError:
+    """An unexpected exception by type and place. Its own text may quote raw data, so it is left out."""
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-4:]))
-    return DeemoError(f"a worker failed: {type(error).__name__} in {places}", hint="this is a fault of the program")
+    return DeemoError(f"this failed: {type(error).__name__} in {places}", hint="this is a fault of the program")

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
 
+from deemo_dist.errors import DatasetError, DeemoError
 from pipelines import private
-from pipelines.private import PREFIX, private_folder, sweep
+from pipelines.private import PREFIX, by_place, private_folder, sweep
 
 HOLD = """
 import sys, time
@@ -71,3 +73,16 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_holds_is_not(
             child.wait()
             assert child.stdout is not None
             child.stdout.close()
+
+
+def test_an_unexpected_error_tells_its_place_and_nothing_else() -> None:
+    @by_place()
+    def read(path: str) -> None:
+        {"known": 1}[path]
+
+    with pytest.raises(DeemoError, match=r"KeyError in read \(.*test_private.py:\d+\)") as caught:
+        read("/raw/Zora " + "inobmaZ"[::-1])  # spelt so that no line of source has it
+    said = "".join(traceback.format_exception(caught.value))
+    assert "inobmaZ"[::-1] not in said
+    with pytest.raises(DatasetError, match="as it is"), by_place():
+        raise DatasetError("as it is")
