@@ -67,6 +67,7 @@ def onnx_session(path: Path) -> Any:
     options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = THREADS
     options.log_severity_level = 3
+    options.enable_mem_pattern = False  # sizes vary: a plan for each costs half as much memory again, and no time less
     return onnxruntime.InferenceSession(graph_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 

@@ -12,6 +12,8 @@ from deemo_dist.deid import geometry, runtime
 
 STRIDE = 32
 TILE_OVERLAP = 0.25
+LARGEST = 1056  # pixels: a longer copy is looked at in tiles, which bounds the network's memory
+EDGE, OVERLAP = 4, 160  # a face that a tile's edge cuts is whole in the next one, if smaller than they overlap
 
 
 class FaceDetector(Protocol):
@@ -40,11 +42,41 @@ class CenterFace:
         scale = min(1.0, self._width / max(height, width))
         size = tuple(max(STRIDE, int(np.ceil(side * scale / STRIDE)) * STRIDE) for side in (width, height))
         small = frame if size == (width, height) else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-        blob = small.transpose(2, 0, 1)[None].astype(np.float32)
-        heat, scales, offsets, _ = self._session.run(None, {self._session.get_inputs()[0].name: blob})
-        found, scores = decode_centerface(heat[0, 0], scales[0], offsets[0], self._threshold)
+        found, scores = self._look(small) if max(size) <= LARGEST else self._in_tiles(small)
         found *= np.array([width / size[0], height / size[1]] * 2)
         return found, scores
+
+    def _look(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Faces of a picture whose sides are multiples of ``STRIDE``."""
+        blob = small.transpose(2, 0, 1)[None].astype(np.float32)
+        heat, scales, offsets, _ = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        return decode_centerface(heat[0, 0], scales[0], offsets[0], self._threshold)
+
+    def _in_tiles(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for a large picture, in overlapping tiles; a face that an inner edge cuts is left to the next."""
+        high, wide = small.shape[:2]
+        looks = []
+        for top, bottom in _spans(high):
+            for left, right in _spans(wide):
+                boxes, scores = self._look(np.ascontiguousarray(small[top:bottom, left:right]))
+                boxes += np.array([left, top] * 2)
+                cut = np.zeros(len(boxes), dtype=bool)
+                for axis, low, above, end in ((0, left, right, wide), (1, top, bottom, high)):
+                    cut |= (boxes[:, axis] < low + EDGE) if low else False
+                    cut |= (boxes[:, axis + 2] > above - EDGE) if above < end else False
+                cut &= (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < OVERLAP - STRIDE - 2 * EDGE
+                looks.append((boxes[~cut], scores[~cut]))
+        boxes, scores = (np.concatenate(each) for each in zip(*looks, strict=True))
+        kept = geometry.suppress(boxes, scores, 0.3)
+        return boxes[kept], scores[kept]
+
+
+def _spans(length: int) -> list[tuple[int, int]]:
+    """(start, end) of tiles at most ``LARGEST`` long that cover ``length`` (a multiple of ``STRIDE``), overlapping."""
+    count = max(1, -(-(length - OVERLAP) // (LARGEST - OVERLAP)))
+    side = min(length, -(-(length + (count - 1) * OVERLAP) // (count * STRIDE)) * STRIDE)
+    starts = [place * (length - side) // max(1, count - 1) // STRIDE * STRIDE for place in range(count)]
+    return [(start, start + side) for start in starts]
 
 
 def decode_centerface(
