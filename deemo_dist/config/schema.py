@@ -214,7 +214,7 @@ class NfblTypeConfig:
     above: dict[str, float] = field(default_factory=dict)
     below: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.4
-    bridge: float = 0.3
+    bridge: float = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,12 +32,17 @@ TORSO_LENGTH = 1.5
 HIP_WIDTH = 0.65
 STRETCH = (0.7, 1.4)
 REFERENCE = 90.0
+IN_SIGHT = 0.1
+"""Confidence below which a point is not in the picture. Where the network puts it then says nothing of the gesture, but
+says whose body it is: without these points fewer of the generated subjects are told apart."""
+
 LIMIT = 16.0  # units: beyond lies only what the network made up
 
 
 def cues(bodies: Bodies, times: np.ndarray) -> np.ndarray:
     """Body cues of every frame: float16 [T, 22, 3] of x, y (shoulder widths about the mid-shoulder point, y down) and
-    confidence; confidence 0 where nobody was seen. ``times``: float64 [T] seconds of the frames."""
+    confidence; a point out of sight is 0 with its confidence, all are where nobody was seen. ``times``: float64 [T]
+    seconds of the frames."""
     looks = body_looks(bodies, times)
     if not len(looks.seconds):
         return np.zeros((len(times), KEYPOINTS, 3), dtype=np.float16)
@@ -73,9 +78,11 @@ def pixel_cues(bodies: Bodies, times: np.ndarray) -> np.ndarray:
 
 
 def _stored(looks: Looks, placed: np.ndarray, confidence: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Placed points [N, K, 2] with their confidence, at every frame: float16 [T, K, 3]."""
+    """Placed points [N, K, 2] with their confidence, at every frame: float16 [T, K, 3]; those out of sight at 0."""
     values = np.concatenate([np.clip(placed, -LIMIT, LIMIT), confidence[..., None]], axis=-1)
-    return between(looks, values, np.asarray(times, dtype=np.float64)).astype(np.float16)
+    dense = between(looks, values, np.asarray(times, dtype=np.float64))
+    dense[..., :2] = np.where(dense[..., 2:] >= IN_SIGHT, dense[..., :2], 0.0)
+    return dense.astype(np.float16)
 
 
 def normalised(points: np.ndarray) -> np.ndarray:

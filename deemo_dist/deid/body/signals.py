@@ -20,7 +20,7 @@ SIGNALS: Mapping[str, str] = {
     "outward": "how far the wrist is outside its own shoulder",
     "across": "how far the wrist is across the middle of the body",
     "together": "distance between the two hands",
-    "arm": "distance of the hand from the other arm",
+    "arm": "distance of the hand from the other arm, but for its lower forearm: clasped hands do not hold arms",
     "speed": "shoulder widths a second",
     "restless": "movement to and fro about where the hand is, in shoulder widths a second",
     "travel": "how far the place of the hand changes within a second",
@@ -74,7 +74,7 @@ def _of_hand(points: np.ndarray, times: np.ndarray, side: int) -> dict[str, np.n
         "together": np.linalg.norm((knuckles - others) / width, axis=-1),
         "arm": np.minimum(
             _to_segment(knuckles, points[:, other[0]], points[:, other[1]]),
-            _to_segment(knuckles, points[:, other[1]], points[:, other[2]]),
+            _to_segment(knuckles, points[:, other[1]], (points[:, other[1]] + points[:, other[2]]) / 2),
         )
         / width[:, 0],
     }
