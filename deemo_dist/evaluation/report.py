@@ -21,12 +21,16 @@ TEMPLATES = Path(__file__).parent / "templates"
 _SPACE = "\u00a0"
 _METHODS = {
     "fill": "covered with an opaque fill",
-    "mosaic": "mosaic (weak: for reproduction only)",
-    "blur": "blurred (weak: for reproduction only)",
+    "mosaic": "mosaic (not de-identified: for reproduction only)",
+    "blur": "blurred (not de-identified: for reproduction only)",
     "world": "disguised: formants shifted (WORLD)",
     "mcadams": "disguised: spectral envelope shifted (McAdams)",
     "sum": "disguised: formants shifted and McAdams",
+    "prosody": "removed: melody, loudness and voicing are left",
     "scrub": "personal details replaced by placeholders",
+    "scrub:given": "given, personal details replaced by placeholders",
+    "scrub:asr": "by speech recognition, personal details replaced by placeholders",
+    "scrub:none": "none",
     "drop": "left out",
     "none": "no sound",
 }

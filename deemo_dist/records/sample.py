@@ -19,7 +19,7 @@ ANNOTATION_VERSION = 1
 class Attestation:
     """What was done to one clip, and what an audit measured. Carried by every sample; the loader refuses one without.
 
-    ``strength`` is ``strong`` or ``weak`` (blur, mosaic: for reproduction only); ``residual_face_rate`` the share of
+    ``strength`` is ``strong`` or ``weak`` (not de-identified); ``residual_face_rate`` the share of
     audited frames in which ``audit_detector`` (one that did not mask) still found a face outside a masked region;
     ``transcript`` says how the words were treated and whence they came (``scrub:given``, ``scrub:asr``, ``drop``);
     ``figures`` what else was measured, by name (correlations, tracks, muted seconds), never a parameter.

@@ -47,6 +47,13 @@ def test_another_policy_may_not_enter_a_version(project: Project) -> None:
     assert "was begun with another policy_digest" in said.splitlines()[-1]
 
 
+@pytest.mark.parametrize("verb", [("train",), ("evaluate",), ("dataset", "verify")])
+def test_a_run_refuses_a_dataset_of_another_policy(project: Project, verb: tuple[str, ...]) -> None:
+    said = project.deemo(*verb, more=["policy.dilate=0.3"], code=1)
+    assert "another policy ('standard', " in said.splitlines()[-1]
+    assert "than the run allows" in said.splitlines()[-1]
+
+
 def test_the_same_clips_give_the_same_bytes(project: Project, tmp_path: Path) -> None:
     again = Project(tmp_path, f"file://{tmp_path / 'store'}", project.extra)
     again.deemo("preprocess", more=["execution.workers=1"])
