@@ -12,14 +12,14 @@ from functools import partial
 import numpy as np
 
 from deemo_dist.config import RunConfig
-from deemo_dist.console import progress
+from deemo_dist.console import hiding, progress
 from deemo_dist.dataset import load_member
 from deemo_dist.deid.audit import utility
 from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
 from deemo_dist.deid.audit.coverage import Boxes
 from deemo_dist.deid.audit.detectors import auditors
 from deemo_dist.deid.audit.identity import FaceReader
-from deemo_dist.deid.body.cues import cues
+from deemo_dist.deid.body.cues import cues, pixel_cues
 from deemo_dist.deid.body.people import POSE_SECONDS, BodyModels, BodyScan
 from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
@@ -49,13 +49,23 @@ class Heard:
     released: np.ndarray
 
 
+@dataclass(frozen=True)
+class Movement:
+    """Body cues [T, K, 3] of one clip of ``subject``: as ``stored``, and in ``pixels``, not normalised."""
+
+    subject: str
+    stored: np.ndarray
+    pixels: np.ndarray
+
+
 @dataclass(kw_only=True)
 class Findings:
-    """What was found in the clips looked at; ``sounds`` by key, for attacks on voices; ``lost``: raw clips that could
-    not be read any more."""
+    """What was found in the clips looked at; ``sounds`` by key, for attacks on voices; ``movements`` for one on cues;
+    ``lost``: raw clips that could not be read any more."""
 
     clips: list[ClipFinding] = field(default_factory=list)
     sounds: dict[str, Heard] = field(default_factory=dict)
+    movements: list[Movement] = field(default_factory=list)
     utility: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     lost: int = 0
 
@@ -112,13 +122,14 @@ class Attacker:
         if clip is None:
             findings.clips.append(self._observe(row, None, {}))
             return
-        with private_folder() as folder:
+        with private_folder() as folder, hiding(clip.uri, clip.subject, clip.transcript):
             label = f"the raw clip of {row.key}"
             try:
                 path = fetch_uri(clip.uri, self._config.storage, into=folder / row.key, label=label)
                 source = sandbox.open(path, self._bounds)
                 finding = self._observe(row, source, boxes_of(clip, self._boxes))
                 heard = self._hear(row, source)
+                self._move(row, source, findings)
             except (MediaError, StorageError):
                 findings.lost += 1
                 return
@@ -127,8 +138,6 @@ class Attacker:
             findings.sounds[row.key] = heard
             for name, value in utility.sound_figures(heard.raw, heard.released).items():
                 findings.utility[name].append(value)
-        if self._bodies is not None and (kept := self._keypoints(row, self._bodies)) is not None:
-            findings.utility["keypoint_agreement"].append(kept)
 
     def _observe(self, row: IndexRow, source: ClipSource | None, boxes: Mapping[int, np.ndarray]) -> ClipFinding:
         """Wanted frames by number, raw beside released."""
@@ -140,17 +149,24 @@ class Attacker:
             observer.see(number, *_alike(before, shown[number]))
         return observer.finish(row.key, row.subject_key)
 
-    def _keypoints(self, row: IndexRow, models: BodyModels) -> float | None:
-        """How far pose on the released picture finds the stored cues again; None for a sample without cues."""
-        if not any(member.extension == "cues.npy" for member in row.members):
-            return None
+    def _move(self, row: IndexRow, source: ClipSource, findings: Findings) -> None:
+        """Cues as they are stored and as they were in pixels, and how far pose on the release finds them again."""
+        if self._bodies is None or not any(member.extension == "cues.npy" for member in row.members):
+            return
         read = partial(load_member, row, self._released.store, self._released.prefix)
-        numbers = np.arange(0, row.frames, max(1, round(row.fps * POSE_SECONDS)))[:POSE_LOOKS]
-        scan, times = BodyScan(models), numbers / row.fps
-        for place, frame in enumerate(decode_frames(read("mp4"), numbers)):
-            scan.see(place, float(times[place]), frame)
         stored = np.load(io.BytesIO(read("cues.npy")), allow_pickle=False)
-        return utility.keypoint_agreement(stored[numbers[numbers < len(stored)]], cues(scan.finish(), times))
+        scan, times = BodyScan(self._bodies), []
+        for number, time, frame in source.frames():
+            scan.see(number, time, frame)
+            times.append(time)
+        findings.movements.append(Movement(row.subject_key, stored, pixel_cues(scan.finish(), np.array(times))))
+        numbers = np.arange(0, min(row.frames, len(times), len(stored)), max(1, round(row.fps * POSE_SECONDS)))
+        again, when = BodyScan(self._bodies), np.array(times)[numbers[:POSE_LOOKS]]
+        for place, frame in enumerate(decode_frames(read("mp4"), numbers[:POSE_LOOKS])):
+            again.see(place, float(when[place]), frame)
+        kept = utility.keypoint_agreement(stored[numbers[:POSE_LOOKS]], cues(again.finish(), when))
+        if kept is not None:
+            findings.utility["keypoint_agreement"].append(kept)
 
     def _hear(self, row: IndexRow, source: ClipSource) -> Heard | None:
         """The sound before and after; None where one has none."""

@@ -22,11 +22,13 @@ from deemo_dist.deid.audit.detectors import auditors
 from deemo_dist.deid.audit.figures import AuditFigures
 from deemo_dist.deid.audit.identity import FaceReader
 from deemo_dist.deid.audit.statistics import share
+from deemo_dist.deid.body.linkage import CueLinkage, subject_linkage
 from deemo_dist.digests import plain
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 from deemo_dist.storage import Store, open_store, read_uri
 from pipelines.attack import Attacker, Findings, Released, chosen, names_by_clip, word_errors
+from pipelines.private import by_place
 
 HEARD_CLIPS = 20
 LOST = 0.1
@@ -41,6 +43,7 @@ class AuditResult:
     data: str
 
 
+@by_place()
 def run_audit(
     config: RunConfig, *, raw: str | None, boxes: str | None, names: str | None, clips: int | None
 ) -> AuditResult:
@@ -168,7 +171,18 @@ def _figures(config: RunConfig, released: Released, findings: Findings, *, with_
         picture=of.picture_attack(clips),
         words=None,
         utility={name: value for name, value in utility.items() if value is not None},
+        movement=_movement(findings),
     )
+
+
+def _movement(findings: Findings) -> dict[str, CueLinkage]:
+    """Whose each clip is, told by its cues before and after they are normalised; nothing where too few people move."""
+    people = [item.subject for item in findings.movements]
+    found = {
+        "before": subject_linkage([item.pixels for item in findings.movements], people),
+        "after": subject_linkage([item.stored for item in findings.movements], people),
+    }
+    return {name: linkage for name, linkage in found.items() if linkage is not None}
 
 
 def _words(

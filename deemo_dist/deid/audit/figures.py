@@ -11,6 +11,7 @@ from deemo_dist.deid.audit.clip import RAW, RELEASED, ClipFinding
 from deemo_dist.deid.audit.coverage import Coverage, coverage
 from deemo_dist.deid.audit.linkage import Linkage, Template, link
 from deemo_dist.deid.audit.statistics import Share, exact_interval, share
+from deemo_dist.deid.body.linkage import CueLinkage
 
 Outcome = Literal["passed", "failed", "not estimable"]
 _NEITHER: Outcome = "not estimable"
@@ -62,7 +63,8 @@ class Words:
 @dataclass(frozen=True, kw_only=True)
 class AuditFigures:
     """Everything that is said of a data set. ``attacks``: on faces; ``picture``: on whole released frames (reported,
-    not gated); ``speakers``, ``movement``: figures of those attacks by name, with words where one is not estimable;
+    not gated); ``speakers``: figures of that attack by name, with words where one is not estimable;
+    ``movement``: telling people by their body cues, ``before`` and ``after`` these are normalised;
     ``utility``: by name; ``lost``: raw clips that could not be read. Nothing here is a template, a name or a path."""
 
     dataset: str
@@ -83,7 +85,7 @@ class AuditFigures:
     words: Words | None
     utility: Mapping[str, Spread]
     speakers: Mapping[str, float | str] = field(default_factory=dict)
-    movement: Mapping[str, float | str] = field(default_factory=dict)
+    movement: Mapping[str, CueLinkage] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     lost: int = 0
     seconds: float = 0.0

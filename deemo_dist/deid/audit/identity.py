@@ -1,7 +1,9 @@
 """An attacker who recognises faces: dlib's ResNet (King 2017), aligned by where the face was in the *raw* frame.
 
 The weights did not do the masking. The attacker is given more than he has: he knows where the face was, and cuts the
-same patch out of the released frame. Templates stay in memory.
+same patch out of the released frame. Only the face itself counts, in gallery and probe alike, by one window for
+all: hair, neck, clothing and room around it are left to the attack on whole pictures, which link by them.
+Templates stay in memory.
 """
 
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from deemo_dist.weights import fetch
 
 CHIP = 150
 PADDING = 0.25
+RIM = 25  # of the patch, on each side: what lies around a face that is aligned with this padding
+GREY = 127
 
 
 @dataclass(frozen=True)
@@ -52,4 +56,7 @@ class FaceReader:
     def _cut(self, frame: np.ndarray, points: Any) -> np.ndarray:
         import dlib
 
-        return dlib.get_face_chip(np.ascontiguousarray(frame), points, size=CHIP, padding=PADDING)
+        patch = dlib.get_face_chip(np.ascontiguousarray(frame), points, size=CHIP, padding=PADDING)
+        alone = np.full_like(patch, GREY)
+        alone[RIM:-RIM, RIM:-RIM] = patch[RIM:-RIM, RIM:-RIM]
+        return alone

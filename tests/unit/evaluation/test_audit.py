@@ -9,6 +9,7 @@ from deemo_dist.deid.audit.coverage import coverage
 from deemo_dist.deid.audit.figures import ALIKE, CLEAR, Attack, AuditFigures, Words, judge, spread
 from deemo_dist.deid.audit.linkage import Template, link
 from deemo_dist.deid.audit.statistics import share
+from deemo_dist.deid.body.linkage import CueLinkage
 from deemo_dist.evaluation.audit import render_audit
 from pipelines.audit import as_json
 
@@ -44,7 +45,7 @@ def full(bare: AuditFigures) -> AuditFigures:
         words=Words(there=40, recall=share({"a": [1.0] * 40}), wer=0.1, heard=90),
         utility={"f0_correlation": spread([0.97, 0.99]), "unheard_of": spread([1.0])},
         speakers={"ignorant": 0.4, "grid informed": "not estimable: 3 of 20 speakers"},
-        movement={"rank1_after": 0.12},
+        movement={"after": CueLinkage(rank1=share({"a": [1.0, 0.0]}), chance=0.5, subjects=2, attacker="a forest")},
     )
     return replace(made, verdicts=judge(made, GatesConfig(face_match=0.0, rank1_over_chance=0.1, pii_recall=0.95)))
 
@@ -63,7 +64,7 @@ def test_the_report_says_what_still_links_and_escapes(bare: AuditFigures, full: 
 def test_the_report_shows_intervals_gates_and_curves(full: AuditFigures) -> None:
     page = render_audit(full, STILLS)
     assert page.count("data:image/svg+xml") == 3
-    for words in ("95 %", "not estimable", "at most 0.99", "Gates", "chance"):
+    for words in ("95 %", "not estimable", "at most 0.99", "Gates", "a forest"):
         assert words in page
 
 
