@@ -10,6 +10,8 @@ from typing import Any
 
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
 
+from deemo_dist.deid.text.gazetteer import read_words
+
 _STREET = (
     r"street|road|avenue|lane|drive|boulevard|square|crescent|terrace|alley|parkway|highway|mews|gardens|place|way"
 )
@@ -29,10 +31,11 @@ _STATE = (
 )
 
 
-def _suffixes() -> str:
+def _suffixes(without: frozenset[str] = frozenset()) -> str:
     """The words that end a street's name in the United States (Faker has the list of the postal service)."""
     provider = importlib.import_module("faker.providers.address.en_US").Provider
-    return "|".join(sorted(map(re.escape, provider.street_suffixes), key=lambda word: (-len(word), word)))
+    chosen = set(provider.street_suffixes) - without
+    return "|".join(sorted(map(re.escape, chosen), key=lambda word: (-len(word), word)))
 
 
 PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
@@ -44,6 +47,7 @@ PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
         ("zip", rf"(?:(?<=\bzip )|(?<=\bzip: )|(?<=\bcode is )|\b(?:{_STATE})\s+)\d{{5}}(?:-\d{{4}})?\b", 0.7),
         ("unit", r"\b(?:apt|apartment|suite|unit|flat|box|psc)\.?\s+\d+[a-z]?\b", 0.6),
         ("forces", r"\b(?-i:[AFD]PO\s+A[AEP]\s+\d{5})\b", 0.8),
+        ("house", rf"\b\d{{3,6}}\s+(?:[a-z][\w'-]+\s+){{1,2}}?(?:{_suffixes(read_words('not_streets'))})\b", 0.6),
         ("suffixed", rf"\b\d{{1,6}}\s+(?-i:(?:[A-Z][\w'-]+\s+){{1,3}}(?:{_suffixes()}))\b", 0.7),
     ),
     "NUMBER": (
