@@ -44,7 +44,8 @@ class GatesConfig:
     poses whose head could not be placed; ``pixel_correlation``, of raw and released pixels inside the masks. The
     dataset: ``face_match``, the share of released faces that match their person; ``rank1_over_chance``, by how much the
     upper 95 % bound of rank-1 may pass chance, for a clear and for a likewise masked gallery; ``pii_recall``, the least
-    recall of names that are known to be in the manifest. They look at ``clips`` clips at most.
+    recall of names that are known to be in the manifest. They look at ``clips`` clips at most;
+    where too few people are there to tell, that is said and holds nothing back.
     """
 
     residual_faces: float = 0.02
