@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from deemo_dist.config import NfblTypeConfig, PolicyConfig
+from deemo_dist.deid import runtime
 from deemo_dist.deid.attest import attestation
 from deemo_dist.deid.audit.faces import ClipAudit, FaceAudit
 from deemo_dist.deid.body import cues as body
@@ -95,6 +96,7 @@ class Deidentifier:
         policy_gate(self.policy, self.ring, allow_weak=True)  # whether a weak policy is wanted is the run's question
         nfbl.check_ontology(self.ontology)
         cv2.setNumThreads(1)
+        runtime.give_memory_back()
         self.faces = FaceModels.of(self.policy)
         self.texts: TextDetector | None = PaddleText() if self.policy.captions == "mask" else None
         self.body = BodyModels()

@@ -1,5 +1,6 @@
 """Networks on one fixed thread: with another number of threads the same weights give other bytes."""
 
+import ctypes
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,17 @@ import numpy as np
 from deemo_dist.weights import fetch
 
 THREADS = 1
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+LARGE = 3 * 2**18  # values of an input
+
+
+def give_memory_back() -> None:
+    """Have glibc map large blocks one by one, so that a freed frame goes back to the system at once: left alone, it
+    raises that size as it goes and keeps hundreds of megabytes of them. Another allocator is left as it is."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 2**21)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**24)
 
 
 class TfLite:
@@ -69,6 +81,16 @@ def onnx_session(path: Path) -> Any:
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # sizes vary: a plan for each costs half as much memory again, and no time less
     return onnxruntime.InferenceSession(graph_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run_onnx(session: Any, blob: np.ndarray) -> list[np.ndarray]:
+    """The outputs of an onnxruntime session for one input; what a large input took is given back to the system."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    if blob.size > LARGE:
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return list(session.run(None, {session.get_inputs()[0].name: blob}, options))
 
 
 def _free_shapes(graph: Any) -> None:

@@ -11,6 +11,7 @@ from deemo_dist.media.types import VideoInfo, rational_rate
 
 CLOCK = 90_000
 STEADY = 2e-3
+LARGE = 1280 * 720  # pixels: beyond it the encoder looks less far ahead, for it holds what it looks at
 BT709 = 1
 LIMITED = 1
 
@@ -29,6 +30,8 @@ class VideoWriter:
     ) -> None:
         self._target, self._gop, self._crf, self._threads, self._preset = target, gop, crf, threads, preset
         self._container: Any = None
+        self._stream: Any = None
+        self._convert: Any = None
         self._size = (0, 0)
         self._written = 0
 
@@ -37,8 +40,12 @@ class VideoWriter:
 
     def __exit__(self, *_: object) -> None:
         if self._container is not None:
-            self._container.close()
-            self._container = None
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the file, and give back what the encoder holds."""
+        self._container.close()
+        self._container = self._stream = self._convert = None
 
     def begin(self, *, width: int, height: int, fps: float | Fraction, times: np.ndarray) -> None:
         """Before the first frame: its size, the average rate (23.976... is stored as exactly 24000/1001) and when each
@@ -70,6 +77,7 @@ class VideoWriter:
         context.thread_count = self._threads
         context.gop_size = self._gop
         x264 = f"keyint={self._gop}:scenecut=0:threads={self._threads}"
+        x264 += ":rc-lookahead=2" if self._size[0] * self._size[1] > LARGE else ""
         stream.options = {"crf": str(self._crf), "preset": self._preset, "x264-params": x264}
         self._stream = stream
 
@@ -101,8 +109,7 @@ class VideoWriter:
         if self._container is None or self._written != len(self._ticks):
             raise ValueError(f"{self._written} frames were written, not as many as were announced")
         self._container.mux(self._stream.encode(None))
-        self._container.close()
-        self._container = None
+        self._let_go()
         return probe(self._target)
 
 

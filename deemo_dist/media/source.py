@@ -12,7 +12,7 @@ from deemo_dist.media.decode import Tail
 from deemo_dist.media.soundtrack import SOUND_RATE
 from deemo_dist.media.types import Bounds, DecodedClip, VideoInfo, rational_rate
 
-KEEP_BYTES = 64 * 2**20
+KEEP_BYTES = 32 * 2**20
 Item = tuple[float, np.ndarray] | np.ndarray | Tail
 Frames = Iterator[tuple[int, float, np.ndarray]]
 

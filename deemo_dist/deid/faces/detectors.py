@@ -12,7 +12,7 @@ from deemo_dist.deid import geometry, runtime
 
 STRIDE = 32
 TILE_OVERLAP = 0.25
-LARGEST = 1056  # pixels: a longer copy is looked at in tiles, which bounds the network's memory
+LARGEST = 768  # pixels: a longer copy is looked at in tiles, which bounds the network's memory
 EDGE, OVERLAP = 4, 160  # a face that a tile's edge cuts is whole in the next one, if smaller than they overlap
 
 
@@ -49,7 +49,7 @@ class CenterFace:
     def _look(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Faces of a picture whose sides are multiples of ``STRIDE``."""
         blob = small.transpose(2, 0, 1)[None].astype(np.float32)
-        heat, scales, offsets, _ = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        heat, scales, offsets, _ = runtime.run_onnx(self._session, blob)
         return decode_centerface(heat[0, 0], scales[0], offsets[0], self._threshold)
 
     def _in_tiles(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
