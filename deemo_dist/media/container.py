@@ -155,33 +155,43 @@ def probe(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) -> Vide
 
     Use on trusted bytes (our own files); raw clips go through ``Sandbox.probe``.
     """
-    import av
-
     with open_media(source) as container:
         stream = video_stream(container)
         if bounds is not None:
             check_headers(container, stream, bounds)
             stream.codec_context.options = {"max_pixels": str(bounds.max_pixels)}
         first = first_frame(container, stream)
-        try:
-            times = packet_times(container, stream, bounds)
-        except av.error.FFmpegError as error:
-            raise MediaError(f"its packets cannot be read ({_say(error)})", reason="corrupt") from None
-        if not len(times):
-            raise MediaError("the video has no frames", reason="corrupt")
+        times = packet_times(source, bounds)
         return _info(container, stream, first, times)
 
 
-def packet_times(container: Any, stream: Any, bounds: Bounds | None = None) -> np.ndarray:
-    """Presentation times (float64 seconds, sorted) of the packets of ``stream`` that an edit list does not drop."""
-    container.seek(0)
+def packet_times(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) -> np.ndarray:
+    """Presentation times (float64 seconds, sorted) of the video's packets that an edit list does not drop; where the
+    file tells none, by its rate. Opens the file anew, for not every container can go back. Raises ``MediaError``
+    (corrupt; too_long)."""
+    import av
+
     times: list[int] = []
-    for packet in container.demux(stream):
-        if packet.size and not packet.is_discard and packet.pts is not None:
-            times.append(packet.pts)
-            if bounds is not None and len(times) > bounds.max_frames:
-                raise MediaError(f"more than {bounds.max_frames} frames: longer than allowed", reason="too_long")
-    return np.sort(np.array(times, np.float64)) * float(stream.time_base)
+    silent = 0
+    with open_media(source) as container:
+        stream = video_stream(container)
+        try:
+            for packet in container.demux(stream):
+                if not packet.size or packet.is_discard:
+                    continue
+                if packet.pts is None:
+                    silent += 1
+                else:
+                    times.append(packet.pts)
+                if bounds is not None and len(times) + silent > bounds.max_frames:
+                    raise MediaError(f"more than {bounds.max_frames} frames: longer than allowed", reason="too_long")
+        except av.error.FFmpegError as error:
+            raise MediaError(f"its packets cannot be read ({_say(error)})", reason="corrupt") from None
+        if not times and not silent:
+            raise MediaError("the video has no frames", reason="corrupt")
+        if not times:
+            return np.arange(silent) / float(stream_rate(stream) or 25)
+        return np.sort(np.array(times, np.float64)) * float(stream.time_base)
 
 
 def _info(container: Any, stream: Any, first: Any, times: np.ndarray) -> VideoInfo:

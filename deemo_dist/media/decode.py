@@ -213,5 +213,7 @@ class _Reader:
         declared, found = duration(container, self.video), end
         if not self.video.duration:
             found = max(end, sound_end)
+        if "matroska" in container.format.name:  # its duration is the time at which it ends
+            found += max(0.0, tally.first or 0.0)
         if found < declared * (1 - MAX_BAD) - 0.1:
             raise MediaError(f"it ends after {found:.1f} of {declared:.1f} s", reason="corrupt")

@@ -101,7 +101,8 @@ def test_a_child_killed_between_clips_does_not_count(sandbox, clip):
 @pytest.mark.slow
 def test_too_much_processor_time_is_a_rejection(tmp_path, clip):
     spin = (
-        "from deemo_dist.media import child\ndef spin(*_, **__):\n  while True: pass\nchild.decode_into = spin\nchild.main()"
+        "from deemo_dist.media import child\ndef spin(*_, **__):\n  while True: pass\n"
+        "child.decode_into = spin\nchild.main()"
     )
     with Sandbox(command=(sys.executable, "-c", spin)) as sandbox:
         with pytest.raises(MediaError) as caught:
