@@ -9,7 +9,7 @@ import io
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deemo_dist.config import RunConfig
@@ -229,7 +229,8 @@ def _do_units(config: RunConfig, units: Sequence[Unit], of: int) -> None:
             budget.spend(receipt)
 
         sealed = [SealedUnit.of(unit, ring) for unit in pending]
-        run(sealed, UnitWorkerFactory(config=config), config=config.execution, on_result=committed)
+        told = replace(config, data=replace(config.data, manifest=None))  # no worker looks into the manifest
+        run(sealed, UnitWorkerFactory(config=told), config=config.execution, on_result=committed)
 
 
 class FailureBudget:

@@ -4,6 +4,7 @@ Raw side, where names are: the raw folder and ``manifests/`` in the store. All e
 run folders, caches, logs, what Ray kept, MLflow's database and artifacts, the report, and every command line meanwhile.
 """
 
+import contextlib
 import gzip
 import io
 import json
@@ -23,7 +24,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deemo_dist.config import load
 from deemo_dist.dataset import Dataset, open_dataset, read_manifest
 from deemo_dist.deid import KeyRing
 from deemo_dist.records import Clip
@@ -39,6 +39,11 @@ FOLDER = "Interviews of Yolanda Umbrecht"
 FILES = ("Xaquelon at Vexholm", "100% of Tibbleford & Sons", "Umbrecht_Yolanda")
 HIDDEN = "Grizelda Plumbottom"
 PLANTED = (*SUBJECTS, *SPOKEN, FOLDER, *FILES, HIDDEN, "Yolanda Umbrecht", "Vexholm", "Tibbleford", "Quibblestone")
+SPILLING = {
+    "RAY_max_direct_call_object_size": "1",  # whatever goes to a worker goes through the object store,
+    "RAY_object_spilling_threshold": "0.0",  # and whatever is in the object store is spilled to disk
+    "RAY_min_spilling_size": "0",
+}
 RUN = """
 bases: [models/nano, policies/standard, tasks/emotion]
 name: names
@@ -123,15 +128,18 @@ def film_with_names(source: Path, path: Path) -> None:
             file.write((8 + len(note)).to_bytes(4, "big") + b"uuid" + note)
 
 
-class _CommandLines:
-    """Every command line and process title on this machine, looked at meanwhile."""
+class _Meanwhile:
+    """What is there for a while only: every command line and process title on this machine, and what Ray spills to
+    disk below ``ray_folder``, copied to ``spilled``."""
 
-    def __init__(self) -> None:
+    def __init__(self, ray_folder: Path, spilled: Path) -> None:
         self.seen: set[bytes] = set()
+        self._ray, self._spilled = ray_folder, spilled
+        spilled.mkdir()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
-    def __enter__(self) -> "_CommandLines":
+    def __enter__(self) -> "_Meanwhile":
         self._thread.start()
         return self
 
@@ -140,13 +148,14 @@ class _CommandLines:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._end.wait(0.2):
+        while not self._end.wait(0.1):
+            for path in self._ray.glob("ray/session_*/ray_spilled_objects_*/*"):
+                with contextlib.suppress(OSError):  # it is gone
+                    shutil.copyfile(path, self._spilled / path.name)
             for file in ("cmdline", "comm"):
                 for path in Path("/proc").glob(f"[0-9]*/{file}"):
-                    try:
+                    with contextlib.suppress(OSError):  # it has ended
                         self.seen.add(path.read_bytes())
-                    except OSError:  # it has ended
-                        continue
 
 
 @pytest.fixture(scope="module")
@@ -161,23 +170,25 @@ def ray_folder() -> Iterator[Path]:
 def done(raw: Path, ray_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Dataset]:
     """The chain over the planted clips: with Ray, MLflow, failing clips, and a run that fails with its traceback."""
     folder = tmp_path_factory.mktemp("project")
-    run = folder / "names.yaml"
+    run = tmp_path_factory.mktemp("operator") / "names.yaml"  # it says where raw clips are, and is not looked through
     run.write_text(RUN)
-    env = {"RAY_TMPDIR": str(ray_folder), "DEEMO_ROOT_KEY": os.urandom(32).hex()}
+    env = {"RAY_TMPDIR": str(ray_folder), "DEEMO_ROOT_KEY": os.urandom(32).hex(), **SPILLING}
     project = Project(folder, f"file://{folder / 'store'}", env=env, run=run)
     said = project.deemo("ingest", str(raw / "manifest.jsonl"))
-    manifest = next(word for word in said.split() if word.startswith("data.manifest="))
+    found = next(word for word in said.split() if word.startswith("data.manifest=")).removeprefix("data.manifest=")
+    manifest = raw / Path(found).name
+    shutil.copyfile(found.removeprefix("file://"), manifest)
+    run.write_text(RUN.replace("failure_budget: 0.6", f"failure_budget: 0.6, manifest: {json.dumps(str(manifest))}"))
     (raw / "Gone from Vexholm.mp4").unlink()
-    with _CommandLines() as titles:
-        said = project.deemo("run", more=[manifest])
+    with _Meanwhile(ray_folder, folder / "spilled") as titles:
+        said = project.deemo("run")
         failed = ("execution.executor=local", "data.version=v2", "data.failure_budget=0")
-        said += project.deemo("--debug", "--verbose", "preprocess", more=[manifest, *failed], code=1)
+        said += project.deemo("--debug", "--verbose", "preprocess", more=failed, code=1)
         said += project.deemo("dataset", "show")
         said += project.deemo("dataset", "verify", "--deep")
     (folder / "everything that was said.log").write_text(said)
     (folder / "command lines.log").write_bytes(b"\n".join(sorted(titles.seen)))
     assert "Traceback" in said
-    project = replace(project, extra=(manifest,))
     return project, open_dataset(project.store, "names", "v1")
 
 
@@ -189,6 +200,7 @@ def test_no_byte_that_is_left_names_anybody(done: tuple[Project, Dataset], ray_f
     assert len(rejected) == 2
     assert any(path.suffix == ".db" for path in project.folder.rglob("*")), "MLflow kept nothing"
     needles = Needles(PLANTED)
+    assert list((project.folder / "spilled").iterdir()), "Ray spilled nothing"
     leaks, count = needles.below(project.folder, leave_out="/store/manifests/")
     assert not leaks
     assert count > 40
@@ -223,8 +235,8 @@ def test_released_films_hold_nothing_but_the_film(done: tuple[Project, Dataset])
 
 def test_resolve_finds_the_people_again(done: tuple[Project, Dataset], raw: Path) -> None:
     project, dataset = done
-    (manifest,) = project.extra
-    uri = manifest.removeprefix("data.manifest=")
+    config = project.config()
+    uri = str(config.data.manifest)
     row = dataset.index[0]
     asked = [row.key[:8], row.subject_key, "0" * 32]
     said = project.deemo("resolve", *asked, "--manifest", uri, code=1)
@@ -235,7 +247,6 @@ def test_resolve_finds_the_people_again(done: tuple[Project, Dataset], raw: Path
     lost = project.deemo("resolve", row.key, more=["data.name=other"], code=1)
     assert "is unknown" in lost
     assert "no key" in project.deemo("resolve", "Zorvana", code=2)
-    config = load(project.run, project.overrides())
     clips = read_manifest(uri, config.storage)
     assert str(raw) in clips[0].uri
     stranger = KeyRing.open(replace(config.keys, source="demo"), dataset="names")
