@@ -9,6 +9,7 @@ import numpy as np
 from deemo_dist.errors import CorruptDataError
 
 RATE = 16_000
+BLOCK = 1 << 20
 
 
 def encode_flac(waveform: np.ndarray, rate: int = RATE) -> bytes:
@@ -20,9 +21,11 @@ def encode_flac(waveform: np.ndarray, rate: int = RATE) -> bytes:
 
     if waveform.ndim != 1 or not np.all(np.isfinite(waveform)):
         raise ValueError("a waveform must be one-dimensional and finite")
-    samples = np.clip(np.rint(waveform.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
+    with soundfile.SoundFile(buffer, "w", rate, 1, format="FLAC", subtype="PCM_16") as file:
+        for start in range(0, len(waveform), BLOCK):
+            part = waveform[start : start + BLOCK].astype(np.float64)
+            file.write(np.clip(np.rint(part * 32768), -32768, 32767).astype(np.int16))
     return buffer.getvalue()
 
 
