@@ -1,0 +1,75 @@
+"""From a dataset to a judged model: `train`, `evaluate`, `run`, `submit`, `demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.verbs.common import Overrides, RunOption, load_run
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: `deemo train -c demo engine.ranks=1`")
+def train(
+    run: RunOption,
+    overrides: Overrides = None,
+    worker: Annotated[bool, typer.Option("--worker", help="This process is one rank (a launcher sets this).")] = False,
+) -> None:
+    """Train the stages in order. Done stages are skipped; an interrupted one goes on from its last checkpoint."""
+    from pipelines.train import run_train, run_worker
+
+    if worker:
+        run_worker(load_run(run, overrides))
+    else:
+        run_train(run, overrides or [])
+
+
+@app.command(epilog="Example: `deemo evaluate -c demo evaluation.split=validation`")
+def evaluate(run: RunOption, overrides: Overrides = None) -> None:
+    """Score the trained model on held-out subjects and write the report."""
+    from pipelines.evaluate import run_evaluate
+
+    result = run_evaluate(load_run(run, overrides))
+    typer.echo(f"accuracy {result.accuracy:.3f}; report: {result.report}")
+
+
+@app.command("run", epilog="Example: `deemo run -c demo data.manifest=file:///data/manifests/1f0c.parquet`")
+def run_all(run: RunOption, overrides: Overrides = None) -> None:
+    """The whole chain: preprocess, train, evaluate."""
+    from pipelines.run import run_chain
+
+    result = run_chain(run, overrides or [])
+    typer.echo(f"accuracy {result.accuracy:.3f}; report: {result.report}")
+
+
+@app.command(epilog="Example: `deemo submit slurm train -c demo --nodes 2 --dry-run`")
+def submit(
+    system: Annotated[str, typer.Argument(help="ray, slurm or local.")],
+    verb: Annotated[str, typer.Argument(help="preprocess or train.")],
+    run: RunOption,
+    overrides: Overrides = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes, in place of `launch.nodes`.")] = None,
+    address: Annotated[str | None, typer.Option(help="Ray's job server, such as http://127.0.0.1:8265.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, send nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the job's end; fail if it fails.")] = False,
+) -> None:
+    """Send preprocessing or training to a cluster: a Ray job or a SLURM batch."""
+    from pipelines.submit import run_submit
+
+    run_submit(system, verb, run, overrides or [], nodes=nodes, address=address, dry_run=dry_run, wait=wait)
+
+
+@app.command(epilog="Example: `deemo demo --storage s3`")
+def demo(
+    storage: Annotated[
+        str, typer.Option(help="file, or s3: a real S3 server on this machine, ended at the end.")
+    ] = "file",
+    run: RunOption = "demo",
+    build: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("build/demo"),
+    overrides: Overrides = None,
+) -> None:
+    """Everything on this machine: generated clips, de-identification, training on two ranks, a report."""
+    from pipelines.demo import run_demo
+
+    run_demo(run, overrides or [], storage=storage, build=build)
