@@ -1,0 +1,69 @@
+"""What is asked of the model, what trains in each stage, and how the training process runs."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deemo_dist.config.fields import operational
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """A question and its answer, as templates over an annotation: ``{label.emotion}``, ``{text.reasoning}``,
+    ``{transcript}``, ``{nfbl}``. ``choices``: the closed set of answers, empty for free text."""
+
+    prompt: str
+    answer: str
+    choices: tuple[str, ...] = ()
+    modalities: tuple[Literal["video", "audio", "cues", "text"], ...] = ("video", "audio", "cues", "text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRule:
+    """What happens to the parameters a pattern matches: frozen, or trained in full at ``lr`` with ``weight_decay``."""
+
+    mode: Literal["frozen", "full"] = "full"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One training phase. ``trains``: fnmatch patterns over parameter names -> rule; the last match wins, no match is
+    frozen. ``modality_dropout``: chance by which each modality is left out of an example (never all of them)."""
+
+    tasks: tuple[str, ...]
+    trains: dict[str, TrainRule]
+    epochs: int = 1
+    packs_per_step: int = 8
+    max_tokens: int = 2048
+    max_frames: int = 256
+    max_audio_seconds: float = 120.0
+    schedule: Literal["cosine", "constant", "wsd"] = "cosine"
+    warmup: float = 0.05
+    max_grad_norm: float = 1.0
+    modality_dropout: float = 0.0
+    window: int = 20_000
+    validate_every: int = 0
+    validation_packs: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How the training process runs. ``ranks`` here are local; a launcher's placement wins."""
+
+    ranks: int = operational(2)
+    threads: int = operational(1)
+    zero_stage: Literal[0, 1, 2, 3] = 3
+    precision: Literal["fp32", "bf16"] = "fp32"
+    deterministic: bool = True
+    gradient_checkpointing: bool = False
+    offload: Literal["none", "cpu", "nvme"] = operational("none")
+    offload_path: str | None = operational(None)
+    deepspeed: dict[str, Any] = operational(factory=dict)
+    timeout_seconds: float = operational(600.0)
+    watchdog_seconds: float = operational(300.0)
+    checkpoint_every: int = operational(50)
+    keep_checkpoints: int = operational(2)
+    loader_workers: int = operational(0)
+    loader_kind: Literal["process", "thread"] = operational("process")
+    prefetch: int = operational(4)
