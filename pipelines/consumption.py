@@ -20,7 +20,8 @@ Rows = Mapping[tuple[int, int], Mapping[int, ConsumedRow]]
 @dataclass(frozen=True, kw_only=True)
 class StageAudit:
     """What a stage's committed steps were fed. ``lives``: (attempt, first step, last step + 1, ranks) in their order;
-    ``times``: how many examples were fed how often; ``problems``: sentences, empty when all of it is proved."""
+    ``times``: how many examples were fed how often; ``undone``: (first step, last step + 1) of stretches whose updates
+    were undone again, their data fed all the same; ``problems``: sentences, empty when all of it is proved."""
 
     name: str
     steps: int
@@ -28,11 +29,13 @@ class StageAudit:
     lives: tuple[tuple[int, int, int, int], ...]
     times: Mapping[int, int]
     problems: tuple[str, ...]
+    undone: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
         fed = ", ".join(f"{count} examples {times} times" for times, count in sorted(self.times.items()))
         lives = "; ".join(f"attempt {a} made steps {s} to {e - 1} on {w} ranks" for a, s, e, w in self.lives)
-        return f"{self.name}: {self.steps} of {self.of} steps committed ({lives or 'none'}), fed: {fed or 'nothing'}"
+        undone = "".join(f"; the updates of steps {s} to {e - 1} were undone" for s, e in self.undone)
+        return f"{self.name}: {self.steps} of {self.of} steps committed ({lives or 'none'}), fed: {fed or 'nothing'}{undone}"
 
 
 def audit_run(config: RunConfig) -> list[StageAudit]:
@@ -88,6 +91,7 @@ def audit_stage(store: Store, stage: PlannedStage) -> StageAudit:
         lives=tuple(made),
         times=dict(zip(times.tolist(), counts.tolist(), strict=True)) if steps else {},
         problems=tuple(problems),
+        undone=tuple((first, end) for first, end in newest[1].state.get("undone", [])) if newest else (),
     )
 
 

@@ -123,7 +123,7 @@ def build_engine(
 
     Raises ``TrainingError``: settings that do not work, more ranks than packs, a pattern that matches nothing.
     """
-    check(config)
+    check(config, world=ranks.world, on_gpu=ranks.device.type != "cpu")
     micro = micro_steps(stage.packs_per_step, ranks.world)
     with _placing(config, ranks, partitioned=partition_at_build):
         model = source if isinstance(source, nn.Module) else source()

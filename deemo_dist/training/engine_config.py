@@ -10,8 +10,8 @@ MAX_BUCKET = 500_000_000
 PERSIST = 100_000
 
 
-def check(config: EngineConfig) -> None:
-    """Refuse what the engine cannot do. Raises ``TrainingError``."""
+def check(config: EngineConfig, *, world: int, on_gpu: bool) -> None:
+    """Refuse what the engine cannot do on so many ranks. Raises ``TrainingError``."""
     if config.zero_stage == 0:
         raise TrainingError("engine.zero_stage 0 is not supported", hint="stage 1 replicates the parameters as well")
     if config.offload == "nvme":
@@ -21,6 +21,15 @@ def check(config: EngineConfig) -> None:
         )
     if config.offload != "none" and config.zero_stage != 3:
         raise TrainingError(f"engine.offload {config.offload} needs ZeRO stage 3", hint="set engine.zero_stage to 3")
+    if config.hpz < 1 or world % config.hpz or (config.hpz > 1 and config.zero_stage != 3):
+        raise TrainingError(
+            f"engine.hpz {config.hpz} does not go with {world} ranks of ZeRO stage {config.zero_stage}",
+            hint="the ranks of one node, under ZeRO stage 3; 1 for none",
+        )
+    if (config.quantized_weights or config.quantized_gradients) and not (on_gpu and config.zero_stage == 3):
+        raise TrainingError(
+            "engine.quantized_weights and quantized_gradients need GPUs and ZeRO stage 3", hint="leave them out here"
+        )
 
 
 def deepspeed_config(
@@ -48,6 +57,9 @@ def deepspeed_config(
         zero["stage3_prefetch_bucket_size"] = int(0.9 * bucket)
         # what persists is gathered one by one after each step: over gloo that costs more than gathering by block
         zero["stage3_param_persistence_threshold"] = PERSIST if on_gpu else 0
+        zero["zero_hpz_partition_size"] = config.hpz
+        zero["zero_quantized_weights"] = config.quantized_weights
+        zero["zero_quantized_gradients"] = config.quantized_gradients
     else:
         zero["allgather_bucket_size"] = bucket
     if config.offload == "cpu":

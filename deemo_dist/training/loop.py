@@ -3,25 +3,26 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from deemo_dist.console import bind, logger
 from deemo_dist.errors import Interrupted, TrainingError
+from deemo_dist.training.checkpoint.layout import Commit
+from deemo_dist.training.checkpoint.restore import restore
 from deemo_dist.training.checkpoint.saver import FLAGS, Saver
-from deemo_dist.training.consumption import Life
 from deemo_dist.training.engine import Engine
 from deemo_dist.training.metrics import Waiting, device_bytes, rss_bytes, seed_micro_step, tokens_of
+from deemo_dist.training.profiler import profiled
 from deemo_dist.training.ranks import Ranks
 from deemo_dist.training.schedule import factor
 from deemo_dist.training.signals import StopFlag
 from deemo_dist.training.spec import CommitInfo, StageSpec, StepBatches, StepReport
+from deemo_dist.training.tally import Tally
 from deemo_dist.training.watchdog import Progress
-
-SKIPPED_IN_A_ROW = 5
-SKIPPED_IN_ALL = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,30 +35,6 @@ class Heard:
     samples: float
     wait: float
     saves: Sequence[float]
-
-
-@dataclass(kw_only=True)
-class Tally:
-    """The loop's own numbers: kept in every commit, but for the losses."""
-
-    skipped: int = 0
-    in_a_row: int = 0
-    best_validation: float | None = None
-    best_step: int | None = None
-    first_loss: float | None = None
-    last_loss: float | None = None
-    committed: CommitInfo | None = field(default=None)
-    lives: list[Life] = field(default_factory=list)
-
-    def state(self, updates: int) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {
-            "updates": updates,
-            "skipped": self.skipped,
-            "best_validation": self.best_validation,
-            "best_step": self.best_step,
-            "lives": [list(life) for life in self.lives],
-        }
 
 
 class Loop:
@@ -78,18 +55,25 @@ class Loop:
         """Train from ``start_step`` to the end of the stage; returns the last commit.
 
         Raises ``Interrupted`` after a stop was asked for and its checkpoint committed, ``TrainingError`` when the data
-        end early or too many updates were not finite, ``CheckpointError`` when this attempt is fenced.
+        end early or too many updates were left out, ``CheckpointError`` when this attempt is fenced.
         """
         self.engine.module.train()
         data = Waiting(iter(self.spec.batches(start_step, self.ranks.placement)))
         for step in range(start_step, self.spec.total_steps):
             self.progress.at(step, 0, "data")
-            heard = self._one_step(step, self._next(data, step), data)
-            done = step + 1 == self.spec.total_steps
-            if heard.stop:
-                self._leave_checkpoint(step + 1, final=done)
-            if not done and self._save_is_due(step + 1):
-                self._told(self.saver.begin(self.ranks, step + 1, self._state()))
+            batches = self._next(data, step)
+            with self._profiled(step):
+                heard = self._one_step(step, batches, data)
+            if self.tally.guard.has_gone_bad:
+                self._go_back(step)
+            done, last = step + 1, step + 1 == self.spec.total_steps
+            enough = self._is_enough(done)
+            if heard.stop and not enough:
+                self._leave_checkpoint(done, final=last)
+            if enough and not last:
+                return self._end_early(done)
+            if not last and self._save_is_due(done):
+                self._told(self.saver.begin(self.ranks, done, self._state()))
         return self._last_commit()
 
     def _next(self, data: Waiting, step: int) -> StepBatches:
@@ -115,7 +99,7 @@ class Loop:
         heard = self._accumulate(step, batches, data.seconds)
         self.progress.at(step, self.engine.micro + 1, "update")
         norm, applied = self.engine.step(share)
-        self._count(step, heard.loss, applied=applied)
+        self.tally.count(step, heard.loss, applied=applied)
         self.saver.fed.note(step, batches.keys)
         validation = self._validate(step)
         self._told(self.saver.advance(heard.saves))
@@ -134,7 +118,7 @@ class Loop:
             rss_bytes=rss_bytes(),
             device_bytes=device_bytes(self.ranks.device),
             skipped=not applied,
-            skipped_total=self.tally.skipped,
+            skipped_total=self.tally.guard.skipped,
             validation_loss=validation,
         )
         bind(step=step)
@@ -143,8 +127,8 @@ class Loop:
         return heard
 
     def _accumulate(self, step: int, batches: StepBatches, wait: float) -> Heard:
-        """All micro-steps. The ranks' words are exchanged before the last backward: a loss that is not finite anywhere
-        then makes every gradient so, and the optimizer leaves the update out by its own rule, on every rank."""
+        """All micro-steps. The ranks' words are exchanged before the last backward: a loss that the guard forbids then
+        makes every gradient NaN, and the optimizer leaves the update out by its own rule, on every rank."""
         total = torch.zeros((), dtype=torch.float64, device=self.ranks.device)
         heard: Heard | None = None
         for number, batch in enumerate(batches.batches):
@@ -155,7 +139,7 @@ class Loop:
             last = number + 1 == self.engine.micro
             if last:
                 heard = self._exchange(float(total), batches, wait)
-                loss = loss if math.isfinite(heard.loss) else loss * math.nan
+                loss = loss if self.tally.guard.allows(heard.loss) else loss * math.nan
             self.engine.backward(loss, last=last)
         assert heard is not None
         return heard
@@ -170,24 +154,6 @@ class Loop:
         assert len(saves) == FLAGS
         mean = loss / (self.ranks.world * self.engine.micro)
         return Heard(loss=mean, stop=stop > 0, tokens=tokens, samples=samples, wait=waited, saves=saves)
-
-    def _count(self, step: int, loss: float, *, applied: bool) -> None:
-        """Count what was left out, within bounds."""
-        tally = self.tally
-        if applied:
-            tally.in_a_row = 0
-            tally.first_loss = loss if tally.first_loss is None else tally.first_loss
-            tally.last_loss = loss
-            return
-        tally.skipped += 1
-        tally.in_a_row += 1
-        logger.warning("step %d: the loss or its gradient is not finite, the update is left out", step)
-        if tally.in_a_row > SKIPPED_IN_A_ROW or tally.skipped > SKIPPED_IN_ALL:
-            raise TrainingError(
-                f"stage {self.spec.name} diverges: {tally.in_a_row} updates in a row up to step {step} were not finite"
-                f" ({tally.skipped} in all)",
-                hint="lower the learning rate, or lengthen the warm-up",
-            )
 
     def _validate(self, step: int) -> float | None:
         """Mean loss per target token over the validation batches, when it is due. A collective."""
@@ -204,14 +170,57 @@ class Loop:
                 targets += batches.targets
         self.engine.module.train()
         loss = self.ranks.sums([loss_sum])[0] / max(1, targets)
-        if math.isfinite(loss) and (self.tally.best_validation is None or loss < self.tally.best_validation):
-            self.tally.best_validation, self.tally.best_step = loss, step + 1
+        self.tally.validated(step + 1, loss)
         return loss
 
     def _save_is_due(self, done: int) -> bool:
-        """At every ``checkpoint_every`` steps, and where the validation loss is the best so far."""
+        """At every ``checkpoint_every`` steps, and where the validation loss is the best so far; not while updates are
+        left out one after another: what may be bad is not kept."""
         every = self.spec.engine.checkpoint_every
-        return (every > 0 and done % every == 0) or self.tally.best_step == done
+        return not self.tally.guard.in_a_row and ((every > 0 and done % every == 0) or self.tally.best_step == done)
+
+    def _go_back(self, step: int) -> None:
+        """To the weights of the newest checkpoint from before the updates that were left out; the data go on."""
+        self.progress.at(step, 0, "going back")
+        self._told(self.saver.settle(self.ranks))
+        found = self._restored(range(self.tally.guard.first_left_out(step)))
+        commit = found[1] if found else None
+        kept = commit.state.get("recent_losses", []) if commit else []
+        self.tally.guard.undo(step, back_to=commit.step if commit else None, kept=kept)
+
+    def _is_enough(self, done: int) -> bool:
+        """Whether the validation loss has not become better for as long as the stage allows."""
+        patience = self.spec.stage.early_stop
+        return 0 < patience <= self.tally.not_better and done < self.spec.total_steps
+
+    def _end_early(self, done: int) -> CommitInfo:
+        """The stage's last commit, of the best weights."""
+        self._told(self.saver.settle(self.ranks))
+        best = self.tally.best_step
+        found = self._restored(range(best, best + 1)) if best is not None else None
+        logger.info(
+            "%s: ends at step %d, %d validations brought nothing better; the weights are those of step %d",
+            self.spec.name,
+            done,
+            self.tally.not_better,
+            found[1].step if found else done,
+        )
+        return self._last_commit(done)
+
+    def _restored(self, steps: range) -> tuple[str, Commit] | None:
+        """The engine as the newest commit of one of ``steps`` has it; None, and nothing done, without one."""
+        spec = self.spec
+        found = restore(self.engine.fragments(), spec.store, spec.prefix, spec.stage_key, self.ranks, steps=steps)
+        if found is not None:
+            self.engine.set_updates(int(found[1].state.get("updates", found[1].step)))
+            self.engine.refresh()
+        return found
+
+    def _profiled(self, step: int) -> AbstractContextManager[None]:
+        engine = self.spec.engine
+        return profiled(
+            step, steps=engine.profile, folder=engine.profile_folder, stage=self.spec.name, rank=self.ranks.rank
+        )
 
     def _state(self) -> dict[str, Any]:
         return self.tally.state(self.engine.updates)
@@ -232,8 +241,8 @@ class Loop:
             hint="run the same command to go on",
         )
 
-    def _last_commit(self) -> CommitInfo:
-        self._save_now(self.spec.total_steps, final=True)
+    def _last_commit(self, done: int | None = None) -> CommitInfo:
+        self._save_now(self.spec.total_steps if done is None else done, final=True)
         assert self.tally.committed is not None
         return self.tally.committed
 

@@ -13,12 +13,14 @@ from deemo_dist.training.checkpoint.layout import Commit, commit_key
 from deemo_dist.training.checkpoint.restore import restore
 from deemo_dist.training.checkpoint.saver import Saver, Target
 from deemo_dist.training.checkpoint.snapshot import Snapshot
-from deemo_dist.training.consumption import lives_of, reborn
+from deemo_dist.training.consumption import reborn
 from deemo_dist.training.engine import Engine, build_engine
-from deemo_dist.training.loop import Loop, Tally
+from deemo_dist.training.guard import Guard
+from deemo_dist.training.loop import Loop
 from deemo_dist.training.ranks import Ranks, attempt_of, join
 from deemo_dist.training.signals import StopFlag, listening
 from deemo_dist.training.spec import CommitInfo, StageResult, StageSpec
+from deemo_dist.training.tally import Tally
 from deemo_dist.training.watchdog import watching
 
 _PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "Broken pipe", "NCCL")
@@ -34,11 +36,20 @@ def train_stage(spec: StageSpec, *, export: Callable[[Engine], None] | None = No
     Raises ``TrainingError`` (nothing to train, patterns, ranks, divergence, a peer that died), ``CheckpointError``
     (another stage key, a fenced attempt, nothing whole to resume from), ``Interrupted`` after a signal.
     """
+    _check(spec)
     with listening() as stop:
         try:
             return _run(spec, export, stop)
         except RuntimeError as error:
             raise _peer_error(spec, error) from error
+
+
+def _check(spec: StageSpec) -> None:
+    if spec.stage.early_stop and (spec.validation is None or spec.stage.validate_every < 1):
+        raise TrainingError(
+            f"stage {spec.name} is to stop early but is never validated",
+            hint="set validate_every of the stage, and give the dataset a validation split",
+        )
 
 
 def _run(spec: StageSpec, export: Callable[[Engine], None] | None, stop: StopFlag) -> StageResult:
@@ -75,7 +86,7 @@ def _run(spec: StageSpec, export: Callable[[Engine], None] | None, stop: StopFla
 def _train(spec: StageSpec, engine: Engine, ranks: Ranks, attempt: int, started: float, stop: StopFlag) -> StageResult:
     """Restore, run the loop, and sum up."""
     locals_ = engine.fragments()
-    tally = Tally()
+    tally = Tally(guard=Guard(spec.name, spike=spec.stage.spike))
     start = _resume(spec, engine, ranks, tally)
     tally.lives = reborn(tally.lives, attempt, start)
     target = Target(
@@ -106,10 +117,7 @@ def _resume(spec: StageSpec, engine: Engine, ranks: Ranks, tally: Tally) -> int:
     key, commit = found
     engine.set_updates(int(commit.state.get("updates", commit.step)))
     engine.refresh()
-    tally.skipped = int(commit.state.get("skipped", 0))
-    tally.best_validation = commit.state.get("best_validation")
-    tally.best_step = commit.state.get("best_step")
-    tally.lives = lives_of(commit.state, commit.attempt)
+    tally.load(commit.state, commit.attempt)
     tally.committed = CommitInfo(step=commit.step, attempt=commit.attempt, key=key)
     if commit.step > spec.total_steps:
         raise CheckpointError(f"{key} is at step {commit.step}, the stage has {spec.total_steps} steps")
@@ -167,13 +175,13 @@ def _result(
         name=spec.name,
         ranks=ranks.world,
         zero_stage=spec.engine.zero_stage,
-        steps=spec.total_steps,
+        steps=commit.step,
         start_step=start,
         first_loss=tally.first_loss,
         last_loss=tally.last_loss,
         trainable_params=engine.trainable.trainable,
         total_params=engine.trainable.total,
-        skipped_steps=tally.skipped,
+        skipped_steps=tally.guard.skipped,
         best_validation=tally.best_validation,
         best_step=tally.best_step,
         commit=commit,

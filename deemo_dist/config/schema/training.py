@@ -29,7 +29,12 @@ class TrainRule:
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
     """One training phase. ``trains``: fnmatch patterns over parameter names -> rule; the last match wins, no match is
-    frozen. ``modality_dropout``: chance by which each modality is left out of an example (never all of them)."""
+    frozen. ``modality_dropout``: chance by which each modality is left out of an example (never all of them).
+
+    ``early_stop``: the stage ends, with its best weights, after so many validations that brought nothing better (0:
+    never). ``spike``: an update is left out where its loss lies so many standard deviations of the noise above the
+    recent ones, and a nat at least (0: only where it is not finite).
+    """
 
     tasks: tuple[str, ...]
     trains: dict[str, TrainRule]
@@ -45,11 +50,18 @@ class StageConfig:
     window: int = 20_000
     validate_every: int = 0
     validation_packs: int = 8
+    early_stop: int = 0
+    spike: float = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """How the training process runs. ``ranks`` here are local; a launcher's placement wins."""
+    """How the training process runs. ``ranks`` here are local; a launcher's placement wins.
+
+    ZeRO++ (arXiv 2306.10209): ``hpz`` ranks (those of a node) keep a second copy of the parameters among them, so that
+    the backward pass gathers inside the node; ``quantized_weights`` and ``quantized_gradients`` are sent in fewer bits.
+    ``profile``: steps that are traced, into ``profile_folder`` on each rank's machine.
+    """
 
     ranks: int = operational(2)
     threads: int = operational(1)
@@ -59,9 +71,14 @@ class EngineConfig:
     gradient_checkpointing: bool = False
     offload: Literal["none", "cpu", "nvme"] = operational("none")
     offload_path: str | None = operational(None)
+    hpz: int = operational(1)
+    quantized_weights: bool = False
+    quantized_gradients: bool = False
     deepspeed: dict[str, Any] = operational(factory=dict)
     timeout_seconds: float = operational(600.0)
     watchdog_seconds: float = operational(300.0)
+    profile: tuple[int, ...] = operational(())
+    profile_folder: str = operational("build/profiles")
     checkpoint_every: int = operational(50)
     keep_checkpoints: int = operational(2)
     loader_workers: int = operational(0)

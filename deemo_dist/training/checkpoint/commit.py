@@ -57,6 +57,11 @@ def commit_keys(store: "Store", prefix: str) -> list[str]:
     return sorted((key for key in store.list(f"{prefix}/commits/") if key.endswith(".json")), reverse=True)
 
 
+def step_of(key: str) -> int:
+    """The steps that were done when the commit of this key was made."""
+    return int(key.rsplit("/", 1)[-1].split("-")[0])
+
+
 def read_commit(store: "Store", key: str, stage_key: str) -> Commit:
     """Read one commit. Raises ``CorruptDataError``, ``NotFoundError``, and ``CheckpointError`` for another stage's."""
     commit = commit_from_json(store.get(key), key)
@@ -91,7 +96,7 @@ def prune(store: "Store", prefix: str, *, keep: int, attempt: int, protect: froz
     kept: set[str] = set()
     for position, key in enumerate(keys):
         name = key.rsplit("/", 1)[-1].removesuffix(".json")
-        if position < max(1, keep) or int(name.split("-")[0]) in protect:
+        if position < max(1, keep) or step_of(key) in protect:
             kept.add(name)
         else:
             store.delete(key)
@@ -119,5 +124,6 @@ __all__ = [
     "prune",
     "put_commit",
     "read_commit",
+    "step_of",
     "take_attempt",
 ]

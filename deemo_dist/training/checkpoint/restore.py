@@ -8,7 +8,7 @@ import torch
 from deemo_dist.console import logger
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CheckpointError, CorruptDataError, DeemoError, NotFoundError
-from deemo_dist.training.checkpoint.commit import commit_keys, read_commit
+from deemo_dist.training.checkpoint.commit import commit_keys, read_commit, step_of
 from deemo_dist.training.checkpoint.layout import (
     KINDS,
     Commit,
@@ -29,14 +29,21 @@ Staged = dict[str, dict[str, torch.Tensor]]
 
 
 def restore(
-    locals_: Sequence[LocalFragment], store: "Store", prefix: str, stage_key: str, ranks: "Ranks"
+    locals_: Sequence[LocalFragment],
+    store: "Store",
+    prefix: str,
+    stage_key: str,
+    ranks: "Ranks",
+    *,
+    steps: range | None = None,
 ) -> tuple[str, Commit] | None:
     """Set this rank's fragments from the newest commit that every rank finds whole. A collective.
 
-    Corrupt or half-written ones are skipped with a message. Returns the commit's key and record, None when there is no
-    commit at all. Raises ``CheckpointError``: another stage key, or commits but none whole; storage's own errors.
+    ``steps``: only commits of these are looked at. Corrupt or half-written ones are skipped with a message. Returns the
+    commit's key and record, None when there is no commit at all. Raises ``CheckpointError``: another stage key, or
+    commits but none whole; storage's own errors.
     """
-    keys: list[str] = ranks.decided_by_first(lambda: commit_keys(store, prefix))
+    keys: list[str] = ranks.decided_by_first(lambda: _keys_of(store, prefix, steps))
     for key in keys:
         commit, staged, reason = _try(locals_, store, key, stage_key, ranks)
         if ranks.all_agree(not reason):
@@ -50,6 +57,10 @@ def restore(
             hint=f"remove {prefix}/commits to start the stage anew",
         )
     return None
+
+
+def _keys_of(store: "Store", prefix: str, steps: range | None) -> list[str]:
+    return [key for key in commit_keys(store, prefix) if steps is None or step_of(key) in steps]
 
 
 def read_full_state(store: "Store", commit: Commit) -> dict[str, torch.Tensor]:

@@ -30,7 +30,27 @@ def test_own_keys_are_merged_over():
     assert found["zero_optimization"]["stage"] == 3 and found["wall_clock_breakdown"] is True
 
 
-@pytest.mark.parametrize("fields", [{"zero_stage": 0}, {"offload": "nvme"}, {"offload": "cpu", "zero_stage": 2}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"zero_stage": 0},
+        {"offload": "nvme"},
+        {"offload": "cpu", "zero_stage": 2},
+        {"hpz": 3},
+        {"hpz": 2, "zero_stage": 2},
+        {"hpz": 0},
+        {"quantized_weights": True},
+        {"quantized_gradients": True},
+    ],
+)
 def test_what_cannot_work_is_refused(fields):
     with pytest.raises(TrainingError, match="engine"):
-        check(EngineConfig(**fields))
+        check(EngineConfig(**fields), world=4, on_gpu=False)
+
+
+def test_a_second_copy_within_the_node_and_fewer_bits_are_handed_on():
+    fields = {"hpz": 2, "quantized_weights": True, "quantized_gradients": True}
+    check(EngineConfig(**fields), world=4, on_gpu=True)
+    zero = settings(**fields)["zero_optimization"]
+    assert zero["zero_hpz_partition_size"] == 2
+    assert zero["zero_quantized_weights"] is True and zero["zero_quantized_gradients"] is True

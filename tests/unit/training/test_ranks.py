@@ -1,5 +1,8 @@
 """Real ZeRO ranks over gloo, as processes: equality, resumption, interruption, faults."""
 
+import gzip
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -95,6 +98,54 @@ def test_stages_null_packs_validation_and_a_loss_that_is_not_finite(ranks):
 def test_divergence_is_bounded(ranks):
     job = ranks(1, "diverges", poison_steps=list(range(8)))
     assert job.codes == [1] and "6 updates in a row" in job.output()
+
+
+def test_spikes_are_left_out_and_too_many_of_them_undone_on_both_ranks(ranks):
+    """A spike at step 18 is left out; those from 21 on are a row: back to step 21's checkpoint, on with step 27. Killed
+    after that and resumed at the checkpoint from before it, the same is decided again."""
+    plan = {"steps": 30, "boost_steps": [18, *range(21, 27)], "every": 3}
+    whole = ranks(2, "spikes", **plan)
+    assert whole.codes == [0, 0], whole.output()
+    assert [step for step, row in whole.steps().items() if row["skipped"]] == [18, *range(21, 27)]
+    assert "back to the checkpoint at step 18, on with step 27" in whole.output()
+    assert ranks(2, "spiked", kill_step=27, **plan).codes == [-9, -9]
+    again = ranks(2, "spiked", **plan)
+    assert again.codes == [0, 0], again.output()
+    assert again.hexes() == whole.hexes()
+    _, commit = finished(store_of(again), "runs/r/s", KEY)
+    assert commit.state["undone"] == [[18, 27]] and commit.state["skipped"] == 7
+
+
+def test_a_stage_ends_early_with_its_best_weights(ranks):
+    """A learning rate this high makes the validation loss worse soon."""
+    rules = {"*language_model*": {"lr": 1.0}}
+    job = ranks(2, "early", steps=40, validate_every=2, early_stop=3, every=5, trains=rules)
+    assert job.codes == [0, 0], job.output()
+    _, commit = finished(store_of(job), "runs/r/s", KEY)
+    told = {step + 1: row["validation"] for step, row in job.steps().items() if row["validation"] is not None}
+    best = min(told, key=told.get)
+    assert commit.step == best + 3 * 2 < 40 and commit.state["best_step"] == best
+    kept = dict(commits(store_of(job), "runs/r/s", KEY))
+    best_commit = next(each for each in kept.values() if each.step == best)
+    mine, theirs = (read_full_state(store_of(job), each) for each in (commit, best_commit))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert "done already" in ranks(2, "early", steps=40, validate_every=2, early_stop=3, trains=rules).output()
+
+
+def test_an_early_stop_without_validation_is_refused(ranks):
+    job = ranks(1, "never", early_stop=2)
+    assert job.codes == [1] and "is never validated" in job.output()
+
+
+def test_chosen_steps_leave_a_trace_of_each_rank(ranks, undisturbed):
+    job = ranks(2, "traced", profile=[2])
+    assert job.codes == [0, 0], job.output()
+    assert job.hexes() == undisturbed.hexes()
+    files = sorted(path.name for path in (job.folder / "profiles").iterdir())
+    assert files == [f"s-step-000002-rank-{rank:05d}.json.gz" for rank in range(2)]
+    with gzip.open(job.folder / "profiles" / files[0]) as file:
+        names = {event.get("name") for event in json.load(file)["traceEvents"]}
+    assert "aten::embedding" in names
 
 
 def test_a_fenced_attempt_cannot_commit(ranks):

@@ -42,13 +42,13 @@ class Tiny(nn.Module):
         self.language_model = nn.Linear(WIDTH, VOCABULARY)
         self.dropout = nn.Dropout(PLAN.get("dropout", 0.0))
 
-    def forward(self, input_ids, labels, num_items_in_batch, poison=False):
+    def forward(self, input_ids, labels, num_items_in_batch, poison=False, boost=1.0):
         hidden = self.vision_tower(input_ids)
         logits = self.language_model(self.dropout(hidden + self.video_projector(hidden)))
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
         if poison:
             loss = loss.detach() * float("inf") + 0.0 * loss
-        return Output(loss=loss / num_items_in_batch)
+        return Output(loss=boost * loss / num_items_in_batch)
 
 
 def pack(step: int, number: int) -> dict[str, torch.Tensor]:
@@ -77,6 +77,8 @@ def one_step(step: int, place: Placement) -> StepBatches:
     batches = [packs[number] if number < count else null_pack() for number in own]
     if step in PLAN.get("poison_steps", []) and place.rank == place.world - 1:
         batches[0]["poison"] = True
+    if step in PLAN.get("boost_steps", []):
+        batches = [{**batch, "boost": 50.0} for batch in batches]
     return StepBatches(batches=batches, targets=targets(packs), packs=tuple(own), samples=len(own))
 
 
@@ -145,6 +147,7 @@ def spec(name: str, place: Placement) -> StageSpec:
             trains={pattern: TrainRule(**rule) for pattern, rule in rules.items()},
             packs_per_step=PACKS,
             validate_every=PLAN.get("validate_every", 0),
+            early_stop=PLAN.get("early_stop", 0),
         ),
         engine=EngineConfig(
             zero_stage=PLAN.get("zero_stage", 3),
@@ -155,6 +158,9 @@ def spec(name: str, place: Placement) -> StageSpec:
             deepspeed=PLAN.get("deepspeed", {"zero_optimization": {"stage3_param_persistence_threshold": 1000}}),
             offload=PLAN.get("offload", "none"),
             precision=PLAN.get("precision", "fp32"),
+            hpz=PLAN.get("hpz", 1),
+            profile=tuple(PLAN.get("profile", ())),
+            profile_folder=str(Path(PLAN["out"]) / "profiles"),
         ),
         seed=5,
         model=model,
