@@ -35,7 +35,8 @@ class StageAudit:
         fed = ", ".join(f"{count} examples {times} times" for times, count in sorted(self.times.items()))
         lives = "; ".join(f"attempt {a} made steps {s} to {e - 1} on {w} ranks" for a, s, e, w in self.lives)
         undone = "".join(f"; the updates of steps {s} to {e - 1} were undone" for s, e in self.undone)
-        return f"{self.name}: {self.steps} of {self.of} steps committed ({lives or 'none'}), fed: {fed or 'nothing'}{undone}"
+        made = f"{self.steps} of {self.of} steps committed ({lives or 'none'})"
+        return f"{self.name}: {made}, fed: {fed or 'nothing'}{undone}"
 
 
 def audit_run(config: RunConfig) -> list[StageAudit]:
