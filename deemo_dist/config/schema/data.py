@@ -131,13 +131,20 @@ class NfblTypeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """Where units of preprocessing run. ``address``: of a Ray cluster, None starts a local one."""
+    """Where units of preprocessing run: ``workers`` processes here, actors of Ray, or a SLURM array of ``launch.tasks``.
 
-    executor: Literal["local", "ray"] = operational("ray")
+    ``address``: of a Ray cluster, None starts a local one. ``unit_seconds``: a unit that takes longer is taken from its
+    worker and done elsewhere, with twice the time; no clip is rejected for it. ``requests_per_second``: to the store,
+    of all workers together; each has its static share, at most ``storage.requests_per_second``.
+    """
+
+    executor: Literal["local", "ray", "slurm"] = operational("ray")
     workers: int = operational(2)
     address: str | None = operational(None)
     cpus_per_worker: float = operational(1.0)
     gpus_per_worker: float = operational(0.0)
     memory_mb_per_worker: int = operational(0)
+    unit_seconds: float = operational(7200.0)
+    requests_per_second: float = operational(3000.0)
     task: int = operational(0)
     tasks: int = operational(1)
