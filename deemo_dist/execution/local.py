@@ -1,11 +1,13 @@
 """Workers as spawned processes of this machine, a pipe to each.
 
 Spawned, never forked: a fork after native libraries started their threads hangs. Workers ignore Ctrl-C, which a
-terminal sends to the whole group: the calling process ends them.
+terminal sends to the whole group: the calling process ends them, and the kernel does when it is killed.
 """
 
 import contextlib
+import ctypes
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
@@ -22,6 +24,8 @@ from deemo_dist.execution.tries import Tries
 from deemo_dist.execution.work import Outcome, Worker
 
 GRACE_SECONDS = 5.0
+LONGEST_WAIT = 60.0
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass
@@ -44,7 +48,8 @@ def run_locally(
     try:
         while tries.open:
             _employ(children, tries, factory, config.workers)
-            ready = wait([end for child in children for end in (child.pipe, child.process.sentinel)])
+            ends = [end for child in children for end in (child.pipe, child.process.sentinel)]
+            ready = wait(ends, timeout=tries.patience(LONGEST_WAIT))
             for child in [c for c in children if c.pipe in ready or c.process.sentinel in ready]:
                 outcome = _receive(child)
                 if outcome is None:
@@ -55,6 +60,7 @@ def run_locally(
                 number, child.unit = child.unit, None
                 assert number is not None
                 on_result(tries.done(number), outcome.result)
+            _end_hung(children, tries)
     finally:
         _end(children)
 
@@ -79,7 +85,7 @@ def _employ(
 def _start(factory: Callable[[], Callable[[Any], Any]]) -> _Child:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, factory), name="deemo-worker")
+    process = context.Process(target=_serve, args=(theirs, factory, os.getpid()), name="deemo-worker")
     process.start()
     theirs.close()
     return _Child(process=process, pipe=ours)
@@ -103,6 +109,17 @@ def _bury(child: _Child, children: list[_Child], tries: Tries[Any]) -> None:
         tries.lost(child.unit, f"signal {-code}" if code < 0 else f"exit code {code}")
 
 
+def _end_hung(children: list[_Child], tries: Tries[Any]) -> None:
+    """Kill the workers whose unit has taken too long, stopped ones too, and put those units back."""
+    for number in tries.overdue():
+        child = next(child for child in children if child.unit == number)
+        children.remove(child)
+        child.process.kill()
+        child.process.join()
+        child.pipe.close()
+        tries.hung(number)
+
+
 def _end(children: list[_Child]) -> None:
     """End all workers: asked first, then told, then killed."""
     for child in children:
@@ -116,10 +133,11 @@ def _end(children: list[_Child]) -> None:
             child.process.join()
 
 
-def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]]) -> None:
-    """The worker process: units in, outcomes out, until the pipe closes."""
+def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]], parent: int) -> None:
+    """The worker process: units in, outcomes out, until the pipe closes or its caller dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
+    _leave_with(parent)
     worker = Worker(factory)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
@@ -129,6 +147,13 @@ def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]]) -> Non
             except (pickle.PicklingError, AttributeError, TypeError):
                 kind = type(outcome.result).__name__
                 pipe.send(Outcome(error=DeemoError(f"a worker's result of type {kind} cannot be sent to its caller")))
+
+
+def _leave_with(parent: int) -> None:
+    """Have the kernel send SIGTERM when ``parent`` dies, by ``kill -9`` too: nobody works for one that is gone."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -7,45 +7,77 @@ import contextlib
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from deemo_dist.config import ExecutionConfig
+from deemo_dist.console import logger
 from deemo_dist.errors import LaunchError
 from deemo_dist.execution.tries import Tries
 from deemo_dist.execution.work import Outcome, Worker
 
 OBJECT_STORE_BYTES = 100 * 2**20
+QUIET_SECONDS = 60.0
+MAX_STILLBORN = 20
 _DEFAULTS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 @dataclass
+class _Actor:
+    """An actor, its node's id once it has been placed, and the unit it works on."""
+
+    handle: Any
+    node: str | None = None
+    unit: int | None = None
+
+
+@dataclass
 class _Actors:
-    """Actors, and which reference belongs to which actor and unit."""
+    """The actors of a run by the reference that each will answer next: its place, or its unit's outcome.
+
+    An actor gets its first unit only once it has been placed: one that waits for room, on a cluster that has lost a
+    node, holds nothing that another could do.
+    """
 
     make: Callable[[], Any]
-    idle: list[Any] = field(default_factory=list)
-    running: dict[Any, tuple[Any, int]] = field(default_factory=dict)
-
-    def count(self) -> int:
-        return len(self.idle) + len(self.running)
+    busy: dict[Any, _Actor] = field(default_factory=dict)
+    idle: list[_Actor] = field(default_factory=list)
+    stillborn: int = 0
 
     def employ(self, tries: Tries[Any], workers: int) -> None:
-        """Give waiting units to idle actors, making new ones up to ``workers``."""
-        while tries.waiting and (self.idle or self.count() < workers):
-            actor = self.idle.pop() if self.idle else self.make()
-            number = tries.take()
-            assert number is not None
-            self.running[actor.attempt.remote(tries.units[number])] = (actor, number)
+        """Give waiting units to idle actors; make new ones, up to ``workers``, for the rest."""
+        while self.idle and (number := tries.take()) is not None:
+            actor = self.idle.pop()
+            actor.unit = number
+            self.busy[actor.handle.attempt.remote(tries.units[number])] = actor
+        missing = len(tries.waiting) - sum(actor.node is None for actor in self.busy.values())
+        for _ in range(min(missing, workers - len(self.busy) - len(self.idle))):
+            actor = _Actor(self.make())
+            self.busy[actor.handle.node.remote()] = actor
+
+    def hung(self, tries: Tries[Any]) -> None:
+        """Kill the actors whose unit has taken too long, and put those units back."""
+        for number in tries.overdue():
+            reference, actor = next((key, one) for key, one in self.busy.items() if one.unit == number)
+            del self.busy[reference]
+            _kill(actor)
+            tries.hung(number)
+
+    def count_stillborn(self, how: str) -> None:
+        """An actor died before its first unit. Raises ``LaunchError`` after many in a row."""
+        self.stillborn += 1
+        if self.stillborn >= MAX_STILLBORN:
+            raise LaunchError(
+                f"{self.stillborn} workers in a row died at their start ({how})",
+                hint="is this program installed on the cluster's nodes? see the workers' logs there",
+            )
 
     def end(self) -> None:
         """Kill all actors."""
-        import ray
-
-        for actor in [*self.idle, *(actor for actor, _ in self.running.values())]:
-            with contextlib.suppress(ray.exceptions.RayError, ValueError):
-                ray.kill(actor)
+        for actor in [*self.idle, *self.busy.values()]:
+            _kill(actor)
 
 
 def run_on_ray(
@@ -59,34 +91,71 @@ def run_on_ray(
         import ray
 
         actors = _Actors(make=_maker(factory, config))
+        last = time.monotonic()
         try:
             while tries.open:
                 actors.employ(tries, config.workers)
-                ready, _ = ray.wait(list(actors.running), num_returns=1)
+                ready, _ = ray.wait(list(actors.busy), num_returns=1, timeout=tries.patience(QUIET_SECONDS))
                 for reference in ready:
-                    _settle(reference, actors, tries, on_result)
+                    last = time.monotonic()
+                    _settle(actors.busy.pop(reference), reference, actors, tries, on_result)
+                actors.hung(tries)
+                if time.monotonic() - last > QUIET_SECONDS:
+                    last = time.monotonic()
+                    _say_who_waits(actors)
         finally:
             actors.end()
 
 
-def _settle(reference: Any, actors: _Actors, tries: Tries[Any], on_result: Callable[[Any, Any], None]) -> None:
-    """Take one finished reference: a result, an error, or a dead actor whose unit goes back."""
+def _settle(
+    actor: _Actor, reference: Any, actors: _Actors, tries: Tries[Any], on_result: Callable[[Any, Any], None]
+) -> None:
+    """Take one answer: an actor's place, a unit's result, an error, or a dead actor whose unit goes back."""
     import ray
 
-    actor, number = actors.running.pop(reference)
     try:
-        outcome: Outcome = ray.get(reference)
+        answer = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise LaunchError(f"Ray could not run a unit: {type(error.cause).__name__}") from None
     except ray.exceptions.RayError as error:
-        with contextlib.suppress(ray.exceptions.RayError, ValueError):
-            ray.kill(actor)
-        tries.lost(number, type(error).__name__)
+        _kill(actor)
+        if actor.unit is not None:
+            tries.lost(actor.unit, type(error).__name__, node=not _is_alive(actor.node))
+        else:
+            actors.count_stillborn(type(error).__name__)
         return
     actors.idle.append(actor)
+    if actor.unit is None:
+        actor.node, actors.stillborn = answer, 0
+        return
+    number, actor.unit = actor.unit, None
+    outcome: Outcome = answer
     if outcome.error is not None:
         raise outcome.error
     on_result(tries.done(number), outcome.result)
+
+
+def _kill(actor: _Actor) -> None:
+    import ray
+
+    with contextlib.suppress(ray.exceptions.RayError, ValueError):
+        ray.kill(actor.handle)
+
+
+def _is_alive(node: str | None) -> bool:
+    """Whether the cluster takes a node for alive."""
+    import ray
+
+    return any(each["NodeID"] == node and each["Alive"] for each in ray.nodes())
+
+
+def _say_who_waits(actors: _Actors) -> None:
+    """A cluster without room starts no worker, and says nothing."""
+    waiting = sum(actor.node is None for actor in actors.busy.values())
+    if waiting:
+        logger.warning(
+            "%d of %d workers wait for room in the Ray cluster", waiting, len(actors.busy) + len(actors.idle)
+        )
 
 
 def _maker(factory: Callable[[], Callable[[Any], Any]], config: ExecutionConfig) -> Callable[[], Any]:

@@ -24,19 +24,21 @@ def run(
     a worker is in flight; nothing but units goes in and nothing but results comes out. ``on_result`` runs in the
     calling process, in the order of completion; what it raises ends the run.
 
-    The death of a worker loses only its unit, which is tried elsewhere a bounded number of times. Raises what the
-    function raised if that is a ``DeemoError``; ``DeemoError`` for any other failure. However it ends (Ctrl-C too),
+    The death of a worker, or of its node, loses only its unit, which is tried elsewhere a bounded number of times; so is
+    a unit that takes longer than ``config.unit_seconds``, whose worker is killed. Raises what the function raised if that is a ``DeemoError``; ``DeemoError`` for any other failure. However it ends (Ctrl-C too),
     no worker process is left.
     """
     if config.workers < 1:
         raise ConfigError(f"execution.workers is {config.workers}", hint="1 at least")
+    if config.unit_seconds <= 0:
+        raise ConfigError(f"execution.unit_seconds is {config.unit_seconds:g}", hint="a time above 0")
     if not units:
         return
     if config.executor == "ray":
         from deemo_dist.execution.ray import run_on_ray as execute
     else:
         from deemo_dist.execution.local import run_locally as execute
-    execute(Tries(units), factory, config, on_result)
+    execute(Tries(units, seconds=config.unit_seconds), factory, config, on_result)
 
 
 def share(units: Sequence[U], config: ExecutionConfig) -> Sequence[U]:

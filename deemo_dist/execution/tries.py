@@ -1,7 +1,8 @@
-"""Which units wait, and how often each has been tried."""
+"""Which units wait, how often each has been tried, and when one under way has taken too long."""
 
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from deemo_dist.console import logger
@@ -9,36 +10,73 @@ from deemo_dist.errors import DeemoError
 
 U = TypeVar("U")
 MAX_TRIES = 3
+MAX_NODE_DEATHS = 20
 
 
 class Tries(Generic[U]):
-    """A queue of unit numbers. A unit whose worker died comes back, ``MAX_TRIES`` times in all."""
+    """A queue of unit numbers. A unit whose worker died or hung comes back, ``MAX_TRIES`` times in all.
 
-    def __init__(self, units: Sequence[U]) -> None:
+    A node's death says nothing about the unit: it is counted apart, up to ``MAX_NODE_DEATHS``. A unit may take
+    ``seconds``, and twice as long at each try after it was hung.
+    """
+
+    def __init__(
+        self, units: Sequence[U], *, seconds: float = float("inf"), clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.units = units
         self.waiting = deque(range(len(units)))
         self.open = len(units)
-        self._count = [0] * len(units)
+        self._seconds, self._clock = seconds, clock
+        self._deaths, self._node_deaths, self._hung = ([0] * len(units) for _ in range(3))
+        self._due: dict[int, float] = {}
 
     def take(self) -> int | None:
-        """The next unit's number, or None when none waits."""
+        """The next unit's number, or None when none waits. Its time begins."""
         if not self.waiting:
             return None
         number = self.waiting.popleft()
-        self._count[number] += 1
+        self._due[number] = self._clock() + self._seconds * 2 ** self._hung[number]
         return number
 
     def done(self, number: int) -> U:
         """A unit came to its end: count it off and return it."""
         self.open -= 1
+        self._due.pop(number)
         return self.units[number]
 
-    def lost(self, number: int, how: str) -> None:
-        """A unit's worker died: put the unit back, at the end. Raises ``DeemoError`` after its last try."""
-        if self._count[number] >= MAX_TRIES:
+    def overdue(self) -> list[int]:
+        """The units under way whose time is up."""
+        now = self._clock()
+        return [number for number, due in self._due.items() if due <= now]
+
+    def patience(self, most: float) -> float:
+        """Seconds until the next unit may be overdue, ``most`` at most."""
+        return max(0.0, min([most, *(due - self._clock() for due in self._due.values())]))
+
+    def lost(self, number: int, how: str, *, node: bool = False) -> None:
+        """A unit's worker died (``node``: with its node): put the unit back. Raises ``DeemoError`` after its last try."""
+        counts, most = (self._node_deaths, MAX_NODE_DEATHS) if node else (self._deaths, MAX_TRIES)
+        counts[number] += 1
+        if counts[number] >= most:
             raise DeemoError(
-                f"work unit {number} ended its worker {MAX_TRIES} times ({how})",
+                f"work unit {number} ended its worker {most} times ({how})",
                 hint="it may need more memory than there is: lower execution.workers, or data.shard_bytes",
             )
-        logger.warning("a worker died (%s): unit %d goes to another one", how, number)
+        self._again(number, f"a worker died ({how})")
+
+    def hung(self, number: int) -> None:
+        """A unit took longer than it may: put it back, with more time. Raises ``DeemoError`` after its last try."""
+        self._hung[number] += 1
+        if self._hung[number] >= MAX_TRIES:
+            longest = self._seconds * 2 ** (MAX_TRIES - 1)
+            raise DeemoError(
+                f"work unit {number} did not end within {longest:g} s, nor in {MAX_TRIES - 1} tries before",
+                hint="raise execution.unit_seconds, or lower data.shard_bytes",
+            )
+        self._again(number, "a worker hangs")
+
+    def _again(self, number: int, what: str) -> None:
+        """At the end of the queue."""
+        del self._due[number]
+        logger.warning("%s: unit %d goes to another one", what, number)
         self.waiting.append(number)

@@ -23,6 +23,12 @@ class Worker:
         self.factory = factory
         self.function: Callable[[Any], Any] | None = None
 
+    def node(self) -> str:
+        """The id of the Ray node that this worker is on: it has been placed once this is answered."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
     def attempt(self, unit: Any) -> Outcome:
         """Run one unit; every exception becomes an error that can be sent and shown."""
         try:

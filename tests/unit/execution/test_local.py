@@ -14,7 +14,7 @@ import pytest
 from deemo_dist.config import ExecutionConfig
 from deemo_dist.errors import ConfigError, DatasetError, DeemoError
 from deemo_dist.execution import run, share
-from deemo_dist.execution.tries import Tries
+from deemo_dist.execution.tries import MAX_NODE_DEATHS, Tries
 
 LOCAL = ExecutionConfig(executor="local", workers=2)
 
@@ -31,7 +31,7 @@ def workers(folder: Path) -> list[int]:
     return [int(path.name.split("-")[1]) for path in folder.glob("built-*")]
 
 
-def squares(folder: Path, units: list[int], **how: Any) -> dict[int, int]:
+def squares(folder: Path, units: list[int], config: ExecutionConfig = LOCAL, **how: Any) -> dict[int, int]:
     from work_functions import Squares
 
     found: dict[int, int] = {}
@@ -41,7 +41,7 @@ def squares(folder: Path, units: list[int], **how: Any) -> dict[int, int]:
         assert result[1] != os.getpid()
         found[unit] = result[0]
 
-    run(units, Squares(str(folder), **how), config=LOCAL, on_result=on_result)
+    run(units, Squares(str(folder), **how), config=config, on_result=on_result)
     return found
 
 
@@ -110,24 +110,72 @@ def test_tries_are_bounded() -> None:
         tries.lost(0, "signal 9")
 
 
+def test_a_node_s_death_is_counted_apart_and_bounded_too() -> None:
+    tries = Tries(["a"])
+    for _ in range(MAX_NODE_DEATHS - 1):
+        assert tries.take() == 0
+        tries.lost(0, "its node died", node=True)
+    assert tries.take() == 0
+    with pytest.raises(DeemoError, match="its node died"):
+        tries.lost(0, "its node died", node=True)
+
+
+def test_a_unit_has_twice_the_time_after_each_time_it_hung() -> None:
+    now = [0.0]
+    tries = Tries(["a"], seconds=10.0, clock=lambda: now[0])
+    for allowed in (10.0, 20.0):
+        assert tries.take() == 0
+        now[0] += allowed - 1
+        assert tries.overdue() == [] and tries.patience(60.0) == 1.0
+        now[0] += 1
+        assert tries.overdue() == [0] and tries.patience(60.0) == 0.0
+        tries.hung(0)
+    assert tries.take() == 0
+    with pytest.raises(DeemoError, match="unit 0 did not end within 40 s"):
+        tries.hung(0)
+
+
+def test_a_stopped_worker_is_killed_and_its_unit_done_elsewhere(tmp_path: Path) -> None:
+    hurried = ExecutionConfig(executor="local", workers=2, unit_seconds=3.0)
+    assert squares(tmp_path, list(range(5)), hurried, stop=3) == {n: n * n for n in range(5)}
+    assert len(list(tmp_path.glob("try-3-*"))) == 2
+    assert not any(alive(pid) for pid in workers(tmp_path))
+
+
+def test_workers_end_with_a_driver_that_is_killed(tmp_path: Path) -> None:
+    driver = start_driver(tmp_path)
+    driver.kill()
+    driver.wait()
+    limit = time.monotonic() + 10
+    while any(alive(pid) for pid in workers(tmp_path)):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
 def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+    driver = start_driver(tmp_path)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, said = driver.communicate(timeout=15)
+    assert b"KeyboardInterrupt" in said
+    assert not any(alive(pid) for pid in workers(tmp_path))
+
+
+def start_driver(folder: Path) -> "subprocess.Popen[bytes]":
+    """A process whose two workers are at work."""
     script = f"""
         from deemo_dist.config import ExecutionConfig
         from deemo_dist.execution import run
         from work_functions import Squares
         if __name__ == "__main__":
-            run(range(9), Squares({str(tmp_path)!r}, sleep=30), config=ExecutionConfig(executor="local", workers=2),
+            run(range(9), Squares({str(folder)!r}, sleep=30), config=ExecutionConfig(executor="local", workers=2),
                 on_result=print)
     """
-    (tmp_path / "main.py").write_text(textwrap.dedent(script))
+    (folder / "main.py").write_text(textwrap.dedent(script))
     process = subprocess.Popen(
-        [sys.executable, str(tmp_path / "main.py")], start_new_session=True, stderr=subprocess.PIPE
+        [sys.executable, str(folder / "main.py")], start_new_session=True, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 30
-    while len(list(tmp_path.glob("try-*"))) < 2 and time.monotonic() < deadline:
+    while len(list(folder.glob("try-*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=15)
-    assert b"KeyboardInterrupt" in said
-    assert len(workers(tmp_path)) == 2
-    assert not any(alive(pid) for pid in workers(tmp_path))
+    assert len(workers(folder)) == 2
+    return process

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def squares(folder: Path, units: list[int], config: ExecutionConfig = RAY, **how
 def test_every_unit_once_and_a_killed_actor_is_replaced(local_ray: None, tmp_path: Path) -> None:
     assert squares(tmp_path, list(range(6)), kill=3) == {n: n * n for n in range(6)}
     assert len(list(tmp_path.glob("try-3-*"))) == 2
+
+
+def test_a_stopped_actor_s_unit_is_done_elsewhere(local_ray: None, tmp_path: Path) -> None:
+    hurried = replace(RAY, unit_seconds=6.0)
+    assert squares(tmp_path, list(range(4)), hurried, stop=1) == {n: n * n for n in range(4)}
+    assert len(list(tmp_path.glob("try-1-*"))) == 2
+
+
+def test_units_do_not_wait_for_actors_that_find_no_room(local_ray: None, tmp_path: Path) -> None:
+    """Two processors, four actors wanted: the two that are placed do all units."""
+    wide = ExecutionConfig(executor="ray", workers=4, cpus_per_worker=1.0)
+    assert squares(tmp_path, list(range(8)), wide, sleep=0.3) == {n: n * n for n in range(8)}
 
 
 def test_errors_end_the_run(local_ray: None, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ class Squares:
     folder: str
     kill: int = -1
     kill_times: int = 1
+    stop: int = -1
     refuse: int = -1
     crash: int = -1
     sleep: float = 0.0
@@ -30,6 +31,8 @@ class Squares:
         (Path(self.folder) / f"try-{unit}-{tries}-{os.getpid()}").touch()
         if unit == self.kill and tries < self.kill_times:
             os.kill(os.getpid(), signal.SIGKILL)
+        if unit == self.stop and tries == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if unit == self.refuse:
             raise DatasetError("this unit is refused", hint="as told")
         if unit == self.crash:
