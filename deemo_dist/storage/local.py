@@ -2,13 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deemo_dist.errors import AlreadyExistsError, CorruptDataError, StorageError
 from deemo_dist.storage.files import copy_whole, translated, write_whole
 from deemo_dist.storage.keys import check_key, file_path, file_uri, folder_prefix, is_temporary
-from deemo_dist.storage.store import Store
+from deemo_dist.storage.store import Store, Stored
 
 
 class LocalStore(Store):
@@ -72,9 +73,39 @@ class LocalStore(Store):
 
     def list(self, prefix: str) -> list[str]:
         """Sorted keys below the folder ``prefix``; half-written files are left out."""
+        return [stored.key for stored in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> Sequence[Stored]:
+        """Files below the folder ``prefix``; half-written ones are left out."""
+        return [stored for stored in self.history(prefix) if not is_temporary(stored.key.rpartition("/")[2])]
+
+    def history(self, prefix: str) -> Sequence[Stored]:
+        """All files below the folder ``prefix``."""
         start = self.folder / folder_prefix(prefix)
         with translated("list", prefix or "everything", self.root):
-            return sorted(path.relative_to(self.folder).as_posix() for path in _files_below(start))
+            return sorted((found for path in _files_below(start) if (found := self._stored(path))), key=_key)
+
+    def read(self, stored: Stored) -> bytes:
+        """The file's bytes."""
+        with translated("read", stored.key, self.root):
+            return (self.folder / stored.key).read_bytes()
+
+    def remove(self, stored: Stored) -> None:
+        """Remove the file if it is there."""
+        with translated("delete", stored.key, self.root):
+            (self.folder / stored.key).unlink(missing_ok=True)
+
+    def copy(self, source: str, target: str) -> None:
+        """Copy a file; its bytes are the target's alone."""
+        origin, path = self._path(source), self._path(target)
+        with translated("read", source, self.root):
+            origin.stat()
+        with translated("write", target, self.root):
+            copy_whole(origin, path)
+
+    def clock(self) -> float:
+        """This machine's clock."""
+        return time.time()
 
     def delete(self, key: str) -> None:
         """Remove the file if it is there."""
@@ -103,6 +134,14 @@ class LocalStore(Store):
     def _path(self, key: str) -> Path:
         return self.folder / check_key(key)
 
+    def _stored(self, path: Path) -> Stored | None:
+        """A file as an entry; None where it went away meanwhile."""
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            return None
+        return Stored(key=path.relative_to(self.folder).as_posix(), size=state.st_size, modified=state.st_mtime)
+
 
 def short_object(key: str, where: str, start: int, length: int, got: int) -> CorruptDataError:
     """The error for an object that ends before a wanted range does."""
@@ -114,7 +153,11 @@ def short_object(key: str, where: str, start: int, length: int, got: int) -> Cor
 
 def _files_below(start: Path) -> Iterator[Path]:
     for folder, _, names in os.walk(start, onerror=_raise_unless_missing):
-        yield from (Path(folder) / name for name in names if not is_temporary(name))
+        yield from (Path(folder) / name for name in names)
+
+
+def _key(stored: Stored) -> str:
+    return stored.key
 
 
 def _check_range(key: str, start: int, length: int) -> None:

@@ -3,8 +3,10 @@
 import contextlib
 import functools
 import os
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -16,7 +18,7 @@ from deemo_dist.storage.client import endpoint_of, make_client
 from deemo_dist.storage.files import translated, write_whole
 from deemo_dist.storage.keys import check_key, folder_prefix, split_s3
 from deemo_dist.storage.local import short_object
-from deemo_dist.storage.store import Store
+from deemo_dist.storage.store import Store, Stored
 
 Result = TypeVar("Result")
 SINGLE_PUT_BYTES = 1 << 30
@@ -149,15 +151,56 @@ class S3Store(Store):
 
     def list(self, prefix: str) -> list[str]:
         """Sorted keys below the folder ``prefix``, page by page."""
-        start = self.prefix + folder_prefix(prefix)
-        names: list[str] = []
+        return [stored.key for stored in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> Sequence[Stored]:
+        """Objects below the folder ``prefix``, page by page."""
+        found: list[Stored] = []
         token: dict[str, str] = {}
         while True:
-            page = self._try(functools.partial(self._page, start, token), prefix or "everything")
-            names.extend(item["Key"] for item in page.get("Contents", []) if not item["Key"].endswith("/"))
+            page = self._try(functools.partial(self._page, self._below(prefix), token), prefix or "everything")
+            found += self._stored(page.get("Contents", []))
             if not page.get("IsTruncated"):
-                return sorted(name[len(self.prefix) :] for name in names)
+                return sorted(found, key=lambda stored: stored.key)
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def history(self, prefix: str) -> Sequence[Stored]:
+        """Every version and delete marker below the folder ``prefix``, page by page."""
+        found: list[Stored] = []
+        token: dict[str, str] = {}
+        while True:
+            page = self._try(functools.partial(self._versions, self._below(prefix), token), prefix or "everything")
+            found += self._stored(page.get("Versions", []))
+            found += self._stored(page.get("DeleteMarkers", []), marker=True)
+            if not page.get("IsTruncated"):
+                return sorted(found, key=lambda stored: (stored.key, stored.modified))
+            token = {name: page["Next" + name] for name in ("KeyMarker", "VersionIdMarker") if page.get("Next" + name)}
+
+    def read(self, stored: Stored) -> bytes:
+        """One version of an object."""
+        named = {"Bucket": self.bucket, "Key": self.prefix + stored.key, **_version(stored)}
+
+        def read(attempt: int) -> bytes:
+            answer = self.client.get_object(**named)
+            return _body(answer, answer["ContentLength"])
+
+        return self._try(read, stored.key)
+
+    def remove(self, stored: Stored) -> None:
+        """Remove one version of an object, or a marker."""
+        named = {"Bucket": self.bucket, "Key": self.prefix + stored.key, **_version(stored)}
+        self._try(lambda attempt: self.client.delete_object(**named), stored.key)
+
+    def copy(self, source: str, target: str) -> None:
+        """Copied by the server."""
+        origin, name = {"Bucket": self.bucket, "Key": self._name(source)}, self._name(target)
+        self._try(lambda attempt: self.client.copy_object(Bucket=self.bucket, Key=name, CopySource=origin), source)
+
+    def clock(self) -> float:
+        """The server's clock, by the date of its answer."""
+        answer = self._try(lambda attempt: self._head_bucket(), "the server's clock")
+        date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return parsedate_to_datetime(date).timestamp() if date else time.time()
 
     def delete(self, key: str) -> None:
         """Remove the object if it is there."""
@@ -204,9 +247,9 @@ class S3Store(Store):
     def _head(self, name: str) -> dict[str, Any]:
         return self.client.head_object(Bucket=self.bucket, Key=name)
 
-    def _head_bucket(self) -> None:
+    def _head_bucket(self) -> dict[str, Any]:
         try:
-            self.client.head_bucket(Bucket=self.bucket)
+            return self.client.head_bucket(Bucket=self.bucket)
         except self.client.exceptions.ClientError as error:
             if retry.status_of(error) != 404:
                 raise
@@ -216,11 +259,36 @@ class S3Store(Store):
     def _page(self, prefix: str, token: dict[str, str], attempt: int) -> dict[str, Any]:
         return self.client.list_objects_v2(Bucket=self.bucket, Prefix=prefix, **token)
 
+    def _versions(self, prefix: str, token: dict[str, str], attempt: int) -> dict[str, Any]:
+        return self.client.list_object_versions(Bucket=self.bucket, Prefix=prefix, **token)
+
+    def _below(self, prefix: str) -> str:
+        return self.prefix + folder_prefix(prefix)
+
+    def _stored(self, items: Sequence[dict[str, Any]], *, marker: bool = False) -> Sequence[Stored]:
+        """A page's items as entries; the names of folders are none."""
+        return [
+            Stored(
+                key=item["Key"][len(self.prefix) :],
+                size=int(item.get("Size", 0)),
+                modified=item["LastModified"].timestamp(),
+                version=item.get("VersionId"),
+                current=bool(item.get("IsLatest", True)),
+                marker=marker,
+            )
+            for item in items
+            if not item["Key"].endswith("/")
+        ]
+
     def _try(self, call: Callable[[int], Result], label: str) -> Result:
         def describe(error: BaseException, tries: int) -> DeemoError:
             return retry.describe(error, label=label, bucket=self.bucket, endpoint=self.endpoint, tries=tries)
 
         return retry.with_retries(call, budget=self.budget, retries=self.config.retries, describe=describe)
+
+
+def _version(stored: Stored) -> dict[str, str]:
+    return {"VersionId": stored.version} if stored.version else {}
 
 
 def _body(answer: dict[str, Any], length: int) -> bytes:

@@ -1,7 +1,24 @@
 """The interface of a store: immutable-minded objects by key below one root."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What a store holds under a key: bytes, when it was written (Unix seconds by the store's clock).
+
+    Of a bucket with versions, one version of it: ``current`` or an older one, or the ``marker`` that hides them.
+    """
+
+    key: str
+    size: int
+    modified: float
+    version: str | None = None
+    current: bool = True
+    marker: bool = False
 
 
 class Store(ABC):
@@ -48,6 +65,30 @@ class Store(ABC):
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove the object; nothing happens when there is none."""
+
+    @abstractmethod
+    def entries(self, prefix: str) -> Sequence[Stored]:
+        """What :meth:`list` names, with sizes and times; sorted by key."""
+
+    @abstractmethod
+    def history(self, prefix: str) -> Sequence[Stored]:
+        """Everything that is kept in the folder ``prefix`` and below: older versions, markers, half-written files."""
+
+    @abstractmethod
+    def read(self, stored: Stored) -> bytes:
+        """The bytes of something that :meth:`history` named; ``NotFoundError`` when it is gone."""
+
+    @abstractmethod
+    def remove(self, stored: Stored) -> None:
+        """Remove something that :meth:`history` named, for good; nothing happens when it is gone."""
+
+    @abstractmethod
+    def copy(self, source: str, target: str) -> None:
+        """Make ``target`` the same object as ``source`` (up to 5 GiB), without the bytes passing this machine."""
+
+    @abstractmethod
+    def clock(self) -> float:
+        """Unix seconds by the clock that :attr:`Stored.modified` is told by."""
 
     @abstractmethod
     def local_path(self, key: str) -> Path | None:

@@ -197,3 +197,27 @@ def test_a_folder_of_another_owner_is_said_in_one_line(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageError, match="Permission denied"):
         open_store(StorageConfig(root=f"file://{tmp_path}/x")).put("k", b"x")
+
+
+def test_entries_tell_size_and_time_and_history_also_what_was_half_written(store: Store, tmp_path: Path) -> None:
+    before = store.clock() - 1
+    store.put("a/one", b"12")
+    store.put("a/two", b"345")
+    (tmp_path / "store/a/.dead.tmp").write_bytes(b"half")
+    assert [(stored.key, stored.size) for stored in store.entries("a")] == [("a/one", 2), ("a/two", 3)]
+    assert all(before <= stored.modified <= store.clock() + 1 for stored in store.entries(""))
+    kept = {stored.key: stored for stored in store.history("a")}
+    assert sorted(kept) == ["a/.dead.tmp", "a/one", "a/two"] and store.read(kept["a/.dead.tmp"]) == b"half"
+    for stored in kept.values():
+        store.remove(stored)
+        store.remove(stored)
+    assert not store.history("")
+
+
+def test_a_copy_is_the_same_bytes_and_lives_on_alone(store: Store) -> None:
+    store.put("from", b"same")
+    store.copy("from", "deep/to")
+    store.delete("from")
+    assert store.get("deep/to") == b"same"
+    with pytest.raises(NotFoundError):
+        store.copy("from", "again")

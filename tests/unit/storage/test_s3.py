@@ -155,3 +155,23 @@ def test_a_crash_is_ridden_out_and_loses_nothing(own_server: LocalS3) -> None:
     assert store.list("k") == [f"k/{number}" for number in range(10)]
     with pytest.raises(AlreadyExistsError):
         store.put_new("k/3", b"other")
+
+
+def test_every_version_of_an_object_is_told_read_and_removed(s3_server: LocalS3, s3_config: StorageConfig) -> None:
+    s3_server.make_bucket("versions")
+    kept = {"Status": "Enabled"}
+    s3_server.client().put_bucket_versioning(Bucket="versions", VersioningConfiguration=kept)
+    store = open_store(dataclasses.replace(s3_config, root="s3://versions/below"))
+    store.put("a/x", b"one")
+    store.put("a/x", b"two")
+    store.delete("a/x")
+    store.put("a/y", b"y")
+    store.copy("a/y", "b/z")
+    assert [stored.key for stored in store.entries("")] == ["a/y", "b/z"] and store.get("b/z") == b"y"
+    told = store.history("a")
+    assert sorted(store.read(stored) for stored in told if not stored.marker) == [b"one", b"two", b"y"]
+    assert [stored.key for stored in told if stored.marker] == ["a/x"]
+    for stored in store.history(""):
+        store.remove(stored)
+        store.remove(stored)
+    assert not store.history("") and abs(store.clock() - time.time()) < 60
