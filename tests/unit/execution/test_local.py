@@ -135,6 +135,7 @@ def test_a_unit_has_twice_the_time_after_each_time_it_hung() -> None:
         tries.hung(0)
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_killed_and_its_unit_done_elsewhere(tmp_path: Path) -> None:
     hurried = ExecutionConfig(executor="local", workers=2, unit_seconds=3.0)
     assert squares(tmp_path, list(range(5)), hurried, stop=3) == {n: n * n for n in range(5)}
