@@ -24,8 +24,8 @@ def run(
     a worker is in flight; nothing but units goes in and nothing but results comes out. ``on_result`` runs in the
     calling process, in the order of completion; what it raises ends the run.
 
-    The death of a worker, or of its node, loses only its unit, which is tried elsewhere a bounded number of times. So is
-    a unit that takes longer than ``config.unit_seconds``; its worker is killed. Raises what the function raised if that
+    The death of a worker, or of its node, loses only its unit, which is tried elsewhere a bounded number of times; so
+    is a unit that takes longer than ``config.unit_seconds``; its worker is killed. Raises what the function raised if that
     is a ``DeemoError``; ``DeemoError`` for any other failure. However it ends (Ctrl-C too), no worker process is left.
     """
     if config.workers < 1:
