@@ -54,7 +54,7 @@ class Tries(Generic[U]):
         return max(0.0, min([most, *(due - self._clock() for due in self._due.values())]))
 
     def lost(self, number: int, how: str, *, node: bool = False) -> None:
-        """A unit's worker died (``node``: its node did): put the unit back. Raises ``DeemoError`` after the last try."""
+        """A unit's worker died (``node``: its node did): put it back. Raises ``DeemoError`` after its last try."""
         counts, most = (self._node_deaths, MAX_NODE_DEATHS) if node else (self._deaths, MAX_TRIES)
         counts[number] += 1
         if counts[number] >= most:
