@@ -114,6 +114,19 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixConfig:
+    """A dataset's share of a stage: by ``epochs``, how often it is shown whole, or by ``weight``; neither: the stage's
+    epochs.
+
+    Datasets by weight share by their weights as many examples as they hold together, times the stage's epochs. Beside
+    datasets by epochs, a weight is how many of its examples come for each one of all those.
+    """
+
+    weight: float | None = None
+    epochs: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NfblTypeConfig:
     """A type of Non-Facial Body Language event, and the rule by which it is proposed (see ``deid.body.nfbl``).
 

@@ -1,9 +1,10 @@
 """What is asked of the model, what trains in each stage, and how the training process runs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deemo_dist.config.fields import operational
+from deemo_dist.config.schema.data import MixConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class StageConfig:
 
     ``early_stop``: the stage ends, with its best weights, after so many validations that brought nothing better (0:
     never). ``spike``: an update is left out where its loss lies so many standard deviations of the noise above the
-    recent ones, and a nat at least (0: only where it is not finite).
+    recent ones, and a nat at least (0: only where it is not finite). ``mix``: the datasets it is fed, ``name/version``
+    to the share of each (none: the run's own one).
     """
 
     tasks: tuple[str, ...]
@@ -52,6 +54,7 @@ class StageConfig:
     validation_packs: int = 8
     early_stop: int = 0
     spike: float = 8.0
+    mix: dict[str, MixConfig] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
