@@ -4,6 +4,7 @@ A closed set is the hardest case for us and the easiest for the attacker. What i
 of moving and what the pose network makes of a person's looks: it is reported, not gated.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -35,8 +36,9 @@ class CueLinkage:
 def subject_linkage(cues: Sequence[np.ndarray], subjects: Sequence[str]) -> CueLinkage | None:
     """Tell whose each clip is by its cues ([T, 22, 3]; as stored, or ``pixel_cues`` for before normalising).
 
-    Each clip is named by attackers (linear discriminants; a random forest) trained on other clips of all people. People
-    with one clip and clips in which nobody was seen are left out; None where fewer than two people are left.
+    Each clip is named by attackers (linear discriminants; a random forest) trained on other clips of all people; the
+    discriminants only where every training has more clips than people. People with one clip and clips in which nobody
+    was seen are left out; None (not estimable) where fewer than two people are left.
     """
     seen = [(describe(track), subject) for track, subject in zip(cues, subjects, strict=True) if track[..., 2].any()]
     numbers: dict[Hashable, list[int]] = defaultdict(list)
@@ -49,7 +51,9 @@ def subject_linkage(cues: Sequence[np.ndarray], subjects: Sequence[str]) -> CueL
     features = np.stack([seen[number][0] for number in clips])
     names = np.array([seen[number][1] for number in clips])
     folds = np.concatenate([np.arange(len(mine)) % min(FOLDS, len(mine)) for mine in people.values()])
-    results = {name: share(_right(features, names, folds, make)) for name, make in _attackers().items()}
+    fewest = min(int((folds != fold).sum()) for fold in np.unique(folds))
+    attackers = _attackers(spread=fewest > len(people))
+    results = {name: share(_right(features, names, folds, make)) for name, make in attackers.items()}
     best = max(results, key=lambda name: results[name].value)
     chance = max(len(mine) for mine in people.values()) / len(clips)
     return CueLinkage(rank1=results[best], chance=chance, subjects=len(people), attacker=best)
@@ -73,21 +77,26 @@ def _right(
     right: dict[str, list[float]] = defaultdict(list)
     for fold in np.unique(folds):
         known = folds != fold
-        guesses = make().fit(features[known], names[known]).predict(features[~known])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Only one sample available")  # its own spread counts as 0
+            guesses = make().fit(features[known], names[known]).predict(features[~known])
         for guess, name in zip(guesses, names[~known], strict=True):
             right[str(name)].append(float(guess == name))
     return right
 
 
-def _attackers() -> dict[str, Callable[[], Any]]:
+def _attackers(*, spread: bool) -> dict[str, Callable[[], Any]]:
+    """How to make each attacker, by name. ``spread``: whether somebody is known by two clips, without which linear
+    discriminants see no spread within people."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return {
+    discriminants = {
         "linear discriminants": lambda: make_pipeline(
             StandardScaler(), LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.2)
-        ),
-        "random forest": lambda: RandomForestClassifier(200, random_state=0, n_jobs=1),
+        )
     }
+    forest = {"random forest": lambda: RandomForestClassifier(200, random_state=0, n_jobs=1)}
+    return {**(discriminants if spread else {}), **forest}

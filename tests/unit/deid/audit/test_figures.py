@@ -4,8 +4,20 @@ import numpy as np
 import pytest
 
 from deemo_dist.config import GatesConfig
-from deemo_dist.deid.audit.clip import looks
-from deemo_dist.deid.audit.figures import ALIKE, CLEAR, Attack, AuditFigures, Words, judge, spread
+from deemo_dist.deid.audit.clip import ClipFinding, looks
+from deemo_dist.deid.audit.figures import (
+    ALIKE,
+    CLEAR,
+    Attack,
+    AuditFigures,
+    Words,
+    face_attacks,
+    judge,
+    picture_attack,
+    residual,
+    spread,
+    true_coverage,
+)
 from deemo_dist.deid.audit.linkage import Linkage, Template, link
 from deemo_dist.deid.audit.statistics import share
 
@@ -73,3 +85,25 @@ def test_looks_are_spread_and_inside_the_clip(frames: int) -> None:
     assert len(found) == min(frames, 18)
     assert list(found) == sorted(set(found))
     assert all(0 <= number < frames for number in found)
+
+
+def finding(number: int, subject: int, *, seen: bool) -> ClipFinding:
+    """A clip with a face that says nothing, or without one."""
+    face = {"none": np.ones(4), "released": np.zeros(4)} if seen else {}
+    return ClipFinding(
+        key=f"{number}", subject=f"{subject}", looks=int(seen), seen=int(seen), residual=0, correlations=(),
+        coverage=(), faces=face, picture=np.zeros(8), still=np.zeros((4, 4, 3), dtype=np.uint8),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("clips", [[], [1], [3], [1, 1], [2, 1], [2, 2]])
+@pytest.mark.parametrize("seen", [True, False])
+def test_hardly_anything_to_attack_is_not_estimable_and_no_error(clips: list[int], seen: bool) -> None:
+    people = [person for person, count in enumerate(clips) for _ in range(count)]
+    found = [finding(number, person, seen=seen) for number, person in enumerate(people)]
+    attacks = face_attacks(found)
+    assert all((attack.linkage is None) == (not seen or clips != [2, 2]) for attack in attacks)
+    assert (picture_attack(found) is None) == (clips != [2, 2])
+    assert residual(found).high >= 0.6
+    assert true_coverage(found) is None
+    assert "passed" not in outcomes(replace(figures(None), attacks=attacks))[1:]

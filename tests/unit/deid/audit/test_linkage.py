@@ -77,3 +77,22 @@ def test_people_with_one_clip_are_left_out_and_one_person_is_no_gallery() -> Non
 
 def test_a_template_does_not_show_itself() -> None:
     assert "0." not in repr(people(1, 1, noise=1.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 3), max_size=4), st.booleans(), st.sampled_from([None, 0.6]))
+def test_tiny_galleries_are_estimated_or_said_not_to_be(clips: list[int], alike: bool, threshold: float | None) -> None:
+    random = np.random.default_rng(0)
+    made = [
+        Template(f"{person}{clip}", str(person), *([np.zeros(SIZE)] * 2 if alike else random.normal(size=(2, SIZE))))
+        for person, count in enumerate(clips)
+        for clip in range(count)
+    ]
+    found = link(made, threshold=threshold)
+    known = [count for count in clips if count > 1]
+    assert (found is None) == (len(known) < 2)
+    if found is not None:
+        assert (found.people, found.probes) == (len(known), sum(known))
+        assert not found.estimable
+        assert 0 <= found.rank1.low <= found.rank1.value <= found.rank1.high <= 1
+        assert np.isfinite([*found.cmc, found.auc]).all()
