@@ -26,7 +26,7 @@ def run(
 
     The death of a worker, or of its node, loses only its unit, which is tried elsewhere a bounded number of times; so
     is a unit that takes longer than ``config.unit_seconds``; its worker is killed. Raises what the function raised if
-    that is a ``DeemoError``; ``DeemoError`` for any other failure. However it ends (Ctrl-C too), no worker process is left.
+    that is a ``DeemoError``, else ``DeemoError``. However it ends (Ctrl-C too), no worker process is left.
     """
     if config.workers < 1:
         raise ConfigError(f"execution.workers is {config.workers}", hint="1 at least")
