@@ -8,7 +8,7 @@ import typer
 
 from deemo_dist.console import logger, setup_logging
 from deemo_dist.errors import DeemoError
-from pipelines.verbs import datasets, preparing, training, weights
+from pipelines.verbs import datasets, predicting, preparing, training, weights
 
 INTERRUPTED = 130
 QUIET = {
@@ -37,7 +37,7 @@ The usual way: `deemo ingest`, `deemo preprocess`, `deemo train`, `deemo evaluat
 On a cluster: `deemo submit ray|slurm VERB -c RUN`.
 """,
 )
-for verbs in (preparing.app, training.app):
+for verbs in (preparing.app, training.app, predicting.app):
     app.add_typer(verbs)
 app.add_typer(datasets.dataset_app, name="dataset")
 app.add_typer(weights.weights_app, name="weights")

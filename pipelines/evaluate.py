@@ -12,7 +12,7 @@ from deemo_dist.config import RunConfig, config_digest, shareable, to_yaml
 from deemo_dist.console import logger, progress
 from deemo_dist.dataset import Dataset, build_examples, load_example, restrict
 from deemo_dist.digests import canonical_json, digest_of, plain
-from deemo_dist.errors import ConfigError, NotFoundError
+from deemo_dist.errors import NotFoundError
 from deemo_dist.evaluation import (
     MODALITIES,
     Evaluation,
@@ -31,6 +31,7 @@ from deemo_dist.storage import Store, open_store
 from pipelines.curves import read_curve
 from pipelines.datasets import open_allowed
 from pipelines.export import export_place, fetch_model
+from pipelines.judge import Judge, choices_of
 from pipelines.preview import film_of, pictures_of
 from pipelines.stages import PlannedStage, plan_stages, run_prefix
 from pipelines.tracked import open_tracker
@@ -93,9 +94,9 @@ def _evaluate(
     prefix: str,
 ) -> EvaluationResult:
     started = time.monotonic()
-    judge = _Judge(config, store, dataset, folder)
-    evaluation = judge.recognition()
-    explanations = judge.explanations(evaluation)
+    exam = _Exam(config, store, dataset, folder)
+    evaluation = exam.recognition()
+    explanations = exam.explanations(evaluation)
     seconds = {"evaluate": time.monotonic() - started}
     report = Path(config.storage.cache) / prefix / "report.html"
     with open_tracker(config, store) as tracker:
@@ -125,35 +126,24 @@ def _evaluate(
     )
 
 
-class _Judge:
+class _Exam:
     """The model and the examples it is judged by."""
 
     def __init__(self, config: RunConfig, store: Store, dataset: Dataset, folder: Path) -> None:
-        import torch
-        from transformers import AutoProcessor
-        from transformers.utils.logging import disable_progress_bar
-
-        from deemo_dist.model import DeemoLlamaForConditionalGeneration
-
-        disable_progress_bar()
-        torch.manual_seed(config.seed)
         self.config, self.store, self.dataset = config, store, dataset
-        self.model = DeemoLlamaForConditionalGeneration.from_pretrained(folder).eval()
-        self.processor = AutoProcessor.from_pretrained(folder)
-        self.choices = _choices(config)
+        self.choices = choices_of(config)
+        self.judge = Judge(folder, config)
 
     def recognition(self) -> Evaluation:
         """Recognition over the split, under every condition of the ablation."""
-        from deemo_dist.model import score_choices
-
         settings = self.config.evaluation
         examples = self._examples(settings.task)
         with progress("evaluate", len(examples), unit="clips") as bar:
             return evaluate(
                 self._batches(examples),
                 self.choices,
-                score=lambda loaded, choices: score_choices(self.model, self.processor, loaded, choices),
-                generate=self._generate,
+                score=self.judge.score,
+                generate=self.judge.say,
                 restrict=limit,
                 ablations=settings.ablations,
                 split=settings.split,
@@ -176,7 +166,7 @@ class _Judge:
         ]
         return explain(
             loaded,
-            self._generate,
+            self.judge.say,
             truths={item.key: item.truth for item in evaluation.predictions},
             answers=answers_of(evaluation),
             references={item.example.key: item.example.turns[-1].text for item in loaded},
@@ -193,27 +183,10 @@ class _Judge:
                 for example in batch
             ]
 
-    def _generate(self, loaded: Sequence[LoadedExample]) -> list[str]:
-        batch = self.processor.prompt(loaded)
-        tokens = self.model.generate(**batch, max_new_tokens=self.config.evaluation.max_new_tokens, do_sample=False)
-        fresh = tokens[:, batch["input_ids"].shape[1] :]
-        texts: list[str] = self.processor.tokenizer.batch_decode(fresh, skip_special_tokens=True)
-        return [text.strip() for text in texts]
-
 
 def limit(loaded: LoadedExample, modalities: tuple[str, ...]) -> LoadedExample:
     """The example with fewer modalities: media absent, and without text its prompt quotes no transcript."""
     return replace(show(loaded, modalities), example=restrict(loaded.example, modalities))
-
-
-def _choices(config: RunConfig) -> tuple[str, ...]:
-    task = config.tasks.get(config.evaluation.task)
-    if task is None or not task.choices:
-        raise ConfigError(
-            f"evaluation.task is '{config.evaluation.task}', which is no task with choices",
-            hint=f"one of: {', '.join(name for name, task in config.tasks.items() if task.choices)}",
-        )
-    return task.choices
 
 
 def _figures(evaluation: Evaluation) -> dict[str, float]:

@@ -5,7 +5,7 @@ Which samples make an example is decided over whole columns; an example itself i
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import overload
 
@@ -139,18 +139,30 @@ def make_example(row: IndexRow, annotation: Annotation, name: str, task: TaskCon
     """The example of a sample for a task that has a value for its answer."""
     answer = fill(task.answer, annotation)
     assert answer is not None
+    asked = ask_example(row, annotation, name, task, wanted)
+    reply = Turn(role="assistant", text=answer)
+    return replace(
+        asked,
+        turns=(*asked.turns, reply),
+        answer=answer if task.choices else None,
+        turns_without_text=(*asked.turns_without_text, reply) if asked.turns_without_text else (),
+    )
+
+
+def ask_example(
+    row: IndexRow, annotation: Annotation, name: str, task: TaskConfig, wanted: Sequence[str] = MODALITIES
+) -> Example:
+    """The question alone: a sample shown in those of the ``wanted`` modalities that it has, no answer."""
     prompt, uses_text = fill_prompt(task.prompt, annotation, text=True)
     shown = tuple(mode for mode in wanted if mode in task.modalities and _has(row, mode, uses_text))
     bare, _ = fill_prompt(task.prompt, annotation, text=False)
-    reply = Turn(role="assistant", text=answer)
     return Example(
         key=row.key,
         task=name,
-        turns=(Turn(role="user", text=prompt if "text" in shown else bare), reply),
+        turns=(Turn(role="user", text=prompt if "text" in shown else bare),),
         sample=row,
         modalities=shown,
-        answer=answer if task.choices else None,
-        turns_without_text=(Turn(role="user", text=bare), reply) if "text" in shown else (),
+        turns_without_text=(Turn(role="user", text=bare),) if "text" in shown else (),
     )
 
 

@@ -95,6 +95,24 @@ def test_the_export_loads_with_transformers_and_answers(trained: Project) -> Non
     assert tokens.shape[1] > batch["input_ids"].shape[1]
 
 
+def test_the_model_says_the_same_of_a_sample_and_of_its_raw_clip(trained: Project, raw: Path) -> None:
+    dataset = open_dataset(trained.store, "tiny", "v1")
+    clip = min(raw.glob("*.mp4"), key=lambda path: (path.name in RUBBISH, path.name))
+    of_clip = json.loads(trained.deemo("predict", "--clip", str(clip), "--json").splitlines()[-1])
+    of_sample = json.loads(trained.deemo("predict", of_clip["key"][:8], "--json").splitlines()[-1])
+    assert of_clip["key"] == of_sample["key"] and of_clip["key"] in dataset.index.column("key").to_pylist()
+    assert sum(of_sample["probabilities"].values()) == pytest.approx(1.0)
+    assert set(of_sample["probabilities"]) == set(trained.config().tasks["emotion"].choices)
+    assert of_sample["answer"] == max(of_sample["probabilities"], key=of_sample["probabilities"].get)
+    assert of_sample["shown"][:3] == of_clip["shown"][:3] == ["video", "audio", "cues"]
+
+
+def test_a_clip_that_cannot_be_looked_at_safely_is_not_looked_at(trained: Project, raw: Path) -> None:
+    said = trained.deemo("predict", "--clip", str(raw / "Private Note.mp4"), code=1).splitlines()[-1]
+    assert "was rejected by decode" in said and "Private" not in said
+    assert "names no samples of dataset tiny/v1" in trained.deemo("predict", "0000000000", code=1)
+
+
 def test_evaluation_reports_and_names_leak_nowhere(trained: Project, raw: Path) -> None:
     said = trained.deemo("evaluate")
     report = Path(next(word for word in said.split() if word.endswith("report.html")))
