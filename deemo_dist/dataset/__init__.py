@@ -12,7 +12,7 @@ from deemo_dist.dataset.ingest import (
     read_manifest,
     write_manifest,
 )
-from deemo_dist.dataset.instructions import build_examples, examples_digest
+from deemo_dist.dataset.instructions import ask_example, build_examples, examples_digest
 from deemo_dist.dataset.layout import dataset_prefix, shard_key
 from deemo_dist.dataset.lengths import LengthTable, measure_lengths, table_of
 from deemo_dist.dataset.loader import Loader, MicroBatch, StepBatch
@@ -42,6 +42,7 @@ __all__ = [
     "StepBatch",
     "StepPlan",
     "UnitBuilder",
+    "ask_example",
     "begin_version",
     "build_examples",
     "cached",
