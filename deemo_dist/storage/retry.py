@@ -1,5 +1,6 @@
 """Retries with full jitter, and what each fault of an S3 server means."""
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from deemo_dist.storage.budget import RequestBudget
 
 Result = TypeVar("Result")
 BASE_SECONDS, CAP_SECONDS = 0.1, 10.0
+WORTH_TELLING = 5
 _OVERLOAD = {
     "SlowDown",
     "ServiceUnavailable",
@@ -58,7 +60,8 @@ def with_retries(
             if attempt == retries or not may_pass(error):
                 raise describe(error, attempt + 1) from None
             wait = random.uniform(0, min(CAP_SECONDS, BASE_SECONDS * 2**attempt))
-            logger.debug("storage: %s, try %d of %d in %.2f s", reason(error), attempt + 2, retries + 1, wait)
+            level = logging.WARNING if attempt + 1 >= WORTH_TELLING else logging.DEBUG
+            logger.log(level, "storage: %s, try %d of %d in %.1f s", reason(error), attempt + 2, retries + 1, wait)
             sleep(wait)
     raise AssertionError("unreachable")
 

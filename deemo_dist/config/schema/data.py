@@ -12,7 +12,8 @@ class StorageConfig:
 
     ``cache``: a folder on this machine; up to ``cache_mb`` of it for blocks of ``cache_block_kb`` out of the bucket's
     shards, shared by the machine's processes (0: none). Larger blocks mean fewer requests and, on many nodes, more
-    bytes read.
+    bytes read. ``requests_per_second``: of each process, halved when the server asks for less. ``retries`` of a fault
+    that may pass: 10 wait some 20 s in all, as long as a server takes to be started again.
     """
 
     root: str = operational("file://build/demo/store")
@@ -21,7 +22,7 @@ class StorageConfig:
     cache_mb: int = operational(8192)
     cache_block_kb: int = operational(1024)
     requests_per_second: float = operational(400.0)
-    retries: int = operational(6)
+    retries: int = operational(10)
     timeout_seconds: float = operational(30.0)
 
 
@@ -144,7 +145,7 @@ class NfblTypeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """Where units of preprocessing run: ``workers`` processes here, actors of Ray, or a SLURM array of ``launch.tasks``.
+    """Where units of preprocessing run: ``workers`` processes or actors of Ray, or a SLURM array of ``launch.tasks``.
 
     ``address``: of a Ray cluster, None starts a local one. ``unit_seconds``: a unit that takes longer is taken from its
     worker and done elsewhere, with twice the time; no clip is rejected for it. ``requests_per_second``: to the store,

@@ -1,0 +1,1 @@
+"""Proxies that stand between the project and a real server, and misbehave when a test wants it."""
