@@ -30,19 +30,26 @@ def compact(store: Door, name: str, version: str, units: Sequence[Unit], header:
     prefix = dataset_prefix(name, version)
     receipts = _receipts(store, prefix, units)
     check_receipts(receipts, units, header)
+    return write_version(store, name, version, header, receipts)
+
+
+def write_version(
+    store: Door, name: str, version: str, header: DatasetHeader, receipts: Sequence[Receipt]
+) -> DatasetInfo:
+    """Write index, ledger, annotations and at last ``dataset.json`` of receipts that were checked."""
+    prefix = dataset_prefix(name, version)
     annotations = sorted((row for receipt in receipts for row in receipt.annotations), key=lambda row: row.key)
-    overlay = digest_of_rows(annotations)
     info = DatasetInfo(
         name=name,
         version=version,
         header=header,
-        clips=sum(len(unit.clips) for unit in units),
+        clips=sum(len(receipt.ledger) for receipt in receipts),
         samples=sum(len(receipt.index) for receipt in receipts),
         rejected=sum(row.status == "rejected" for receipt in receipts for row in receipt.ledger),
         shards=sum(receipt.tar is not None for receipt in receipts),
         bytes=sum(receipt.tar.size for receipt in receipts if receipt.tar),
         dataset_digest=dataset_digest(receipts),
-        annotations_digest=overlay,
+        annotations_digest=digest_of_rows(annotations),
         toolchains=tuple(sorted({receipt.toolchain_digest for receipt in receipts})),
         index=_write(store, _flat(receipts, "index"), INDEX_SCHEMA, lambda part: index_key(prefix, part)),
         ledger=_write(store, _flat(receipts, "ledger"), LEDGER_SCHEMA, lambda part: ledger_key(prefix, part)),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from deemo_dist.dataset.codec import check_version, from_plain, parse_json
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.layout import DATASET_VERSION, dataset_prefix, header_key, info_key
+from deemo_dist.dataset.lifecycle.tombstones import refuse_tombstoned
 from deemo_dist.digests import canonical_json
 from deemo_dist.errors import AlreadyExistsError, DatasetError, NotFoundError
 from deemo_dist.records.receipt import RECEIPT_VERSION
@@ -26,9 +27,32 @@ OLDEST = {"index": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
+class Source:
+    """A version that another was made from."""
+
+    name: str
+    version: str
+    dataset_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derivation:
+    """How a version came from others: ``how`` is merge, filter, erase or rotate. ``names``: the dataset names whose
+    sub-keys made its keys; ``erased``: clips that were erased from what it came from, a count without keys;
+    ``voices_key_id``: the key whose parameters its disguised voices still have, where that is not the header's."""
+
+    how: str
+    sources: tuple[Source, ...]
+    names: tuple[str, ...]
+    erased: int = 0
+    condition: str = ""
+    voices_key_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetHeader:
     """What makes a version what it is: manifest, its cut into units, policy, key. ``strength``: strong or weak (not
-    de-identified), and ``weaknesses``: why, one clause each."""
+    de-identified), and ``weaknesses``: why, one clause each; ``derived``: None where preprocessing made it."""
 
     manifest_digest: str
     units: int
@@ -40,6 +64,7 @@ class DatasetHeader:
     strength: str
     demo_key: bool = False
     weaknesses: tuple[str, ...] = field(default=(), compare=False)
+    derived: Derivation | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +108,9 @@ def begin_version(store: Door, name: str, version: str, header: DatasetHeader) -
     """Claim a version for a manifest, a policy and a key; True when it is new, False when it was begun alike.
 
     Raises ``DatasetError`` when the version holds, or was begun for, something else: units of two policies or two
-    manifests never meet in one version.
+    manifests never meet in one version. So it does when the version is tombstoned.
     """
+    refuse_tombstoned(store, dataset_prefix(name, version))
     key = header_key(dataset_prefix(name, version))
     try:
         store.put_new(key, canonical_json(header))
@@ -102,7 +128,8 @@ def begin_version(store: Door, name: str, version: str, header: DatasetHeader) -
 
 
 def read_info(store: Door, name: str, version: str) -> DatasetInfo:
-    """``dataset.json`` of a version. Raises ``DatasetError`` when it is not complete or of a newer format."""
+    """``dataset.json`` of a version. Raises ``DatasetError`` where it is not complete, tombstoned or too new."""
+    refuse_tombstoned(store, dataset_prefix(name, version))
     key = info_key(dataset_prefix(name, version))
     try:
         data = store.get(key)

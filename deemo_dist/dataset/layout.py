@@ -35,6 +35,11 @@ def info_key(prefix: str) -> str:
     return f"{prefix}/dataset.json"
 
 
+def tombstone_key(prefix: str) -> str:
+    """Says that a version may not be read any more."""
+    return f"{prefix}/tombstone.json"
+
+
 def shard_name(unit: int, tar_sha256: str) -> str:
     """File name of a unit's shard: its number and the first 16 hex digits of its digest."""
     return f"{unit:05d}-{tar_sha256[:16]}.tar"
@@ -68,6 +73,11 @@ def ledger_key(prefix: str, part: int) -> str:
 def annotations_key(digest: str, part: int) -> str:
     """A part of an overlay of annotations."""
     return f"annotations/{digest}/{part:05d}.parquet"
+
+
+def suppressed_key(key_id: str) -> str:
+    """Who was withdrawn, for the root key of this id."""
+    return f"suppressed/{key_id}.jsonl"
 
 
 def lengths_key(digest: str) -> str:

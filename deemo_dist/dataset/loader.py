@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.dropout import drop_modalities
+from deemo_dist.dataset.lifecycle.tombstones import refuse_tombstoned
 from deemo_dist.dataset.media import spans
 from deemo_dist.dataset.opened import Dataset
 from deemo_dist.dataset.packload import Loaded, Packer, PackLoading, pinned
@@ -17,6 +18,9 @@ from deemo_dist.dataset.plan import StepPlan
 from deemo_dist.dataset.workers import Workers
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Example
+
+LOOK_SECONDS = 60.0
+"""How often a reader asks whether its dataset may still be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +58,8 @@ class Loader:
     ``frames``: video frames an example gets (None: all). ``workers`` of a ``kind`` (spawned processes, or threads of
     this one) load up to ``prefetch`` packs ahead (0 workers: each pack is loaded when it is asked for). Batches come in
     pinned memory where there is a GPU. Its only state is the step: a new loader with ``start_step=s`` gives what an old
-    one would give from ``s`` on. Raises as ``load_examples`` does.
+    one would give from ``s`` on. Raises as ``load_examples`` does, and ``DatasetError`` for a tombstoned dataset: also
+    for one that is tombstoned while it is read (rank 0 looks once a minute, and no rank goes on without it).
     """
 
     dataset: Dataset
@@ -77,6 +82,7 @@ class Loader:
         if len(self.examples) != len(self.plan.lengths):
             raise DatasetError(f"the plan is for {len(self.plan.lengths)} examples, not {len(self.examples)}")
         self.plan.micro_steps(self.world)
+        refuse_tombstoned(self.store, self.dataset.prefix)
 
     @property
     def end(self) -> int:
@@ -88,9 +94,13 @@ class Loader:
 
     def __iter__(self) -> Iterator[StepBatch]:
         micro_steps = self.plan.micro_steps(self.world)
+        looked = time.monotonic()
         with self._loading() as packs:
             for step in range(self.start_step, self.end):
                 started = time.monotonic()
+                if self.rank == 0 and started - looked > LOOK_SECONDS:
+                    refuse_tombstoned(self.store, self.dataset.prefix)
+                    looked = started
                 micro = tuple([next(packs) for _ in range(micro_steps)])
                 waited = time.monotonic() - started
                 yield StepBatch(
