@@ -13,6 +13,7 @@ from deemo_dist.dataset.codec import check_version
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.instructions import examples_digest
 from deemo_dist.dataset.layout import lengths_key
+from deemo_dist.dataset.mixing import Stitched
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example, Length
@@ -30,10 +31,10 @@ class LengthTable:
     names it."""
 
     digest: str
-    tokens: np.ndarray
-    targets: np.ndarray
-    frames: np.ndarray
-    audio_ms: np.ndarray
+    tokens: np.ndarray | Stitched
+    targets: np.ndarray | Stitched
+    frames: np.ndarray | Stitched
+    audio_ms: np.ndarray | Stitched
 
     def __len__(self) -> int:
         return len(self.tokens)

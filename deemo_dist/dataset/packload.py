@@ -1,6 +1,7 @@
 """Loading one pack, in two parts: reading its members, and making the batch of them. Done in any process or thread."""
 
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -32,7 +33,8 @@ class Loaded:
 
 @dataclass(frozen=True)
 class PackLoading:
-    """Examples of one pack to a batch. ``frames``: video frames each gets (None: all)."""
+    """Examples of one pack to a batch. ``prefix``: the dataset of those that name no other; ``frames``: video frames
+    each gets (None: all)."""
 
     store: Door
     prefix: str
@@ -41,7 +43,13 @@ class PackLoading:
 
     def read(self, examples: tuple[Example, ...]) -> Files:
         """The members that the examples show, each checked by its digest."""
-        return read_members(examples, self.store, self.prefix)
+        by_place: dict[str, list[Example]] = defaultdict(list)
+        for example in examples:
+            by_place[example.prefix or self.prefix].append(example)
+        files: Files = {}
+        for prefix, found in by_place.items():
+            files.update(read_members(found, self.store, prefix))
+        return files
 
     def make(self, examples: tuple[Example, ...], files: Files) -> Loaded:
         """Decode and pack; no examples make a null pack."""

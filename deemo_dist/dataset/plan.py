@@ -1,11 +1,14 @@
 """The step plan: which packs of examples each global step takes, for any number of ranks.
 
 A function of lengths, shards and settings alone. Step ``s`` is packs [s*G, (s+1)*G) of an endless-looking row of packs
-that runs across windows and epochs; the counts of packs a window are tabulated once, so a step needs only its window.
+that runs across windows and epochs, of one dataset or of several mixed; the counts of packs a window are tabulated
+once, so a step needs only its window.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -18,8 +21,10 @@ from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.instructions import Examples
 from deemo_dist.dataset.layout import plan_key
 from deemo_dist.dataset.lengths import LengthTable
+from deemo_dist.dataset.mixed import MixedExamples
+from deemo_dist.dataset.mixing import Mix, MixedWindows
 from deemo_dist.dataset.packing import Budget, Packs, check_fits, pack
-from deemo_dist.dataset.windows import PACKS, Groups, epoch_windows, permutation, window_examples
+from deemo_dist.dataset.windows import PACKS, EpochWindows, Groups, Windows, permutation
 from deemo_dist.digests import canonical_json, digest_of
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example
@@ -44,32 +49,41 @@ class StepPlan:
     """The packs of each global step. ``digest`` names it; ``steps`` counts them, and the last one may be short."""
 
     def __init__(
-        self, lengths: LengthTable, shards: np.ndarray | Groups, settings: PlanSettings, *, store: Door | None = None
+        self,
+        lengths: LengthTable,
+        shards: np.ndarray | Groups | Mix,
+        settings: PlanSettings,
+        *,
+        store: Door | None = None,
     ) -> None:
-        """``shards``: the shard number of each example, integers [N], or the groups they make. With ``store``, the
-        table of packs is kept there.
+        """``shards``: the shard number of each example, integers [N], or the groups they make; or several datasets'
+        groups and how much each gives, which takes the place of the settings' epochs. With ``store``, the table of
+        packs is kept there.
 
         Raises ``DatasetError`` for no examples, settings below 1, or an example that no pack can hold.
         """
         self.lengths, self.settings = lengths, settings
-        self._groups = shards if isinstance(shards, Groups) else Groups.of(shards)
-        _check(lengths, self._groups, settings)
+        made_of = shards if isinstance(shards, Groups | Mix) else Groups.of(shards)
+        _check(lengths, made_of.examples, settings)
         if any(most > limit for most, limit in zip(lengths.largest(), settings.budget.as_integers(), strict=True)):
             check_fits(lengths.costs(), settings.budget)
         self._steps: OrderedDict[int, list[tuple[int, ...]]] = OrderedDict()
-        self._windows: OrderedDict[int, tuple[Packs, np.ndarray]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Packs, np.ndarray]] = OrderedDict()
         self.digest = digest_of(
             {
                 "version": PLAN_VERSION,
                 "lengths": lengths.digest,
-                "shards": self._groups.digest,
+                "shards": made_of.digest,
                 "settings": settings,
             }
         )
-        self._epochs = [
-            epoch_windows(self._groups, settings.seed, epoch, settings.window) for epoch in range(settings.epochs)
-        ]
-        self._starts = np.concatenate([[0], np.cumsum(self._tabulated(store))]).astype(np.int64)
+        key = plan_key(self.digest)
+        table = _stored(store, key)
+        if isinstance(made_of, Mix):
+            self._windows: Windows = MixedWindows(made_of, settings.seed, settings.window, table.get("starts"), key)
+        else:
+            self._windows = EpochWindows(made_of, settings.seed, settings.epochs, settings.window)
+        self._starts = np.concatenate([[0], np.cumsum(self._tabulated(store, key, table))]).astype(np.int64)
 
     @property
     def packs_per_step(self) -> int:
@@ -146,46 +160,48 @@ class StepPlan:
 
     def _window(self, flat: int) -> tuple[Packs, np.ndarray]:
         """The packs of a window, counted over all epochs, and their costs (int64 [P, 3]); the last few are kept."""
-        if flat not in self._windows:
+        if flat not in self._kept:
             packs = self._make(flat)
             costs = self.lengths.costs(packs.items)
-            self._windows[flat] = packs, np.add.reduceat(costs, packs.offsets[:-1], axis=0)
-            while len(self._windows) > KEPT_WINDOWS:
-                self._windows.popitem(last=False)
-        self._windows.move_to_end(flat)
-        return self._windows[flat]
+            self._kept[flat] = packs, np.add.reduceat(costs, packs.offsets[:-1], axis=0)
+            while len(self._kept) > KEPT_WINDOWS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(flat)
+        return self._kept[flat]
 
     def _make(self, flat: int) -> Packs:
         """Permute, pack, and shuffle the packs of a window."""
-        epoch, window = self._located(flat)
-        seed = self.settings.seed
-        examples = window_examples(self._groups, self._epochs[epoch][window], seed, epoch, window)
+        examples = self._windows.examples(flat)
         packed = pack(self.lengths.costs(examples), self.settings.budget)
-        order = permutation(len(packed), seed, PACKS, epoch, window)
+        order = permutation(len(packed), self.settings.seed, PACKS, *self._windows.place(flat))
         lengths = np.diff(packed.offsets)[order]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         starts = np.repeat(packed.offsets[:-1][order] - offsets[:-1], lengths)
         return Packs(items=examples[packed.items[starts + np.arange(len(examples))]], offsets=offsets)
 
-    def _located(self, flat: int) -> tuple[int, int]:
-        """Epoch and window of a flat window number."""
-        for epoch, windows in enumerate(self._epochs):
-            if flat < len(windows):
-                return epoch, flat
-            flat -= len(windows)
-        raise DatasetError("a window beyond the plan's end")
-
-    def _tabulated(self, store: Door | None) -> list[int]:
-        """Packs of each window: from the store under the plan's digest, else counted (and put there)."""
-        windows = sum(len(windows) for windows in self._epochs)
-        key = plan_key(self.digest)
+    def _tabulated(self, store: Door | None, key: str, table: dict[str, Any]) -> list[int]:
+        """Packs of each window: of the stored table, else counted (and put there)."""
+        if table:
+            return _counts(table, len(self._windows), key)
+        counts = self._counted()
         if store is not None:
-            with suppress(NotFoundError):
-                return _counts(parse_json(store.get(key), key), windows, key)
-        counts = [len(self._window(flat)[0]) for flat in range(windows)]
-        if store is not None:
-            store.put(key, canonical_json({"version": PLAN_VERSION, "packs": counts}))
+            store.put(key, canonical_json({"version": PLAN_VERSION, "packs": counts, **self._windows.stored()}))
         return counts
+
+    def _counted(self) -> list[int]:
+        """Packs of each window, many windows at once where there are more than are kept."""
+        if len(self._windows) <= KEPT_WINDOWS:
+            return [len(self._window(flat)[0]) for flat in range(len(self._windows))]
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="deemo-plan") as threads:
+            return list(threads.map(lambda flat: len(self._make(flat)), range(len(self._windows))))
+
+
+def _stored(store: Door | None, key: str) -> dict[str, Any]:
+    """The table kept under ``key``; empty where there is none."""
+    if store is not None:
+        with suppress(NotFoundError):
+            return parse_json(store.get(key), key)
+    return {}
 
 
 def _counts(value: dict[str, Any], windows: int, key: str) -> list[int]:
@@ -196,9 +212,9 @@ def _counts(value: dict[str, Any], windows: int, key: str) -> list[int]:
     return counts
 
 
-def _check(lengths: LengthTable, groups: Groups, settings: PlanSettings) -> None:
-    if not len(lengths) or groups.examples != len(lengths):
-        raise DatasetError(f"a plan needs examples: {len(lengths)} lengths, {groups.examples} shard numbers")
+def _check(lengths: LengthTable, examples: int, settings: PlanSettings) -> None:
+    if not len(lengths) or examples != len(lengths):
+        raise DatasetError(f"a plan needs examples: {len(lengths)} lengths, {examples} shard numbers")
     for name in ("epochs", "packs_per_step", "window"):
         if getattr(settings, name) < 1:
             raise DatasetError(f"{name} is {getattr(settings, name)}", hint="1 at least")
@@ -214,7 +230,8 @@ def plan_stage(
     packs_per_step: int | None = None,
     store: Door | None = None,
 ) -> StepPlan:
-    """A stage's plan over ``examples``; ``epochs`` and ``packs_per_step`` override the stage's (for validation)."""
+    """A stage's plan over ``examples``; ``epochs`` (of every dataset alike, whatever the mix) and ``packs_per_step``
+    override the stage's (for validation)."""
     settings = PlanSettings(
         seed=seed,
         epochs=stage.epochs if epochs is None else epochs,
@@ -222,6 +239,9 @@ def plan_stage(
         budget=Budget(tokens=stage.max_tokens, frames=stage.max_frames, audio_seconds=stage.max_audio_seconds),
         window=stage.window,
     )
+    if isinstance(examples, MixedExamples):
+        mix = examples.mix(stage.mix if epochs is None else {}, settings.epochs)
+        return StepPlan(lengths, mix, settings, store=store)
     return StepPlan(lengths, _units(examples), settings, store=store)
 
 

@@ -5,12 +5,13 @@ window): any window of any epoch can be made on its own.
 """
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from deemo_dist.digests import digest_of, sha256_bytes
 
-SHARDS, EXAMPLES, PACKS, MODALITIES = range(4)
+SHARDS, EXAMPLES, PACKS, MODALITIES, MIXED = range(5)
 """Purposes of random streams."""
 
 
@@ -59,6 +60,59 @@ class Groups:
         """The examples of a shard: int64 [n]."""
         start, stop = int(self.offsets[shard]), int(self.offsets[shard + 1])
         return np.arange(start, stop, dtype=np.int64) if self.members is None else self.members[start:stop]
+
+
+class Windows(Protocol):
+    """The windows of a plan, counted over all of it, each made on its own."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def digest(self) -> str:
+        """Digest of what they are made of, but for settings."""
+        ...
+
+    def stored(self) -> dict[str, Any]:
+        """What is worth keeping of them beside the table of packs: plain data."""
+        ...
+
+    def place(self, window: int) -> tuple[int, int]:
+        """Words that name a window in random streams."""
+        ...
+
+    def examples(self, window: int) -> np.ndarray:
+        """The examples of a window in their random order: int64."""
+        ...
+
+
+class EpochWindows:
+    """The windows of ``epochs`` over one dataset: each epoch's own, of whole shards and ``least`` examples or more."""
+
+    def __init__(self, groups: Groups, seed: int, epochs: int, least: int) -> None:
+        self.groups, self.seed = groups, seed
+        self._epochs = [epoch_windows(groups, seed, epoch, least) for epoch in range(epochs)]
+        self._places = [(epoch, window) for epoch, found in enumerate(self._epochs) for window in range(len(found))]
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the groups."""
+        return self.groups.digest
+
+    def stored(self) -> dict[str, Any]:
+        """Nothing: they are made at once."""
+        return {}
+
+    def place(self, window: int) -> tuple[int, int]:
+        """Epoch, and number in it."""
+        return self._places[window]
+
+    def examples(self, window: int) -> np.ndarray:
+        """The examples of a window in their random order: int64."""
+        epoch, number = self._places[window]
+        return window_examples(self.groups, self._epochs[epoch][number], self.seed, epoch, number)
 
 
 def epoch_windows(groups: Groups, seed: int, epoch: int, least: int) -> list[np.ndarray]:

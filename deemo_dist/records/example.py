@@ -23,6 +23,7 @@ class Example:
     ``task`` names what is asked; ``answer`` is the closed-set label where there is one (for scoring); ``modalities``
     lists which of video, audio, cues, text this example shows to the model (the rest is absent, not zeroed).
     ``turns_without_text`` are the turns to use when the text modality is dropped (empty where it is not shown).
+    ``prefix``: where the sample's dataset is, for an example of several mixed ones (empty: where its reader looks).
     """
 
     key: str
@@ -32,6 +33,7 @@ class Example:
     modalities: tuple[str, ...]
     answer: str | None = None
     turns_without_text: tuple[Turn, ...] = ()
+    prefix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
