@@ -130,6 +130,11 @@ def begin_version(store: Door, name: str, version: str, header: DatasetHeader) -
 def read_info(store: Door, name: str, version: str) -> DatasetInfo:
     """``dataset.json`` of a version. Raises ``DatasetError`` where it is not complete, tombstoned or too new."""
     refuse_tombstoned(store, dataset_prefix(name, version))
+    return read_ended(store, name, version)
+
+
+def read_ended(store: Door, name: str, version: str) -> DatasetInfo:
+    """As :func:`read_info`, of a tombstoned version too: for what takes its place or removes it."""
     key = info_key(dataset_prefix(name, version))
     try:
         data = store.get(key)

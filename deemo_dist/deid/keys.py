@@ -9,7 +9,7 @@ import base64
 import binascii
 import hmac
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -71,6 +71,14 @@ class KeyRing:
         """64 hex characters of an HMAC over raw content: equal content is seen, its plain digest is not."""
         return self._keyed("content", data)
 
+    def of(self, dataset: str) -> "KeyRing":
+        """The sub-keys of the same root key for another dataset."""
+        return replace(self, dataset=dataset)
+
+    def suppression_key(self) -> bytes:
+        """The sub-key of the suppression list, 32 bytes: one for all datasets, since whoever withdraws leaves all."""
+        return self.of("")._sub_key("suppressed")
+
     def seal(self, data: bytes) -> bytes:
         """``data`` under AES-256-GCM, a fresh nonce before it: what names people passes through others' memory, logs
         and spill files as this."""
@@ -99,6 +107,11 @@ class KeyRing:
     def _sub_key(self, purpose: str) -> bytes:
         """32 bytes for one use in this dataset."""
         return hkdf(self._root, b"\x00".join((CONTEXT.encode(), self.dataset.encode(), purpose.encode())))
+
+
+def person_token(suppression_key: bytes, subject: str) -> str:
+    """64 hex characters by which a suppression list knows ``subject``; they cannot be led back without the key."""
+    return hmac.new(suppression_key, subject.encode(), sha256).hexdigest()
 
 
 def _read_root(config: KeysConfig) -> bytes:

@@ -1,0 +1,134 @@
+"""A new version out of receipts of others: whole shards are copied by the server, others are written anew.
+
+A shard's bytes hold neither its unit's number nor its dataset's name, so one of which every sample goes on is copied as
+it is: digests and attestations hold. One that loses samples is made anew of the members that stay, each checked by its
+digest. Receipts are put first-wins, so that a run that was interrupted goes on where it was.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from deemo_dist.dataset.compact import write_version
+from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version
+from deemo_dist.dataset.layout import dataset_prefix, receipt_key, shard_key, shard_name
+from deemo_dist.dataset.receipts import commit_unit, committed_units, encode_receipt, read_receipt
+from deemo_dist.dataset.shards import ShardWriter
+from deemo_dist.digests import sha256_bytes
+from deemo_dist.errors import AlreadyExistsError, CorruptDataError, DatasetError
+from deemo_dist.records import IndexRow, LedgerRow, Member, Receipt
+from deemo_dist.storage import Store
+
+AT_ONCE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A unit of the new version: a ``receipt`` of the version at ``source``, and the ``ledger`` rows of the clips that
+    go on. A clip whose row is not ``written`` any more is left out of the shard."""
+
+    source: str
+    receipt: Receipt
+    ledger: tuple[LedgerRow, ...]
+
+    @property
+    def kept(self) -> tuple[IndexRow, ...]:
+        """The samples that go on, in the shard's order."""
+        written = {row.key for row in self.ledger if row.status == "written"}
+        return tuple(row for row in self.receipt.index if row.key in written)
+
+
+def derive(
+    store: Store,
+    name: str,
+    version: str,
+    header: DatasetHeader,
+    parts: Sequence[Part],
+    on_unit: Callable[[], object] = lambda: None,
+) -> DatasetInfo:
+    """Make ``name``/``version`` of ``parts``, a unit each. ``on_unit`` is called for each that is done.
+
+    Raises ``DatasetError`` when a clip would stand in two rows, or the version was begun as something else, and
+    ``CorruptDataError`` for a source that is not what its receipts say.
+    """
+    keys = [row.key for part in parts for row in part.ledger]
+    if len(set(keys)) != len(keys):
+        raise DatasetError(f"{name}/{version}: {len(keys) - len(set(keys))} clips would stand in more than one row")
+    if not any(part.kept for part in parts):
+        raise DatasetError(f"{name}/{version} would have no sample", hint="look at its sources: deemo dataset show")
+    begin_version(store, name, version, header)
+    prefix = dataset_prefix(name, version)
+    done = committed_units(store, prefix)
+
+    def make(number: int) -> Receipt:
+        return read_receipt(store, prefix, number) if number in done else _unit(store, prefix, number, parts[number])
+
+    receipts: list[Receipt] = []
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="deemo-derive") as pool:
+        try:
+            for receipt in pool.map(make, range(len(parts))):
+                receipts.append(receipt)
+                on_unit()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return write_version(store, name, version, header, receipts)
+
+
+def _unit(store: Store, prefix: str, number: int, part: Part) -> Receipt:
+    """Commit one unit; the receipt that stands."""
+    tar = part.receipt.tar
+    if tar is not None and len(part.kept) == len(part.receipt.index):
+        source, name = shard_key(part.source, tar.name), shard_name(number, tar.sha256)
+        if store.size(source) != tar.size:
+            raise CorruptDataError(f"{source}: not the size of its receipt", hint="restore it: deemo dataset verify")
+        store.copy(source, shard_key(prefix, name))
+        members = {row.key: row.members for row in part.kept}
+        receipt = _receipt(number, part, name, members)
+        return _commit_copied(store, prefix, replace(receipt, tar=replace(tar, name=name)))
+    writer = ShardWriter(number)
+    for row in part.kept:
+        writer.add(row.key, read_sample(store, part.source, row))
+    shard = writer.finish()
+    if shard is None:
+        return commit_unit(store, prefix, _receipt(number, part, "", {}), None)
+    receipt = replace(_receipt(number, part, shard.tar.name, shard.members), tar=shard.tar)
+    return commit_unit(store, prefix, receipt, shard.data)
+
+
+def _receipt(number: int, part: Part, shard: str, members: Mapping[str, tuple[Member, ...]]) -> Receipt:
+    """The unit's rows under their new number and places, without a tar."""
+    index = tuple(replace(row, unit=number, shard=shard, members=members[row.key]) for row in part.kept)
+    offsets = {row.key: row.members[0].offset for row in index}
+    ledger = tuple(
+        replace(row, unit=number, shard=shard, offset=offsets[row.key])
+        if row.status == "written"
+        else replace(row, unit=number)
+        for row in part.ledger
+    )
+    said = tuple(row for row in part.receipt.annotations if row.key in offsets)
+    return replace(part.receipt, unit=number, tar=None, index=index, ledger=ledger, annotations=said, statistics={})
+
+
+def _commit_copied(store: Store, prefix: str, receipt: Receipt) -> Receipt:
+    """Put the receipt of a shard that is there already; the one that stands."""
+    try:
+        store.put_new(receipt_key(prefix, receipt.unit), encode_receipt(receipt))
+    except AlreadyExistsError:
+        return read_receipt(store, prefix, receipt.unit)
+    return receipt
+
+
+def read_sample(store: Store, prefix: str, row: IndexRow) -> dict[str, bytes]:
+    """A sample's files by extension, each checked by its digest. Raises ``CorruptDataError``."""
+    first, last = row.members[0], row.members[-1]
+    start = first.offset
+    data = store.get_range(shard_key(prefix, row.shard), start, last.offset + last.size - start)
+    files = {each.extension: data[each.offset - start : each.offset - start + each.size] for each in row.members}
+    for member in row.members:
+        if sha256_bytes(files[member.extension]) != member.sha256:
+            raise CorruptDataError(
+                f"{prefix}: {row.key}.{member.extension} does not have the digest of the index",
+                hint="the shard is damaged: `deemo dataset verify --deep` names all such members",
+            )
+    return files
