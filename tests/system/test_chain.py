@@ -95,6 +95,15 @@ def test_the_export_loads_with_transformers_and_answers(trained: Project) -> Non
     assert tokens.shape[1] > batch["input_ids"].shape[1]
 
 
+def test_the_model_card_says_what_it_is_made_of_and_how_it_may_be_used(trained: Project) -> None:
+    (key,) = [key for key in trained.store.list("models/tiny/") if key.endswith("/README.md")]
+    card = trained.store.get(key).decode()
+    assert open_dataset(trained.store, "tiny", "v1").digest in card
+    for word in ("GDPR 4(5)", "AI Act 5(1)(f)", "standard, strong", "align-audio", "random weights", "deemo predict"):
+        assert word in card
+    assert "{" not in card.replace("```", "")
+
+
 def test_the_model_says_the_same_of_a_sample_and_of_its_raw_clip(trained: Project, raw: Path) -> None:
     dataset = open_dataset(trained.store, "tiny", "v1")
     clip = min(raw.glob("*.mp4"), key=lambda path: (path.name in RUBBISH, path.name))
