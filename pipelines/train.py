@@ -15,6 +15,7 @@ from deemo_dist.launch import run_ranks
 from deemo_dist.storage import Store, open_store
 from deemo_dist.tracking import TrackedRun, Tracker, check
 from pipelines.batches import step_factory, validation_factory
+from pipelines.card import model_card
 from pipelines.curves import KeepCurve
 from pipelines.datasets import open_allowed
 from pipelines.export import export_model, export_place, load_base, overlay
@@ -157,7 +158,8 @@ def _train(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], run: Tr
 def _export(chain: _Chain, stages: Sequence[PlannedStage], done: Sequence["Commit"], tracker: Tracker | None) -> None:
     """Put the final model into the store, once, and into MLflow."""
     place = export_place(chain.config, stages[-1])
-    folder = export_model(chain.config, chain.store, place, done)
+    card = model_card(chain.config, chain.dataset.info, stages)
+    folder = export_model(chain.config, chain.store, place, done, card)
     logger.info("model: %s", chain.store.uri(place))
     if tracker is not None:
         parent = tracker.parent()

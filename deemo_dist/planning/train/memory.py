@@ -1,0 +1,185 @@
+"""Memory of one rank by kind, as DeepSpeed's ZeRO lays it out (Rajbhandari et al. 2020, arXiv 1910.02054).
+
+Read off DeepSpeed 0.19's ``runtime/zero`` and measured on real ranks: under ZeRO-3 every parameter is padded to the
+ranks and cut, the optimizer keeps an fp32 copy of what trains (in fp32 training too), gradients are kept in the working
+precision, the reduce bucket is allocated whole, and up to ``stage3_max_live_parameters`` gathered elements stay.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from deemo_dist.planning.train.hardware import GIB
+from deemo_dist.planning.train.trace import Unit
+
+ADAM = 8
+"""Bytes of Adam's two fp32 moments an element."""
+FP32 = 4
+MAX_LIVE = 1_000_000_000
+SUB_GROUP = 1_000_000_000
+CONTEXT = round(1.5 * GIB)
+"""CUDA's context and NCCL's buffers [ours]."""
+FRAGMENTATION = 0.05
+"""Share of a GPU's memory that its allocator cannot use [ours]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """Elements of a parameter, and whether it trains."""
+
+    elements: int
+    trains: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zero:
+    """How the engine cuts and where it keeps. ``bytes``: of an element in the working precision; sizes in elements.
+    ``hpz``: ranks among which ZeRO++'s second copy of the parameters is cut.
+    """
+
+    stage: Literal[0, 1, 2, 3]
+    bytes: int
+    offload_optimizer: bool = False
+    offload_parameters: bool = False
+    reduce_bucket: int = 0
+    persist_below: int = 0
+    overlap: bool = False
+    max_live: int = MAX_LIVE
+    hpz: int = 1
+    quantised_weights: bool = False
+    quantised_gradients: bool = False
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "Zero":
+        """From the dictionary that DeepSpeed is given."""
+        zero = settings["zero_optimization"]
+        return cls(
+            stage=zero["stage"],
+            bytes=2 if settings.get("bf16", {}).get("enabled") else FP32,
+            offload_optimizer=zero.get("offload_optimizer", {}).get("device", "none") != "none",
+            offload_parameters=zero.get("offload_param", {}).get("device", "none") != "none",
+            reduce_bucket=int(zero.get("reduce_bucket_size", 0)),
+            persist_below=int(zero.get("stage3_param_persistence_threshold", 0)),
+            overlap=bool(zero.get("overlap_comm", False)),
+            max_live=int(zero.get("stage3_max_live_parameters", MAX_LIVE)),
+            hpz=int(zero.get("zero_hpz_partition_size", 1)),
+            quantised_weights=bool(zero.get("zero_quantized_weights", False)),
+            quantised_gradients=bool(zero.get("zero_quantized_gradients", False)),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of one rank on its device by kind; ``host``: in its host's memory.
+
+    ``parameters gradients optimizer``: what ZeRO cuts. ``gathered``: whole parameters for the moment. ``buckets``:
+    of the collectives. ``update``: gradients in fp32 while the optimizer runs. ``activations``: kept for the backward
+    pass, and what one layer needs meanwhile. ``logits``: of the labels, with their gradients. ``buffers``: of the
+    model's own tensors that do not train. ``reserve``: what the device's runtime and allocator take.
+    """
+
+    parameters: float
+    gradients: float
+    optimizer: float
+    gathered: float
+    buckets: float
+    update: float
+    activations: float
+    logits: float
+    buffers: float
+    reserve: float
+    host: float
+
+    @property
+    def total(self) -> float:
+        """Bytes on the device at the highest moment: the update comes when activations and logits are gone."""
+        passing = self.activations + self.logits + self.gathered
+        held = self.parameters + self.gradients + self.optimizer + self.buckets + self.buffers + self.reserve
+        return held + max(passing, self.update)
+
+    def kinds(self) -> dict[str, float]:
+        """Bytes by kind, on the device."""
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.name != "host"}
+
+
+def cut(parameters: Sequence[Parameter], ranks: int, *, trains: bool) -> int:
+    """Elements of a rank's share of the parameters that train, or of those that do not: each padded to the ranks."""
+    return sum(-(-each.elements // ranks) for each in parameters if each.trains is trains)
+
+
+def memory(
+    parameters: Sequence[Parameter],
+    zero: Zero,
+    *,
+    ranks: int,
+    pack: Unit | None = None,
+    labels: Unit | None = None,
+    checkpointing: bool = False,
+    buffers: float = 0.0,
+    device: int = 0,
+) -> Memory:
+    """The plan for one of ``ranks``. ``pack``: the largest pack's units, its labels' excepted, which are ``labels``;
+    ``device``: bytes of a GPU's memory, 0 for a CPU (no reserve)."""
+    trains = sum(each.elements for each in parameters if each.trains)
+    frozen = sum(each.elements for each in parameters if not each.trains)
+    whole = _states(parameters, zero, ranks)
+    update = min(_share(parameters, ranks), SUB_GROUP) * FP32 if zero.bytes < FP32 and not zero.offload_optimizer else 0.0
+    return Memory(
+        parameters=0.0 if zero.offload_parameters else whole["parameters"],
+        gradients=0.0 if zero.offload_optimizer else whole["gradients"],
+        optimizer=0.0 if zero.offload_optimizer else whole["optimizer"],
+        gathered=_gathered(parameters, zero, trains + frozen) if zero.stage == 3 and ranks > 1 else 0.0,
+        buckets=zero.reduce_bucket * zero.bytes * (2 if zero.overlap else 1) if zero.stage else 0.0,
+        update=update,
+        activations=_activations(pack, checkpointing),
+        logits=labels.saved + labels.layer if labels else 0.0,
+        buffers=buffers,
+        reserve=CONTEXT + FRAGMENTATION * device if device else 0.0,
+        host=_host(whole, zero, parameters, ranks),
+    )
+
+
+def _states(parameters: Sequence[Parameter], zero: Zero, ranks: int) -> dict[str, float]:
+    """Bytes of parameters, gradients and optimizer of a rank, wherever they are."""
+    mine, others = cut(parameters, ranks, trains=True), cut(parameters, ranks, trains=False)
+    trains, frozen = cut(parameters, 1, trains=True), cut(parameters, 1, trains=False)
+    held = mine + others if zero.stage == 3 else trains + frozen
+    second = (trains + frozen) / zero.hpz if zero.stage == 3 and zero.hpz > 1 else 0.0
+    owned = mine if zero.stage == 3 else -(-trains // ranks) if zero.stage else trains
+    return {
+        "parameters": (held + second) * float(zero.bytes),
+        "gradients": (owned if zero.stage >= 2 else trains) * float(zero.bytes),
+        "optimizer": owned * float(ADAM + FP32),
+    }
+
+
+def _share(parameters: Sequence[Parameter], ranks: int) -> int:
+    return cut(parameters, ranks, trains=True)
+
+
+def _gathered(parameters: Sequence[Parameter], zero: Zero, total: int) -> float:
+    """Whole parameters that are there at once: those below the threshold for good, the others up to the limit."""
+    largest = max((each.elements for each in parameters), default=0)
+    persistent = sum(each.elements for each in parameters if each.elements < zero.persist_below)
+    return float(min(total, max(zero.max_live, largest) + persistent) * zero.bytes)
+
+
+def _activations(pack: Unit | None, checkpointing: bool) -> float:
+    if pack is None:
+        return 0.0
+    return (pack.saved_checkpointed if checkpointing else pack.saved) + pack.layer
+
+
+def _host(whole: Mapping[str, float], zero: Zero, parameters: Sequence[Parameter], ranks: int) -> float:
+    """Bytes of a rank in its host's memory: what is offloaded, and the fp32 gradients that the CPU's Adam reads."""
+    fp32_gradients = _share(parameters, ranks) * float(FP32)
+    optimizer = whole["gradients"] + whole["optimizer"] + fp32_gradients if zero.offload_optimizer else 0.0
+    return optimizer + (whole["parameters"] if zero.offload_parameters else 0.0)
+
+
+def other_ways(zero: Zero) -> dict[str, Zero]:
+    """The same engine at every stage, and with what it can offload."""
+    ways = {f"ZeRO-{stage}": replace(zero, stage=stage, offload_optimizer=False, offload_parameters=False) for stage in range(4)}  # type: ignore[arg-type]
+    ways["ZeRO-3, optimizer on the host"] = replace(ways["ZeRO-3"], offload_optimizer=True)
+    ways["ZeRO-3, all on the host"] = replace(ways["ZeRO-3"], offload_optimizer=True, offload_parameters=True)
+    return ways
