@@ -80,7 +80,7 @@ def asked_for(
         counts = ()
     if not counts or min(counts) < 1:
         raise ConfigError(f"--gpus '{gpus}' are no numbers of GPUs", hint="such as 8,64,512")
-    if efficiency is not None and not 0 < efficiency <= 1 or not 0 <= overlap <= 1:
+    if (efficiency is not None and not 0 < efficiency <= 1) or not 0 <= overlap <= 1:
         raise ConfigError("--efficiency and --overlap are shares between 0 and 1")
     kind = gpu_of(gpu)
     return Asked(
@@ -122,9 +122,7 @@ def _stage(config: RunConfig, name: str, workload: Workload, asked: Asked) -> St
     clusters = [
         Cluster(gpu=asked.gpu, network=asked.network, ranks=ranks, per_node=asked.per_node) for ranks in asked.gpus
     ]
-    rows = tuple(
-        capacity(stage, cluster, efficiency=asked.efficiency, overlap=asked.overlap) for cluster in clusters
-    )
+    rows = tuple(capacity(stage, cluster, efficiency=asked.efficiency, overlap=asked.overlap) for cluster in clusters)
     return StagePlan(
         name=name,
         parts=parts,

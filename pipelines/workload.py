@@ -45,9 +45,7 @@ def planned(config: RunConfig) -> dict[str, Workload]:
     dataset = open_allowed(config, store)
     processor = build_processor(config.model)
     name = f"dataset {config.data.name}/{config.data.version}"
-    return {
-        stage.name: of_plan(stage, processor, name) for stage in plan_stages(config, dataset, processor, store)
-    }
+    return {stage.name: of_plan(stage, processor, name) for stage in plan_stages(config, dataset, processor, store)}
 
 
 def of_plan(stage: "PlannedStage", processor: "DeemoLlamaProcessor", source: str) -> Workload:
@@ -91,7 +89,8 @@ def _balance(steps: Sequence[Sequence[Pack]]) -> Callable[[int], float]:
 
 
 def assumed(config: RunConfig, stage: StageConfig, samples: int | None, why: str) -> Workload:
-    """Packs full of like examples: a clip of 10 s with every medium that the stage's tasks show, 160 tokens of text.
+    """Packs full of like examples: a clip of 10 s with every medium that the stage's tasks show, 160 tokens of text at
+    most.
 
     ``why``: what kept the dataset from being read. Raises ``ConfigError`` for a budget that holds no such example.
     """
@@ -127,7 +126,7 @@ def _example(config: RunConfig, stage: StageConfig) -> Pack:
     clips, cues = int("video" in shown), int("cues" in shown)
     windows = _windows(model) if "audio" in shown else 0
     media = clips * _video_tokens(model) + windows * model.audio_projector.tokens + cues * model.cue_projector.tokens
-    tokens = media + TEXT_TOKENS
+    tokens = media + max(1, min(TEXT_TOKENS, stage.max_tokens - media))
     return Pack.of([tokens], labels=LABEL_TOKENS, clips=clips, windows=windows, cues=cues)
 
 

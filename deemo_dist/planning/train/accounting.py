@@ -17,7 +17,9 @@ def utilisation(flops: float, seconds: float, peak: float) -> float:
     return flops / (seconds * peak) if seconds > 0 and peak > 0 else 0.0
 
 
-def hiding_tokens(peak: float, bandwidth: float, efficiency: float, *, moved: float = 6.0, needed: float = 6.0) -> float:
+def hiding_tokens(
+    peak: float, bandwidth: float, efficiency: float, *, moved: float = 6.0, needed: float = 6.0
+) -> float:
     """Tokens a GPU needs in a micro-step for its products to take as long as ZeRO-3's traffic.
 
     A parameter moves ``moved`` bytes (two bf16 gathers and a reduce-scatter) over ``bandwidth`` bytes/s while each

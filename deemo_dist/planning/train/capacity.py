@@ -65,9 +65,7 @@ class Capacity:
         return self.steps * self.time.seconds / 3600 * self.ranks
 
 
-def capacity(
-    stage: Stage, cluster: Cluster, *, efficiency: float | None = None, overlap: float = 1.0
-) -> Capacity:
+def capacity(stage: Stage, cluster: Cluster, *, efficiency: float | None = None, overlap: float = 1.0) -> Capacity:
     """``stage`` on ``cluster``; ``efficiency`` in place of the GPU's."""
     unit = cost(stage.mean, stage.costs)
     per_step = max(stage.packs_per_step, cluster.ranks)

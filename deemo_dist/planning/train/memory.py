@@ -123,7 +123,8 @@ def memory(
     trains = sum(each.elements for each in parameters if each.trains)
     frozen = sum(each.elements for each in parameters if not each.trains)
     whole = _states(parameters, zero, ranks)
-    update = min(_share(parameters, ranks), SUB_GROUP) * FP32 if zero.bytes < FP32 and not zero.offload_optimizer else 0.0
+    copied = zero.bytes < FP32 and not zero.offload_optimizer
+    update = min(cut(parameters, ranks, trains=True), SUB_GROUP) * float(FP32) if copied else 0.0
     return Memory(
         parameters=0.0 if zero.offload_parameters else whole["parameters"],
         gradients=0.0 if zero.offload_optimizer else whole["gradients"],
@@ -153,10 +154,6 @@ def _states(parameters: Sequence[Parameter], zero: Zero, ranks: int) -> dict[str
     }
 
 
-def _share(parameters: Sequence[Parameter], ranks: int) -> int:
-    return cut(parameters, ranks, trains=True)
-
-
 def _gathered(parameters: Sequence[Parameter], zero: Zero, total: int) -> float:
     """Whole parameters that are there at once: those below the threshold for good, the others up to the limit."""
     largest = max((each.elements for each in parameters), default=0)
@@ -172,14 +169,20 @@ def _activations(pack: Unit | None, checkpointing: bool) -> float:
 
 def _host(whole: Mapping[str, float], zero: Zero, parameters: Sequence[Parameter], ranks: int) -> float:
     """Bytes of a rank in its host's memory: what is offloaded, and the fp32 gradients that the CPU's Adam reads."""
-    fp32_gradients = _share(parameters, ranks) * float(FP32)
+    fp32_gradients = cut(parameters, ranks, trains=True) * float(FP32)
     optimizer = whole["gradients"] + whole["optimizer"] + fp32_gradients if zero.offload_optimizer else 0.0
     return optimizer + (whole["parameters"] if zero.offload_parameters else 0.0)
 
 
 def other_ways(zero: Zero) -> dict[str, Zero]:
     """The same engine at every stage, and with what it can offload."""
-    ways = {f"ZeRO-{stage}": replace(zero, stage=stage, offload_optimizer=False, offload_parameters=False) for stage in range(4)}  # type: ignore[arg-type]
-    ways["ZeRO-3, optimizer on the host"] = replace(ways["ZeRO-3"], offload_optimizer=True)
-    ways["ZeRO-3, all on the host"] = replace(ways["ZeRO-3"], offload_optimizer=True, offload_parameters=True)
-    return ways
+    here = replace(zero, offload_optimizer=False, offload_parameters=False)
+    third = replace(here, stage=3)
+    return {
+        "ZeRO-0": replace(here, stage=0),
+        "ZeRO-1": replace(here, stage=1),
+        "ZeRO-2": replace(here, stage=2),
+        "ZeRO-3": third,
+        "ZeRO-3, optimizer on the host": replace(third, offload_optimizer=True),
+        "ZeRO-3, all on the host": replace(third, offload_optimizer=True, offload_parameters=True),
+    }

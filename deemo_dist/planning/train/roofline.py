@@ -90,7 +90,8 @@ def step_time(
     peak = cluster.gpu.peak if zero.bytes == 2 else cluster.gpu.peak_fp32
     flops = pack.forward + pack.backward
     done = flops + (pack.recompute if checkpointing else 0.0)
-    compute = done * slowest / (peak * (efficiency or cluster.gpu.efficiency))
+    reached = efficiency or (cluster.gpu.recomputing if checkpointing else cluster.gpu.efficiency)
+    compute = done * slowest / (peak * reached)
     memory = _memory_traffic(parameters, zero, pack, checkpointing) / cluster.gpu.bandwidth
     across, again, once = traffic(parameters, zero, cluster.ranks)
     between, within = across / cluster.ring(), again / cluster.ring(inside=True)

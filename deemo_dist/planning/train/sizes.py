@@ -64,9 +64,13 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
 
 def described(config: ModelConfig) -> ModelConfig:
     """``config`` with published parts replaced by their sizes, so that nothing is looked up or loaded for them."""
-    parts = {name: _sized(getattr(config, name)) for name in ("llm", "vision", "audio")}
-    known_words = config.tokenizer in KNOWN
-    return replace(config, **parts, tokenizer="builtin" if known_words else config.tokenizer)
+    return replace(
+        config,
+        llm=_sized(config.llm),
+        vision=_sized(config.vision),
+        audio=_sized(config.audio),
+        tokenizer="builtin" if config.tokenizer in KNOWN else config.tokenizer,
+    )
 
 
 def _sized(tower: TowerConfig) -> TowerConfig:

@@ -76,7 +76,7 @@ class _Seen:
     storages: set[int] = field(default_factory=set)
 
 
-class _Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):
     """Operations of products, summed into ``add``."""
 
     def __init__(self, add: Callable[[float], None]) -> None:
@@ -119,10 +119,10 @@ class _Probe:
             inside.operations += operations
 
         with symbolic, self._layers(seen, inside, symbolic), saved_tensors_hooks(keep, lambda tensor: tensor):
-            with _Counter(forward):
+            with Counter(forward):
                 out = piece()
             if out.requires_grad:
-                with _Counter(lambda operations: setattr(seen, "backward", seen.backward + operations)):
+                with Counter(lambda operations: setattr(seen, "backward", seen.backward + operations)):
                     out.backward(torch.empty_like(out))
         return seen, symbolic
 
@@ -168,13 +168,13 @@ def _checkpointed_layers(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def measure(model: nn.Module) -> Costs:
+def measure(model: Any) -> Costs:
     """The units of a DEEMO-LLaMA whose parameters are on the meta device, as ``requires_grad`` of each says.
 
     Seconds for 70 billion parameters. Raises ``ModelError`` where a module's work depends on values.
     """
     probe = _Probe(model)
-    media = model.config.media_shape  # type: ignore[union-attr]
+    media = model.config.media_shape
     floats = next(parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
 
     def empty(*shape: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -184,9 +184,7 @@ def measure(model: nn.Module) -> Costs:
     clip, clip_grads = _unit(
         probe, lambda: model.video_embeddings(empty(1, media.frames, 3, side, side), empty(1, media.frames))
     )
-    window, window_grads = _unit(
-        probe, lambda: model.audio_embeddings(empty(1, *media.null_audio_shape()), empty(1))
-    )
+    window, window_grads = _unit(probe, lambda: model.audio_embeddings(empty(1, *media.null_audio_shape()), empty(1)))
     cue, cue_grads = _unit(probe, lambda: model.cue_embeddings(empty(1, *cues), empty(1, media.cue_frames)))
     embedding = model.get_input_embeddings().weight.requires_grad
     token, pair, grads = _language(model, probe, empty, wanted=clip_grads or window_grads or cue_grads or embedding)
@@ -207,7 +205,7 @@ def _unit(probe: _Probe, piece: Callable[[], Tensor]) -> tuple[Unit, bool]:
     return _of(seen, forward=symbolic.scores.forward, backward=symbolic.scores.backward), results[0]
 
 
-def _language(model: nn.Module, probe: _Probe, empty: Callable[..., Tensor], *, wanted: bool) -> tuple[Unit, Unit, bool]:
+def _language(model: Any, probe: _Probe, empty: Callable[..., Tensor], *, wanted: bool) -> tuple[Unit, Unit, bool]:
     """A token, a pair of tokens, and whether gradients flow into the head. ``wanted``: they flow into the language
     model's input (from a projector that trains, or the token embeddings)."""
     length = PROBE_TOKENS
@@ -234,14 +232,12 @@ def _language(model: nn.Module, probe: _Probe, empty: Callable[..., Tensor], *, 
     scores = symbolic.scores
     pairs = PROBE_SEGMENTS * length**2
     recomputed = scores.forward if seen.layer_forward else 0.0
-    pair = Unit(
-        forward=scores.forward / pairs, backward=scores.backward / pairs, recompute=recomputed / pairs
-    )
+    pair = Unit(forward=scores.forward / pairs, backward=scores.backward / pairs, recompute=recomputed / pairs)
     whole = _of(seen, forward=0.0, backward=0.0, recomputed=-recomputed)
     return whole.times(1 / total), pair, results[0]
 
 
-def _label(model: nn.Module, probe: _Probe, empty: Callable[..., Tensor], grads: bool) -> Unit:
+def _label(model: Any, probe: _Probe, empty: Callable[..., Tensor], grads: bool) -> Unit:
     """A position with a label: the head, its logits in the working precision and in fp32, and the gradients of both."""
     from deemo_dist.model.modeling import loss_over
 

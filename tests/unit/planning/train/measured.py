@@ -1,0 +1,90 @@
+"""One ZeRO rank of the nano model, started as a process by the tests: one step, then the bytes of its live tensors."""
+
+import gc
+import json
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+import torch  # noqa: E402
+from deemo_dist.config import EngineConfig, RunConfig, StageConfig, TrainRule, load  # noqa: E402
+from deemo_dist.model import DeemoLlamaForConditionalGeneration, build_model, build_processor  # noqa: E402
+from deemo_dist.training import join, leave  # noqa: E402
+from deemo_dist.training.engine import Engine, build_engine  # noqa: E402
+
+PLAN = json.loads(Path(sys.argv[1]).read_text())
+
+
+def stage_of(plan: dict) -> StageConfig:
+    rules = {pattern: TrainRule(lr=1e-3) for pattern in plan["trains"]}
+    return StageConfig(tasks=("emotion",), trains=rules, packs_per_step=2)
+
+
+def storage_bytes(tensors) -> int:
+    """Bytes of the storages behind these tensors, each once."""
+    seen = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(seen.values())
+
+
+def held(engine: Engine, zero_stage: int) -> dict[str, int]:
+    """Bytes by kind, where DeepSpeed keeps them."""
+    optimizer = engine.deepspeed.optimizer
+    moments = [
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if torch.is_tensor(value) and value.numel() > 1
+    ]
+    if zero_stage == 3:
+        working = [p.ds_tensor for p in engine.module.parameters()]
+        masters = list(optimizer.fp32_partitioned_groups_flat)
+        gradients = [optimizer.grad_partitions_flat_buffer]
+    else:
+        working = list(engine.module.parameters())
+        masters = list(optimizer.single_partition_of_fp32_groups)
+        gradients = [g for group in optimizer.averaged_gradients.values() if group for g in group]
+        gradients += [p.grad for p in engine.module.parameters() if p.grad is not None]
+    shared = {tensor.untyped_storage().data_ptr() for tensor in working}
+    masters = [tensor for tensor in masters if tensor.untyped_storage().data_ptr() not in shared]
+    return {
+        "parameters": storage_bytes(working),
+        "gradients": storage_bytes(gradients),
+        "optimizer": storage_bytes([*masters, *moments]),
+    }
+
+
+def main() -> None:
+    config: RunConfig = load("demo", [])
+    engine_config = EngineConfig(ranks=2, zero_stage=PLAN["zero_stage"], timeout_seconds=60)
+    ranks = join(engine_config)
+    model: DeemoLlamaForConditionalGeneration = build_model(config.model, 0)
+    engine = build_engine(model, stage_of(PLAN), engine_config, ranks)
+    batch = build_processor(config.model).null_pack()
+    batch["labels"] = batch["input_ids"].clone()
+    batch = {**batch, "input_ids": batch["input_ids"].repeat(1, 2), "labels": batch["labels"].repeat(1, 2)}
+    batch |= {
+        "position_ids": torch.arange(2)[None],
+        "cu_seqlens": torch.tensor([0, 2], dtype=torch.int32),
+        "max_seqlen": 2,
+    }
+    for _ in range(engine.micro):
+        loss = engine.loss(batch, targets=2)
+        engine.deepspeed.backward(loss)
+        if _ + 1 < engine.micro:
+            engine.deepspeed.step()
+    found = held(engine, PLAN["zero_stage"])
+    engine.step(1.0)
+    gc.collect()
+    after = held(engine, PLAN["zero_stage"])
+    found["optimizer"] = after["optimizer"]
+    found["all"] = storage_bytes(
+        [o for o in gc.get_objects() if isinstance(o, torch.Tensor) and o.device.type == "cpu"]
+    )
+    Path(f"{sys.argv[1]}.{ranks.rank}").write_text(json.dumps(found))
+    engine.destroy()
+    leave()
+
+
+main()
