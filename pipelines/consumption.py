@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,7 +21,8 @@ Rows = Mapping[tuple[int, int], Mapping[int, ConsumedRow]]
 class StageAudit:
     """What a stage's committed steps were fed. ``lives``: (attempt, first step, last step + 1, ranks) in their order;
     ``times``: how many examples were fed how often; ``undone``: (first step, last step + 1) of stretches whose updates
-    were undone again, their data fed all the same; ``problems``: sentences, empty when all of it is proved."""
+    were undone again, their data fed all the same; ``datasets``: the times of each dataset of a mix; ``problems``:
+    sentences, empty when all of it is proved."""
 
     name: str
     steps: int
@@ -30,13 +31,18 @@ class StageAudit:
     times: Mapping[int, int]
     problems: tuple[str, ...]
     undone: tuple[tuple[int, int], ...] = ()
+    datasets: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        fed = ", ".join(f"{count} examples {times} times" for times, count in sorted(self.times.items()))
+        fed = "; ".join(f"of {name} {_words(times)}" for name, times in self.datasets.items()) or _words(self.times)
         lives = "; ".join(f"attempt {a} made steps {s} to {e - 1} on {w} ranks" for a, s, e, w in self.lives)
         undone = "".join(f"; the updates of steps {s} to {e - 1} were undone" for s, e in self.undone)
         made = f"{self.steps} of {self.of} steps committed ({lives or 'none'})"
         return f"{self.name}: {made}, fed: {fed or 'nothing'}{undone}"
+
+
+def _words(times: Mapping[int, int]) -> str:
+    return ", ".join(f"{count} examples {often} times" for often, count in sorted(times.items()))
 
 
 def audit_run(config: RunConfig) -> list[StageAudit]:
@@ -81,19 +87,27 @@ def audit_stage(store: Store, stage: PlannedStage) -> StageAudit:
             world = next((row.world for row in found.values()), world)
             problems += _step_problems(stage, step, attempt, found, keys)
             for pack in stage.plan.step(step):
-                fed[list(pack)] += 1
+                np.add.at(fed, list(pack), 1)  # of a mix, a pack may hold an example twice
         if stop > start:
             made.append((attempt, start, stop, world))
-    times, counts = np.unique(fed, return_counts=True)
+    ends = np.cumsum([len(part) for part in stage.parts.values()])[:-1]
+    by_dataset = zip(stage.parts, np.split(fed, ends), strict=True)
     return StageAudit(
         name=stage.name,
         steps=steps,
         of=stage.plan.steps,
         lives=tuple(made),
-        times=dict(zip(times.tolist(), counts.tolist(), strict=True)) if steps else {},
+        times=_times(fed) if steps else {},
+        datasets={name: _times(part) for name, part in by_dataset if name and steps},
         problems=tuple(problems),
         undone=tuple((first, end) for first, end in newest[1].state.get("undone", [])) if newest else (),
     )
+
+
+def _times(fed: np.ndarray) -> dict[int, int]:
+    """How many examples were fed how often."""
+    times, counts = np.unique(fed, return_counts=True)
+    return dict(zip(times.tolist(), counts.tolist(), strict=True))
 
 
 def _by_step(rows: Sequence[ConsumedRow]) -> tuple[Rows, list[str]]:

@@ -10,13 +10,13 @@ from deemo_dist.errors import CorruptDataError
 from deemo_dist.storage import Store, open_store
 
 
-def open_allowed(config: RunConfig, store: Store) -> Dataset:
-    """The dataset of a run, refused (``DatasetError``) unless it was made under the run's policy, and that is strong or
-    ``data.allow_weak_policy`` is set."""
+def open_allowed(config: RunConfig, store: Store, name: str = "", version: str = "") -> Dataset:
+    """The dataset of a run, or another that it uses, refused (``DatasetError``) unless it was made under the run's
+    policy, and that is strong or ``data.allow_weak_policy`` is set."""
     return open_dataset(
         store,
-        config.data.name,
-        config.data.version,
+        name or config.data.name,
+        version or config.data.version,
         allow_weak=config.data.allow_weak_policy,
         allowed=_allowed(config),
     )

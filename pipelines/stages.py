@@ -1,15 +1,28 @@
 """The stages of a run as data: examples, step plan, key and place of each, before anything is trained."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deemo_dist.config import RunConfig, StageConfig, config_digest
-from deemo_dist.dataset import Dataset, StepPlan, build_examples, examples_digest, measure_lengths, plan_stage
+from deemo_dist.dataset import (
+    Dataset,
+    Examples,
+    LengthTable,
+    MixedExamples,
+    StepPlan,
+    build_examples,
+    dataset_names,
+    examples_digest,
+    measure_lengths,
+    mixed_lengths,
+    plan_stage,
+)
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.records import Example
 from deemo_dist.storage import Store
+from pipelines.datasets import open_allowed
 
 if TYPE_CHECKING:
     from deemo_dist.model import DeemoLlamaProcessor
@@ -34,6 +47,16 @@ class PlannedStage:
     prefix: str
     validation: "PlannedValidation | None"
 
+    @property
+    def parts(self) -> Mapping[str, Sequence[Example]]:
+        """Its examples by the dataset they are of, ``name/version``, where several are mixed; else all, by no name."""
+        return self.examples.parts if isinstance(self.examples, MixedExamples) else {"": self.examples}
+
+    @property
+    def datasets(self) -> tuple[Dataset, ...]:
+        """The datasets it is fed."""
+        return tuple(part.dataset for part in self.parts.values() if isinstance(part, Examples))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedValidation:
@@ -49,11 +72,23 @@ def plan_stages(
     """Plan every stage of a run in order. Raises ``ConfigError`` or ``DatasetError`` for what cannot be trained."""
     if not config.stages:
         raise ConfigError(f"the run '{config.name}' has no stages", hint="take a base such as stages/demo")
+    sources = open_sources(config, dataset, store)
     planned: list[PlannedStage] = []
     for name, stage in config.stages.items():
         parent = planned[-1].key if planned else ""
-        planned.append(_plan(config, name, stage, parent, dataset, processor, store))
+        planned.append(_plan(config, name, stage, parent, sources, processor, store))
     return tuple(planned)
+
+
+def open_sources(config: RunConfig, dataset: Dataset, store: Store) -> dict[str, Dataset]:
+    """Every dataset of a run's stages by ``name/version``, its own one ``dataset`` first; the others of its stages'
+    mixes are opened, and refused as that one is (``DatasetError``)."""
+    sources = {f"{dataset.info.name}/{dataset.info.version}": dataset}
+    for stage in config.stages.values():
+        for key, (name, version) in dataset_names(stage.mix).items():
+            if key not in sources:
+                sources[key] = open_allowed(config, store, name, version)
+    return sources
 
 
 def _plan(
@@ -61,11 +96,12 @@ def _plan(
     name: str,
     stage: StageConfig,
     parent: str,
-    dataset: Dataset,
+    sources: Mapping[str, Dataset],
     processor: "DeemoLlamaProcessor",
     store: Store,
 ) -> PlannedStage:
-    examples, plan = _planned(config, stage, TRAIN, dataset, processor, store)
+    examples, plan = _planned(config, stage, TRAIN, sources, processor, store)
+    names = list(stage.mix) or list(sources)[:1]
     key = digest_of(
         {
             "stage": config_digest(stage),
@@ -74,13 +110,13 @@ def _plan(
             "seed": config.seed,
             "plan": plan.digest,
             "examples": examples_digest(examples),
-            "dataset": dataset.digest,
+            "dataset": [sources[each].digest for each in names],
             "parent": parent,
         }
     )
     validation = None
     if stage.validate_every:
-        held, held_plan = _planned(config, stage, VALIDATION, dataset, processor, store)
+        held, held_plan = _planned(config, stage, VALIDATION, sources, processor, store)
         validation = PlannedValidation(examples=held, plan=held_plan)
     return PlannedStage(
         name=name,
@@ -97,23 +133,32 @@ def _planned(
     config: RunConfig,
     stage: StageConfig,
     split: str,
-    dataset: Dataset,
+    sources: Mapping[str, Dataset],
     processor: "DeemoLlamaProcessor",
     store: Store,
 ) -> tuple[Sequence[Example], StepPlan]:
-    examples = build_examples(dataset, config.tasks, stage.tasks, split)
-    if not examples:
+    """A split's examples, of the run's dataset or of those the stage mixes, and the plan over them."""
+    names = list(stage.mix) or list(sources)[:1]
+    parts = {name: build_examples(sources[name], config.tasks, stage.tasks, split) for name in names}
+    empty = [name for name, part in parts.items() if not part]
+    if empty and (split == TRAIN or len(empty) == len(parts)):
         raise DatasetError(
-            f"no {split} sample of dataset {dataset.info.name}/{dataset.info.version} has an example for "
-            f"{', '.join(stage.tasks)}",
+            f"no {split} sample of dataset {empty[0]} has an example for {', '.join(stage.tasks)}",
             hint="look at its splits and labels: deemo dataset show -c RUN",
         )
-    lengths = measure_lengths(
+    found = {name: part for name, part in parts.items() if part}  # held out: of the datasets that hold some out
+    tables = [_lengths(config, part, processor, store) for part in found.values()]
+    examples: Sequence[Example] = MixedExamples(found) if stage.mix else next(iter(found.values()))
+    lengths = mixed_lengths(tables) if stage.mix else tables[0]
+    epochs = 1 if split == VALIDATION else None
+    return examples, plan_stage(examples, lengths, stage, seed=config.seed, epochs=epochs, store=store)
+
+
+def _lengths(config: RunConfig, examples: Examples, processor: "DeemoLlamaProcessor", store: Store) -> LengthTable:
+    return measure_lengths(
         examples,
         processor.length_of,
-        dataset_digest=dataset.digest,
+        dataset_digest=examples.dataset.digest,
         processor_digest=config_digest(config.model),
         store=store,
     )
-    epochs = 1 if split == VALIDATION else None
-    return examples, plan_stage(examples, lengths, stage, seed=config.seed, epochs=epochs, store=store)

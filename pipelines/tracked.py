@@ -60,8 +60,17 @@ def describe_run(run: TrackedRun, config: RunConfig, dataset: Dataset, uri: str)
             "deemo.strength": info.header.strength,
         }
     )
-    profile = {"samples": info.samples, "rejected": info.rejected, "shards": info.shards, "bytes": info.bytes}
-    run.log_dataset(f"{info.name}-{info.version}", info.dataset_digest, uri, profile=profile)
+    run.log_dataset(*_named(dataset), uri, profile=_profile(dataset))
+
+
+def _named(dataset: Dataset) -> tuple[str, str]:
+    """What MLflow calls a dataset, and its digest."""
+    return f"{dataset.info.name}-{dataset.info.version}", dataset.digest
+
+
+def _profile(dataset: Dataset) -> dict[str, int]:
+    info = dataset.info
+    return {"samples": info.samples, "rejected": info.rejected, "shards": info.shards, "bytes": info.bytes}
 
 
 class TrackStage:
@@ -75,6 +84,8 @@ class TrackStage:
         self.run.log_params({"stage": plain(self.stage.config), "parameters": trainable, "steps": spec.total_steps})
         self.run.set_tags({"deemo.stage_key": spec.stage_key, "deemo.plan_digest": self.stage.plan.digest})
         self.run.set_tags({"deemo.attempt": attempt, "deemo.start_step": start_step})
+        for dataset in self.stage.datasets:
+            self.run.log_dataset(*_named(dataset), spec.store.uri(dataset.prefix), profile=_profile(dataset))
 
     def on_step(self, report: StepReport) -> None:
         """The figures of a step."""

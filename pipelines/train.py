@@ -149,7 +149,10 @@ def _train(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], run: Tr
             validation=validation_factory(config, chain.dataset, chain.store, chain.processor, stage),
             initial_state=overlay(chain.store, done),
             callbacks=callbacks,
-            extra={"plan_digest": stage.plan.digest, "dataset_digest": chain.dataset.digest},
+            extra={
+                "plan_digest": stage.plan.digest,
+                "datasets": {dataset.prefix: dataset.digest for dataset in stage.datasets},
+            },
             attempt=chain.attempt,
         )
     )

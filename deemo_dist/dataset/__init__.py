@@ -12,11 +12,13 @@ from deemo_dist.dataset.ingest import (
     read_manifest,
     write_manifest,
 )
-from deemo_dist.dataset.instructions import ask_example, build_examples, examples_digest
+from deemo_dist.dataset.instructions import Examples, ask_example, build_examples, examples_digest
 from deemo_dist.dataset.layout import dataset_prefix, shard_key
 from deemo_dist.dataset.lengths import LengthTable, measure_lengths, table_of
 from deemo_dist.dataset.loader import Loader, MicroBatch, StepBatch
 from deemo_dist.dataset.media import load_example, load_examples, load_member
+from deemo_dist.dataset.mixed import MixedExamples, mixed_lengths
+from deemo_dist.dataset.mixing import Mix, Source, dataset_names
 from deemo_dist.dataset.opened import Dataset, open_dataset
 from deemo_dist.dataset.packing import Budget, Packs, pack
 from deemo_dist.dataset.plan import PlanSettings, StepPlan, plan_stage
@@ -31,14 +33,18 @@ __all__ = [
     "Dataset",
     "DatasetHeader",
     "DatasetInfo",
+    "Examples",
     "LengthTable",
     "Loader",
     "MicroBatch",
+    "Mix",
+    "MixedExamples",
     "Packs",
     "PlanSettings",
     "Sample",
     "Shard",
     "ShardWriter",
+    "Source",
     "StepBatch",
     "StepPlan",
     "UnitBuilder",
@@ -50,6 +56,7 @@ __all__ = [
     "committed_units",
     "compact",
     "dataset_digest",
+    "dataset_names",
     "dataset_prefix",
     "drop_modalities",
     "examples_digest",
@@ -62,6 +69,7 @@ __all__ = [
     "load_member",
     "manifest_digest",
     "measure_lengths",
+    "mixed_lengths",
     "open_dataset",
     "pack",
     "pending_units",
