@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from deemo_dist.config import ModelConfig, RunConfig
 from deemo_dist.dataset import DatasetInfo
-from deemo_dist.weights import find
+from deemo_dist.weights.registry import find
 from pipelines.notice import NOTICE
 from pipelines.stages import PlannedStage
 
