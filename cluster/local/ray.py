@@ -66,6 +66,12 @@ class LocalRay:
             os.kill(pid, signal.SIGKILL)
         node.wait()
 
+    def start_worker(self) -> None:
+        """A new second node in place of the one that was, whatever is left of that ended. It is there in a while."""
+        if len(self._nodes) > 1:
+            self.kill_worker()
+        self._node(WORKER, f"--address={self.address}")
+
     def _node(self, ip: str, *options: str) -> None:
         ports = processes.free_ports(6, ip)
         names = (

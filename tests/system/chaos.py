@@ -1,0 +1,164 @@
+"""What can go wrong with a preprocessing job from outside, done on purpose: kills, stops, and a store that fails."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cluster.local.processes import descendants
+from cluster.local.ray import WORKER, LocalRay
+from cluster.local.s3 import LocalS3
+from tests.proxies.s3 import FaultProxy
+
+MAX_LIVES = 6
+PATIENCE = 420.0
+FAULTS = ("worker", "driver", "hang", "decoder", "freeze", "restart", "slow", "lost")
+
+
+@dataclass
+class Chaos:
+    """One job, and those who harm it. ``ray``: of a job on Ray actors, else None. ``log``: what was done when."""
+
+    command: Sequence[str]
+    env: dict[str, str]
+    output: Path
+    server: LocalS3
+    proxy: FaultProxy
+    ray: LocalRay | None
+    rng: random.Random
+    log: list[str] = field(default_factory=list)
+    started: float = 0.0
+    lives: int = 0
+    stopped: list[int] = field(default_factory=list)
+    driver: "subprocess.Popen[bytes] | None" = None
+
+    def run(self, plan: Sequence[tuple[float, str]]) -> float:
+        """Run the job to its end while the faults of ``plan`` (seconds, name) come upon it; its seconds.
+
+        A driver that is killed, or that gave the store up, is started again, ``MAX_LIVES`` times at most.
+        """
+        self.started = time.monotonic()
+        due = sorted(plan)
+        self._start_driver()
+        try:
+            while True:
+                assert self.driver is not None and self.seconds() < PATIENCE, self.story()
+                if due and due[0][0] <= self.seconds():
+                    self._do(due.pop(0)[1])
+                code = self.driver.poll()
+                if code == 0:
+                    self.log.append(f"{self.seconds():.1f} s: done, {len(due)} faults came too late")
+                    return self.seconds()
+                if code is not None:
+                    self.log.append(f"{self.seconds():.1f} s: the driver ended with {code}")
+                    self._start_driver()
+                time.sleep(0.05)
+        finally:
+            self._clear()
+
+    def seconds(self) -> float:
+        """Since the beginning."""
+        return time.monotonic() - self.started
+
+    def story(self) -> str:
+        """What happened, and the last lines of the driver."""
+        said = self.output.read_text(errors="replace").splitlines()[-25:]
+        return "\n".join([*self.log, "-- the driver said:", *said])
+
+    def _start_driver(self) -> None:
+        self.lives += 1
+        assert self.lives <= MAX_LIVES, self.story()
+        with self.output.open("ab") as output:
+            self.driver = subprocess.Popen(
+                [sys.executable, *self.command],
+                env={**os.environ, **self.env},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _do(self, fault: str) -> None:
+        deeds: dict[str, Callable[[], str]] = {
+            "worker": lambda: self._signal(self._workers(), signal.SIGKILL),
+            "hang": lambda: self._signal(self._workers(), signal.SIGSTOP),
+            "decoder": lambda: self._signal(self._family("deemo_dist.media.child"), signal.SIGKILL),
+            "driver": lambda: self._signal([self.driver.pid] if self.driver else [], signal.SIGKILL),
+            "raylet": self._kill_raylet,
+            "freeze": self._freeze,
+            "restart": self._restart,
+            "slow": lambda: self._misbehave("slow"),
+            "lost": lambda: self._misbehave("lost"),
+        }
+        began = self.seconds()
+        self.log.append(f"{began:.1f} s: {fault}: {deeds[fault]()}")
+
+    def _signal(self, pids: Sequence[int], number: signal.Signals) -> str:
+        if not pids:
+            return "nobody there"
+        pid = self.rng.choice(sorted(pids))
+        if number is signal.SIGSTOP:
+            self.stopped.append(pid)
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return "just gone"
+        return f"{number.name} to {pid}"
+
+    def _workers(self) -> list[int]:
+        return self._family("ray::Worker") if self.ray else self._family("multiprocessing.spawn")
+
+    def _family(self, word: str) -> list[int]:
+        """Processes below this one whose command line has ``word``."""
+        return [pid for pid in descendants(os.getpid()) if word in _command_line(pid)]
+
+    def _kill_raylet(self) -> str:
+        """The raylet of the node where the driver is not; a new node joins at once."""
+        assert self.ray is not None
+        raylets = [pid for pid in self._family("raylet/raylet") if f"node_ip_address={WORKER}" in _command_line(pid)]
+        said = self._signal(raylets, signal.SIGKILL)
+        time.sleep(1.0)
+        self.ray.start_worker()
+        return said
+
+    def _freeze(self) -> str:
+        seconds = self.rng.uniform(1.0, 5.0)
+        os.kill(self.server.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(self.server.pid, signal.SIGCONT)
+        return f"{seconds:.1f} s"
+
+    def _restart(self) -> str:
+        seconds = self.rng.uniform(0.0, 3.0)
+        self.server.kill()
+        time.sleep(seconds)
+        self.server.start()
+        return f"down for {seconds:.1f} s and its start"
+
+    def _misbehave(self, fault: str) -> str:
+        seconds = self.rng.uniform(1.0, 4.0)
+        self.proxy.misbehave(fault, seconds=seconds)  # type: ignore[arg-type]
+        return f"{seconds:.1f} s"
+
+    def _clear(self) -> None:
+        """End what is left of the job: the driver, and workers that stand still."""
+        if self.driver is not None and self.driver.poll() is None:
+            self.driver.kill()
+            self.driver.wait()
+        left = [pid for pid in self.stopped if _command_line(pid)]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        if left:
+            self.log.append(f"stopped workers left behind: {left}")
+
+
+def _command_line(pid: int) -> str:
+    """Empty for a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""

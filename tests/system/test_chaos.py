@@ -1,0 +1,185 @@
+"""Preprocessing that is interrupted at random comes to the same dataset as undisturbed, and leaves nothing behind.
+
+``DEEMO_CHAOS_ROUNDS`` (2) rounds of faults at random moments, drawn from ``DEEMO_CHAOS_SEED`` (printed): kill -9 of a
+worker, a raylet, the driver, a decoder; a worker that stands still; a store that is frozen, killed and started again,
+that answers 503, or whose answers are lost.
+"""
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cluster.local.ray import LocalRay
+from cluster.local.s3 import LocalS3
+from deemo_dist.config import RunConfig, load
+from deemo_dist.dataset import open_dataset, read_receipt, verify
+from deemo_dist.storage import open_store
+from pipelines import private
+from tests.proxies.s3 import FaultProxy
+from tests.system.chaos import FAULTS, Chaos
+
+pytestmark = pytest.mark.system
+
+ROUNDS = int(os.environ.get("DEEMO_CHAOS_ROUNDS", "2"))
+SEED = int(os.environ.get("DEEMO_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
+CLIPS, FAULTS_A_ROUND = 10, 4
+BAD = "not-a-film.mp4"
+QUICK_RAY = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "4",
+}
+RUN = """
+bases: [policies/standard]
+name: chaos
+keys: {source: demo}
+data: {name: chaos, shard_bytes: 1, failure_budget: 0.5, allow_weak_policy: true}
+policy: {transcript: drop, asr: never, mute: false, captions: keep, voice: drop, mask_heads: false}
+execution: {executor: local, workers: 2, unit_seconds: 15}
+storage: {timeout_seconds: 3, requests_per_second: 200}
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store behind a proxy, the run's file, and what came of it undisturbed in how many seconds."""
+
+    server: LocalS3
+    proxy: FaultProxy
+    run: Path
+    manifest: str
+    digest: str
+    seconds: float
+
+    def config(self, version: str) -> RunConfig:
+        return load(self.run, [f"data.version={version}", f"storage.endpoint={self.server.endpoint}"])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A dataset made undisturbed, of clips in a bucket one of which is no film."""
+    folder = tmp_path_factory.mktemp("chaos")
+    with (
+        LocalS3(folder / "s3", bucket="chaos") as server,
+        FaultProxy(server.endpoint) as proxy,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        run = folder / "chaos.yaml"
+        run.write_text(RUN.replace("storage: {", f"storage: {{root: s3://chaos/project, cache: {folder / 'cache'}, "))
+        source = upload(server, folder)
+        manifest = ingest(server, run, source)
+        calm = job(server, proxy, run, manifest, folder, "calm", None, random.Random(0))
+        seconds = calm.run([])
+        place = Place(server, proxy, run, manifest, "", seconds)
+        digest = open_dataset(open_store(place.config("calm").storage), "chaos", "calm", allow_weak=True).digest
+        yield Place(server, proxy, run, manifest, digest, seconds)
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[LocalRay]:
+    with LocalRay(cpus=1, env=QUICK_RAY) as ray:
+        yield ray
+
+
+def upload(server: LocalS3, folder: Path) -> Path:
+    """Clips and a file that is none in the bucket; the JSONL that lists them."""
+    from deemo_dist.samples import generate_clips
+
+    generate_clips(folder / "raw", subjects=CLIPS // 2, clips_per_subject=2, seed=5, workers=2)
+    rows = [json.loads(line) for line in (folder / "raw" / "manifest.jsonl").read_text().splitlines()]
+    (folder / "raw" / BAD).write_bytes(b"not a film\n")
+    rows.append({"uri": BAD, "subject": "Nora Nobody", "split": "train", "source": "rubbish", "size_bytes": 11})
+    client = server.client()
+    for row in rows:
+        name = Path(row["uri"]).name
+        client.upload_file(str(folder / "raw" / name), "chaos", f"raw/{name}")
+        row.update(uri=f"s3://chaos/raw/{name}", transcript=None, texts={})
+    source = folder / "clips.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return source
+
+
+def ingest(server: LocalS3, run: Path, source: Path) -> str:
+    from pipelines.ingest import ingest_source
+
+    return ingest_source(str(source), load(run, [f"storage.endpoint={server.endpoint}"]))[0]
+
+
+def job(
+    server: LocalS3,
+    proxy: FaultProxy,
+    run: Path,
+    manifest: str,
+    folder: Path,
+    version: str,
+    ray: LocalRay | None,
+    rng: random.Random,
+) -> Chaos:
+    """Preprocessing into ``version`` through the proxy."""
+    on_ray = ("execution.executor=ray", f"execution.address={ray.address}") if ray else ()
+    more = (f"data.version={version}", f"data.manifest={manifest}", f"storage.endpoint={proxy.endpoint}")
+    return Chaos(
+        command=("-m", "pipelines.cli", "preprocess", "-c", str(run), *more, *on_ray),
+        env={**server.environment(), "OMP_NUM_THREADS": "1", **(ray.env if ray else {})},
+        output=folder / f"{version}.log",
+        server=server,
+        proxy=proxy,
+        ray=ray,
+        rng=rng,
+    )
+
+
+@pytest.mark.parametrize("number", range(ROUNDS))
+def test_interrupted_at_random_it_is_the_same_dataset(
+    place: Place, request: pytest.FixtureRequest, tmp_path: Path, number: int
+) -> None:
+    rng = random.Random(SEED * 1000 + number)
+    ray: LocalRay | None = request.getfixturevalue("ray") if number % 2 == 0 else None
+    first = ["raylet"] if ray else ["hang"]
+    names = first + rng.sample([name for name in FAULTS if name not in first], FAULTS_A_ROUND - 1)
+    plan = [(rng.uniform(1.0, 1.5 * place.seconds), name) for name in names]
+    print(f"seed {SEED}, round {number}, {'Ray' if ray else 'processes'}; undisturbed {place.seconds:.1f} s; {plan}")
+    version = f"round-{number}"
+    chaos = job(place.server, place.proxy, place.run, place.manifest, tmp_path, version, ray, rng)
+    seconds = chaos.run(plan)
+    print(f"{seconds:.1f} s in {chaos.lives} lives; {dict(place.proxy.counts)}\n{chaos.story()}")
+    assert_same(place, version)
+
+
+def assert_same(place: Place, version: str) -> None:
+    """The digest, every clip once, only the bad one rejected, nothing in the store that nothing refers to."""
+    config = place.config(version)
+    store = open_store(config.storage)
+    dataset = open_dataset(store, "chaos", version, allow_weak=True)
+    assert dataset.digest == place.digest
+    assert verify(store, "chaos", version, deep=True, allow_weak=True) == []
+    keys = [row.key for row in dataset.ledger]
+    assert len(keys) == len(set(keys)) == CLIPS + 1
+    assert [row.reason for row in dataset.ledger if row.status == "rejected"] == ["not_media"]
+    prefix = f"datasets/chaos/{version}"
+    receipts = [read_receipt(store, prefix, unit) for unit in range(CLIPS + 1)]
+    expected = {f"{prefix}/receipts/{unit:05d}.json" for unit in range(CLIPS + 1)}
+    expected |= {f"{prefix}/shards/{receipt.tar.name}" for receipt in receipts if receipt.tar}
+    expected |= {f"{prefix}/{name}" for name in ("header.json", "dataset.json")}
+    expected |= {f"{prefix}/{table}/00000.parquet" for table in ("index", "ledger")}
+    assert set(store.list(prefix)) == expected
+    uploads = place.server.client().list_multipart_uploads(Bucket="chaos").get("Uploads", [])
+    assert uploads == []
+
+
+def test_what_the_killed_left_of_raw_clips_is_swept(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later worker removes what a killed one had fetched, once it is old enough not to be one's that just began."""
+    base = Path(private.MEMORY)
+    monkeypatch.setattr(private, "YOUNG_SECONDS", 0.0)
+    limit = time.monotonic() + 10
+    while private.sweep(base) or any(place.config("calm").name in str(path) for path in base.glob("deemo-raw-*")):
+        assert time.monotonic() < limit
