@@ -29,6 +29,8 @@ FADE = 0.005  # seconds, at the edges of what is muted
 
 Method = Literal["world", "mcadams", "sum", "prosody", "drop"]
 Seconds = tuple[float, float]
+GRID: dict[Method, tuple[int, int]] = {"world": (8, 1), "mcadams": (0, 9), "sum": (4, 4), "prosody": (0, 1)}
+"""How many warps and how many McAdams coefficients an attacker tries."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def disguise(
     muted = silenced(sound, mutes)
     if np.abs(muted).max() < QUIETEST:
         return Disguised(waveform=np.zeros(len(sound), dtype=np.float32), figures={"voice_silent": 1.0})
-    shift = shifter(method, np.random.default_rng(seed), muted)
+    shift = shifter(method, drawn(np.random.default_rng(seed)), muted)
     made = _in_pieces(muted, shift)
     figures = _measure(muted, made)
     limited = silenced(np.clip(made, -1.0, 1.0).astype(np.float32), mutes, fade=0.0)
@@ -90,23 +92,61 @@ def _seconds(mutes: Sequence[Seconds]) -> float:
     return float(sum(end - start for start, end in mutes))
 
 
-def shifter(method: Method, random: np.random.Generator, sound: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The method with parameters drawn from ``random``, always in the same order: float64 [N] at 16 kHz to the same.
+@dataclass(frozen=True)
+class Shift:
+    """What is drawn for a clip: ``warp`` of the formants (``world``, ``sum``), and where in its range the McAdams
+    coefficient lies, ``share`` in 0..1 (``mcadams``, ``sum``)."""
+
+    warp: float
+    share: float
+
+    def coefficient(self, low: float, high: float) -> float:
+        """The McAdams coefficient in its range."""
+        return low + self.share * (high - low)
+
+
+def drawn(random: np.random.Generator) -> Shift:
+    """A shift out of ``random``, drawn in the same order whatever the method."""
+    warp = random.uniform(*WARP)
+    return Shift(warp=warp if random.random() < 0.5 else 1.0 / warp, share=random.random())
+
+
+def grid(method: Method) -> tuple[Shift, ...]:
+    """Shifts spread evenly over what ``method`` draws from: what an attacker tries who knows it but not the draw."""
+    warps, shares = GRID[method]
+    outward = [WARP[0] + (step + 0.5) / (warps // 2) * (WARP[1] - WARP[0]) for step in range(warps // 2)]
+    both = [*outward, *(1.0 / warp for warp in outward)] or [1.0]
+    return tuple(Shift(warp=warp, share=(step + 0.5) / shares) for warp in both for step in range(shares))
+
+
+def disguised_as(sound: np.ndarray, method: Method, shifts: Sequence[Shift]) -> list[np.ndarray]:
+    """A short ``sound`` (float [N] at 16 kHz), taken apart once, disguised under each of ``shifts``: float32 [N]."""
+    padded = np.pad(sound.astype(np.float64), (0, max(0, SHORTEST - len(sound))))
+    centre = median_pitch(sound) if method == "prosody" else 0.0
+    apply = _shifting(method, padded, centre)
+    made = (_with_loudness_of(padded, apply(shift))[: len(sound)] for shift in shifts)
+    return [np.clip(each, -1.0, 1.0).astype(np.float32) for each in made]
+
+
+def shifter(method: Method, shift: Shift, sound: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The method with its parameters: float64 [N] at 16 kHz to the same.
 
     ``sound``: the whole clip, for what is measured once (the median f0 of ``prosody``).
     """
-    warp = random.uniform(*WARP)
-    warp = warp if random.random() < 0.5 else 1.0 / warp
-    share = random.random()
+    centre = median_pitch(sound) if method == "prosody" else 0.0
+    return lambda part: _shifting(method, part, centre)(shift)
+
+
+def _shifting(method: Method, part: np.ndarray, centre: float) -> Callable[[Shift], np.ndarray]:
+    """``part`` taken apart, to be put together under any shift."""
     if method == "mcadams":
-        return lambda part: mcadams.shift_poles(part, ALPHA[0] + share * (ALPHA[1] - ALPHA[0]))
+        return lambda shift: mcadams.shift_poles(part, shift.coefficient(*ALPHA))
     if method == "prosody":
-        centre = median_pitch(sound)
-        return lambda part: prosody.resynthesise(part, centre)
+        return lambda shift: prosody.resynthesise(part, centre)
+    parts = world.analyse(part)
     if method == "world":
-        return lambda part: world.shift_formants(part, warp)
-    alpha = ALPHA_IN_SUM[0] + share * (ALPHA_IN_SUM[1] - ALPHA_IN_SUM[0])
-    return lambda part: mcadams.shift_poles(world.shift_formants(part, warp), alpha)
+        return lambda shift: world.synthesise(parts, shift.warp)
+    return lambda shift: mcadams.shift_poles(world.synthesise(parts, shift.warp), shift.coefficient(*ALPHA_IN_SUM))
 
 
 def median_pitch(sound: np.ndarray) -> float:

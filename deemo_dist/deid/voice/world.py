@@ -1,5 +1,7 @@
 """Formants shifted by WORLD (Morise et al. 2016; pyworld): analysis, warped envelope, synthesis at the same f0."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 RATE = 16_000
@@ -27,19 +29,43 @@ def _pitch(sound: np.ndarray, speed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     return pyworld.stonemask(sound, coarse, times, RATE), times
 
 
-def shift_formants(sound: np.ndarray, warp: float) -> np.ndarray:
-    """Stretch the spectral envelope by ``warp`` (above 1: a shorter vocal tract), f0 and timing kept.
+@dataclass(frozen=True)
+class Analysis:
+    """A sound of ``length`` samples taken apart, every 10 ms: ``f0`` [F] in Hz, power ``envelope`` [F, B], ``noise``
+    [F, B] (aperiodicity, 0..1)."""
 
-    float64 [N] at 16 kHz in and out.
-    """
+    f0: np.ndarray
+    envelope: np.ndarray
+    noise: np.ndarray
+    length: int
+
+
+def analyse(sound: np.ndarray) -> Analysis:
+    """Take float64 [N] at 16 kHz apart."""
     import pyworld
 
     sound = np.ascontiguousarray(sound, dtype=np.float64)
     f0, times = _pitch(sound)
     envelope = pyworld.cheaptrick(sound, f0, times, RATE, f0_floor=FLOOR)
     noise = pyworld.d4c(sound, f0, times, RATE, fft_size=(envelope.shape[1] - 1) * 2)
-    made = pyworld.synthesize(f0, _warped(envelope, warp), _warped(noise, warp), RATE, frame_period=PERIOD_MS)
-    return np.pad(made, (0, max(0, len(sound) - len(made))))[: len(sound)]
+    return Analysis(f0=f0, envelope=envelope, noise=noise, length=len(sound))
+
+
+def synthesise(parts: Analysis, warp: float) -> np.ndarray:
+    """The sound again, float64 [N], its spectral envelope stretched by ``warp``."""
+    import pyworld
+
+    envelope, noise = _warped(parts.envelope, warp), _warped(parts.noise, warp)
+    made = pyworld.synthesize(parts.f0, envelope, noise, RATE, frame_period=PERIOD_MS)
+    return np.pad(made, (0, max(0, parts.length - len(made))))[: parts.length]
+
+
+def shift_formants(sound: np.ndarray, warp: float) -> np.ndarray:
+    """Stretch the spectral envelope by ``warp`` (above 1: a shorter vocal tract), f0 and timing kept.
+
+    float64 [N] at 16 kHz in and out.
+    """
+    return synthesise(analyse(sound), warp)
 
 
 def _warped(rows: np.ndarray, warp: float) -> np.ndarray:

@@ -50,6 +50,28 @@ def test_pitch_loudness_and_length_are_kept_and_bytes_repeat(method: str) -> Non
     assert not np.allclose(made.waveform, sound, atol=0.05)
 
 
+@pytest.mark.parametrize("method", ALL)
+def test_an_attacker_who_knows_the_draw_makes_the_same_sound(method: str) -> None:
+    sound = vowel(0.7)
+    made = voice.disguise(sound, 16_000, method=method, seed=3)  # type: ignore[arg-type]
+    shift = voice.drawn(np.random.default_rng(3))
+    again = voice.disguised_as(sound, method, [voice.grid(method)[0], shift])[1]  # type: ignore[arg-type]
+    assert made is not None
+    assert np.abs(made.waveform - again).max() < 1e-6
+
+
+@pytest.mark.parametrize(("method", "tries"), [("world", 8), ("mcadams", 9), ("sum", 16), ("prosody", 1)])
+def test_the_grid_covers_what_is_drawn_from(method: str, tries: int) -> None:
+    found = voice.grid(method)  # type: ignore[arg-type]
+    assert len(set(found)) == tries
+    for seed in range(40):
+        shift = voice.drawn(np.random.default_rng(seed))
+        if method in ("world", "sum"):
+            assert min(abs(np.log(each.warp / shift.warp)) for each in found) < 0.025
+        if method in ("mcadams", "sum"):
+            assert min(abs(each.share - shift.share) for each in found) <= 0.125
+
+
 def test_formants_move_by_a_keyed_amount() -> None:
     sound = vowel()
     places = []
