@@ -135,13 +135,19 @@ def header_of(units: Collection[Unit], strength: str = "strong") -> DatasetHeade
 
 
 def dataset_of(
-    store: Store, units: Collection[Unit], rejected: Collection[str] = (), *, strength: str = "strong", **extra: Any
+    store: Store,
+    units: Collection[Unit],
+    rejected: Collection[str] = (),
+    *,
+    strength: str = "strong",
+    name: str = "demo",
+    **extra: Any,
 ) -> DatasetInfo:
-    """Commit all units and compact them as demo/v1."""
+    """Commit all units and compact them as version v1 of ``name``."""
     for unit in units:
         receipt, tar = receipt_of(unit, rejected, strength=strength, **extra)
-        commit_unit(store, dataset_prefix("demo", "v1"), receipt, tar)
-    return compact(store, "demo", "v1", list(units), header_of(units, strength))
+        commit_unit(store, dataset_prefix(name, "v1"), receipt, tar)
+    return compact(store, name, "v1", list(units), header_of(units, strength))
 
 
 class Made:
