@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass
 class _Child:
-    """A worker process, our end of its pipe, and the unit it works on."""
+    """A worker process, our end of its pipe, and the unit it works on, at first its start."""
 
     process: SpawnProcess
     pipe: Connection
@@ -59,7 +59,10 @@ def run_locally(
                     raise outcome.error
                 number, child.unit = child.unit, None
                 assert number is not None
-                on_result(tries.done(number), outcome.result)
+                if number < 0:
+                    tries.started(number)
+                else:
+                    on_result(tries.done(number), outcome.result)
             _end_hung(children, tries)
     finally:
         _end(children)
@@ -68,27 +71,25 @@ def run_locally(
 def _employ(
     children: list[_Child], tries: Tries[Any], factory: Callable[[], Callable[[Any], Any]], workers: int
 ) -> None:
-    """Give waiting units to idle workers, starting new ones up to ``workers``."""
-    idle = [child for child in children if child.unit is None]
-    while tries.waiting and (idle or len(children) < workers):
-        if idle:
-            child = idle.pop()
-        else:
-            child = _start(factory)
-            children.append(child)
-        child.unit = tries.take()
-        assert child.unit is not None
+    """Give waiting units to idle workers, starting new ones up to ``workers`` for the rest."""
+    for child in [child for child in children if child.unit is None]:
+        if (number := tries.take()) is None:
+            return
+        child.unit = number
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # dead: its pipe's end is seen by wait
-            child.pipe.send(tries.units[child.unit])
+            child.pipe.send(tries.units[number])
+    starting = sum(child.unit is not None and child.unit < 0 for child in children)
+    for _ in range(min(len(tries.waiting) - starting, workers - len(children))):
+        children.append(_start(factory, tries.start()))
 
 
-def _start(factory: Callable[[], Callable[[Any], Any]]) -> _Child:
+def _start(factory: Callable[[], Callable[[Any], Any]], number: int) -> _Child:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, factory, os.getpid()), name="deemo-worker")
     process.start()
     theirs.close()
-    return _Child(process=process, pipe=ours)
+    return _Child(process=process, pipe=ours, unit=number)
 
 
 def _receive(child: _Child) -> Outcome | None:
@@ -134,12 +135,13 @@ def _end(children: list[_Child]) -> None:
 
 
 def _serve(pipe: Connection, factory: Callable[[], Callable[[Any], Any]], parent: int) -> None:
-    """The worker process: units in, outcomes out, until the pipe closes or its caller dies."""
+    """The worker process: ready, then units in and outcomes out until the pipe closes or its caller dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     _leave_with(parent)
     worker = Worker(factory)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        pipe.send(worker.prepare())
         while True:
             outcome = worker.attempt(pipe.recv())
             try:

@@ -20,13 +20,12 @@ from deemo_dist.execution.work import Outcome, Worker
 
 OBJECT_STORE_BYTES = 100 * 2**20
 QUIET_SECONDS = 60.0
-MAX_STILLBORN = 20
 _DEFAULTS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
 
 @dataclass
 class _Actor:
-    """An actor, its node's id once it has been placed, and the unit it works on."""
+    """An actor, its node's id once it has been placed, and the unit it works on, at first its start."""
 
     handle: Any
     node: str | None = None
@@ -35,16 +34,15 @@ class _Actor:
 
 @dataclass
 class _Actors:
-    """The actors of a run by the reference that each will answer next: its place, or its unit's outcome.
+    """The actors of a run by the reference that each will answer next: its place, or an outcome.
 
-    An actor gets its first unit only once it has been placed: one that waits for room, on a cluster that has lost a
-    node, holds nothing that another could do.
+    An actor is placed, then started, and only then gets its first unit: one that waits for room, on a cluster that has
+    lost a node, holds nothing that another could do.
     """
 
     make: Callable[[], Any]
     busy: dict[Any, _Actor] = field(default_factory=dict)
     idle: list[_Actor] = field(default_factory=list)
-    stillborn: int = 0
 
     def employ(self, tries: Tries[Any], workers: int) -> None:
         """Give waiting units to idle actors; make new ones, up to ``workers``, for the rest."""
@@ -52,8 +50,8 @@ class _Actors:
             actor = self.idle.pop()
             actor.unit = number
             self.busy[actor.handle.attempt.remote(tries.units[number])] = actor
-        missing = len(tries.waiting) - sum(actor.node is None for actor in self.busy.values())
-        for _ in range(min(missing, workers - len(self.busy) - len(self.idle))):
+        starting = sum(actor.unit is None or actor.unit < 0 for actor in self.busy.values())
+        for _ in range(min(len(tries.waiting) - starting, workers - len(self.busy) - len(self.idle))):
             actor = _Actor(self.make())
             self.busy[actor.handle.node.remote()] = actor
 
@@ -64,15 +62,6 @@ class _Actors:
             del self.busy[reference]
             _kill(actor)
             tries.hung(number)
-
-    def count_stillborn(self, how: str) -> None:
-        """An actor died before its first unit. Raises ``LaunchError`` after many in a row."""
-        self.stillborn += 1
-        if self.stillborn >= MAX_STILLBORN:
-            raise LaunchError(
-                f"{self.stillborn} workers in a row died at their start ({how})",
-                hint="is this program installed on the cluster's nodes? see the workers' logs there",
-            )
 
     def end(self) -> None:
         """Kill all actors."""
@@ -110,7 +99,7 @@ def run_on_ray(
 def _settle(
     actor: _Actor, reference: Any, actors: _Actors, tries: Tries[Any], on_result: Callable[[Any, Any], None]
 ) -> None:
-    """Take one answer: an actor's place, a unit's result, an error, or a dead actor whose unit goes back."""
+    """Take one answer: an actor's place, its start, a unit's result, an error, or a dead actor whose unit goes back."""
     import ray
 
     try:
@@ -119,20 +108,22 @@ def _settle(
         raise LaunchError(f"Ray could not run a unit: {type(error.cause).__name__}") from None
     except ray.exceptions.RayError as error:
         _kill(actor)
-        if actor.unit is not None:
-            tries.lost(actor.unit, type(error).__name__, node=not _is_alive(actor.node))
-        else:
-            actors.count_stillborn(type(error).__name__)
+        number = tries.start() if actor.unit is None else actor.unit
+        tries.lost(number, type(error).__name__, node=not _is_alive(actor.node))
         return
-    actors.idle.append(actor)
     if actor.unit is None:
-        actor.node, actors.stillborn = answer, 0
+        actor.node, actor.unit = answer, tries.start()
+        actors.busy[actor.handle.prepare.remote()] = actor
         return
-    number, actor.unit = actor.unit, None
     outcome: Outcome = answer
     if outcome.error is not None:
         raise outcome.error
-    on_result(tries.done(number), outcome.result)
+    number, actor.unit = actor.unit, None
+    actors.idle.append(actor)
+    if number < 0:
+        tries.started(number)
+    else:
+        on_result(tries.done(number), outcome.result)
 
 
 def _kill(actor: _Actor) -> None:

@@ -6,18 +6,19 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from deemo_dist.console import logger
-from deemo_dist.errors import DeemoError
+from deemo_dist.errors import DeemoError, LaunchError
 
 U = TypeVar("U")
 MAX_TRIES = 3
 MAX_NODE_DEATHS = 20
+MAX_BAD_STARTS = 10
 
 
 class Tries(Generic[U]):
     """A queue of unit numbers. A unit whose worker died or hung comes back, ``MAX_TRIES`` times in all.
 
     A node's death says nothing about the unit: it is counted apart, up to ``MAX_NODE_DEATHS``. A unit may take
-    ``seconds``, and twice as long at each try after it was hung.
+    ``seconds``, and twice as long at each try after it was hung; so may a worker's start, which has a number below 0.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Tries(Generic[U]):
         self.open = len(units)
         self._seconds, self._clock = seconds, clock
         self._deaths, self._node_deaths, self._hung = ([0] * len(units) for _ in range(3))
+        self._starts = self._bad_starts = 0
         self._due: dict[int, float] = {}
 
     def take(self) -> int | None:
@@ -38,23 +40,38 @@ class Tries(Generic[U]):
         self._due[number] = self._clock() + self._seconds * 2 ** self._hung[number]
         return number
 
+    def start(self) -> int:
+        """The number of a worker's start. Its time begins."""
+        self._starts += 1
+        self._due[-self._starts] = self._clock() + self._seconds * 2**self._bad_starts
+        return -self._starts
+
+    def started(self, number: int) -> None:
+        """A worker is ready."""
+        del self._due[number]
+        self._bad_starts = 0
+
     def done(self, number: int) -> U:
         """A unit came to its end: count it off and return it."""
         self.open -= 1
-        self._due.pop(number)
+        del self._due[number]
         return self.units[number]
 
     def overdue(self) -> list[int]:
-        """The units under way whose time is up."""
+        """The units and starts under way whose time is up."""
         now = self._clock()
         return [number for number, due in self._due.items() if due <= now]
 
     def patience(self, most: float) -> float:
-        """Seconds until the next unit may be overdue, ``most`` at most."""
+        """Seconds until something may be overdue, ``most`` at most."""
         return max(0.0, min([most, *(due - self._clock() for due in self._due.values())]))
 
     def lost(self, number: int, how: str, *, node: bool = False) -> None:
-        """A unit's worker died (``node``: its node did): put it back. Raises ``DeemoError`` after its last try."""
+        """The worker of a unit or a start died (``node``: its node did): put the unit back. Raises ``DeemoError`` after
+        the last try, ``LaunchError`` where no worker starts."""
+        if number < 0:
+            self._bad_start(number, f"died at the start ({how})")
+            return
         counts, most = (self._node_deaths, MAX_NODE_DEATHS) if node else (self._deaths, MAX_TRIES)
         counts[number] += 1
         if counts[number] >= most:
@@ -65,7 +82,10 @@ class Tries(Generic[U]):
         self._again(number, f"a worker died ({how})")
 
     def hung(self, number: int) -> None:
-        """A unit took longer than it may: put it back, with more time. Raises ``DeemoError`` after its last try."""
+        """A unit or a start took longer than it may: put the unit back, with more time. Raises as ``lost``."""
+        if number < 0:
+            self._bad_start(number, "did not come up in time")
+            return
         self._hung[number] += 1
         if self._hung[number] >= MAX_TRIES:
             longest = self._seconds * 2 ** (MAX_TRIES - 1)
@@ -80,3 +100,14 @@ class Tries(Generic[U]):
         del self._due[number]
         logger.warning("%s: unit %d goes to another one", what, number)
         self.waiting.append(number)
+
+    def _bad_start(self, number: int, what: str) -> None:
+        """A worker that never worked: another one will be started, unless that was tried often enough."""
+        del self._due[number]
+        self._bad_starts += 1
+        if self._bad_starts >= MAX_BAD_STARTS:
+            raise LaunchError(
+                f"{self._bad_starts} workers in a row {what}",
+                hint="they may need more memory than there is: lower execution.workers",
+            )
+        logger.warning("a worker %s: another one is started", what)

@@ -17,7 +17,7 @@ class Outcome:
 
 
 class Worker:
-    """Builds the function when the first unit comes, so that its errors travel like a unit's."""
+    """Builds the function when asked to prepare, so that its errors travel like a unit's."""
 
     def __init__(self, factory: Callable[[], Callable[[Any], Any]]) -> None:
         self.factory = factory
@@ -29,12 +29,21 @@ class Worker:
 
         return str(ray.get_runtime_context().get_node_id())
 
+    def prepare(self) -> Outcome:
+        """Build the function: the outcome is empty, or the error of that."""
+        return self._tried(self._build)
+
     def attempt(self, unit: Any) -> Outcome:
         """Run one unit; every exception becomes an error that can be sent and shown."""
+        assert self.function is not None
+        return self._tried(self.function, unit)
+
+    def _build(self) -> None:
+        self.function = self.factory()
+
+    def _tried(self, function: Callable[..., Any], *arguments: Any) -> Outcome:
         try:
-            if self.function is None:
-                self.function = self.factory()
-            return Outcome(result=self.function(unit))
+            return Outcome(result=function(*arguments))
         except DeemoError as error:
             return Outcome(error=error)
         except Exception as error:  # noqa: BLE001 - a fault of the code: reported by place, not by its text

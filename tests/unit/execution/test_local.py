@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from deemo_dist.config import ExecutionConfig
-from deemo_dist.errors import ConfigError, DatasetError, DeemoError
+from deemo_dist.errors import ConfigError, DatasetError, DeemoError, LaunchError
 from deemo_dist.execution import run, share
-from deemo_dist.execution.tries import MAX_NODE_DEATHS, Tries
+from deemo_dist.execution.tries import MAX_BAD_STARTS, MAX_NODE_DEATHS, Tries
 
 LOCAL = ExecutionConfig(executor="local", workers=2)
 
@@ -46,8 +46,8 @@ def squares(folder: Path, units: list[int], config: ExecutionConfig = LOCAL, **h
 
 
 def test_every_unit_once_on_two_processes_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
-    assert squares(tmp_path, list(range(8)), kill=3, sleep=0.02) == {n: n * n for n in range(8)}
-    assert len(list(tmp_path.glob("try-3-*"))) == 2
+    assert squares(tmp_path, list(range(8)), kill=0, sleep=0.4) == {n: n * n for n in range(8)}
+    assert len(list(tmp_path.glob("try-0-*"))) == 2
     assert len(workers(tmp_path)) == 3
     assert not any(alive(pid) for pid in workers(tmp_path))
 
@@ -135,9 +135,21 @@ def test_a_unit_has_twice_the_time_after_each_time_it_hung() -> None:
         tries.hung(0)
 
 
+def test_workers_that_never_start_are_given_up() -> None:
+    tries = Tries(["a"])
+    for _ in range(MAX_BAD_STARTS - 1):
+        tries.lost(tries.start(), "signal 9")
+    tries.started(tries.start())
+    for _ in range(MAX_BAD_STARTS - 1):
+        tries.hung(tries.start())
+    with pytest.raises(LaunchError, match="10 workers in a row did not come up in time"):
+        tries.hung(tries.start())
+    assert list(tries.waiting) == [0]
+
+
 @pytest.mark.slow
 def test_a_stopped_worker_is_killed_and_its_unit_done_elsewhere(tmp_path: Path) -> None:
-    hurried = ExecutionConfig(executor="local", workers=2, unit_seconds=3.0)
+    hurried = ExecutionConfig(executor="local", workers=2, unit_seconds=2.0)
     assert squares(tmp_path, list(range(5)), hurried, stop=3) == {n: n * n for n in range(5)}
     assert len(list(tmp_path.glob("try-3-*"))) == 2
     assert not any(alive(pid) for pid in workers(tmp_path))
