@@ -17,6 +17,7 @@ from tests.proxies.s3 import FaultProxy
 
 MAX_LIVES = 6
 PATIENCE = 420.0
+AGAIN_SECONDS = 0.5
 FAULTS = ("worker", "driver", "hang", "decoder", "freeze", "restart", "slow", "lost")
 
 
@@ -49,7 +50,9 @@ class Chaos:
             while True:
                 assert self.driver is not None and self.seconds() < PATIENCE, self.story()
                 if due and due[0][0] <= self.seconds():
-                    self._do(due.pop(0)[1])
+                    _, fault = due.pop(0)
+                    if not self._do(fault):
+                        due = sorted([*due, (self.seconds() + AGAIN_SECONDS, fault)])
                 code = self.driver.poll()
                 if code == 0:
                     self.log.append(f"{self.seconds():.1f} s: done, {len(due)} faults came too late")
@@ -82,7 +85,8 @@ class Chaos:
                 start_new_session=True,
             )
 
-    def _do(self, fault: str) -> None:
+    def _do(self, fault: str) -> bool:
+        """Whether it met anybody."""
         deeds: dict[str, Callable[[], str]] = {
             "worker": lambda: self._signal(self._workers(), signal.SIGKILL),
             "hang": lambda: self._signal(self._workers(), signal.SIGSTOP),
@@ -94,19 +98,21 @@ class Chaos:
             "slow": lambda: self._misbehave("slow"),
             "lost": lambda: self._misbehave("lost"),
         }
-        began = self.seconds()
-        self.log.append(f"{began:.1f} s: {fault}: {deeds[fault]()}")
+        began, said = self.seconds(), deeds[fault]()
+        if said:
+            self.log.append(f"{began:.1f} s: {fault}: {said}")
+        return bool(said)
 
     def _signal(self, pids: Sequence[int], number: signal.Signals) -> str:
         if not pids:
-            return "nobody there"
+            return ""
         pid = self.rng.choice(sorted(pids))
         if number is signal.SIGSTOP:
             self.stopped.append(pid)
         try:
             os.kill(pid, number)
         except ProcessLookupError:
-            return "just gone"
+            return ""
         return f"{number.name} to {pid}"
 
     def _workers(self) -> list[int]:
@@ -121,8 +127,9 @@ class Chaos:
         assert self.ray is not None
         raylets = [pid for pid in self._family("raylet/raylet") if f"node_ip_address={WORKER}" in _command_line(pid)]
         said = self._signal(raylets, signal.SIGKILL)
-        time.sleep(1.0)
-        self.ray.start_worker()
+        if said:
+            time.sleep(1.0)
+            self.ray.start_worker()
         return said
 
     def _freeze(self) -> str:

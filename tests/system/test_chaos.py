@@ -28,7 +28,7 @@ pytestmark = pytest.mark.system
 
 ROUNDS = int(os.environ.get("DEEMO_CHAOS_ROUNDS", "2"))
 SEED = int(os.environ.get("DEEMO_CHAOS_SEED", random.SystemRandom().randrange(10**6)))
-CLIPS, FAULTS_A_ROUND = 10, 4
+CLIPS, FAULTS_A_ROUND = 8, 4
 BAD = "not-a-film.mp4"
 QUICK_RAY = {
     "RAY_health_check_initial_delay_ms": "1000",
@@ -42,7 +42,7 @@ name: chaos
 keys: {source: demo}
 data: {name: chaos, shard_bytes: 1, failure_budget: 0.5, allow_weak_policy: true}
 policy: {transcript: drop, asr: never, mute: false, captions: keep, voice: drop, mask_heads: false}
-execution: {executor: local, workers: 2, unit_seconds: 15}
+execution: {executor: local, workers: 2, unit_seconds: 10}
 storage: {timeout_seconds: 3, requests_per_second: 200}
 """
 
@@ -146,7 +146,7 @@ def test_interrupted_at_random_it_is_the_same_dataset(
     ray: LocalRay | None = request.getfixturevalue("ray") if number % 2 == 0 else None
     first = ["raylet"] if ray else ["hang"]
     names = first + rng.sample([name for name in FAULTS if name not in first], FAULTS_A_ROUND - 1)
-    plan = [(rng.uniform(1.0, 1.5 * place.seconds), name) for name in names]
+    plan = [(rng.uniform(1.0, 1.2 * place.seconds), name) for name in names]
     print(f"seed {SEED}, round {number}, {'Ray' if ray else 'processes'}; undisturbed {place.seconds:.1f} s; {plan}")
     version = f"round-{number}"
     chaos = job(place.server, place.proxy, place.run, place.manifest, tmp_path, version, ray, rng)
