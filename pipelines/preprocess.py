@@ -50,6 +50,7 @@ from deemo_dist.storage import fetch_uri, open_store
 from deemo_dist.weights import use
 from pipelines.private import by_place, private_folder
 from pipelines.sealed import SealedUnit
+from pipelines.withdrawn import without_withdrawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +171,11 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
         raise ConfigError("data.manifest is not set", hint="make one: deemo ingest SOURCE -c RUN")
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     policy_gate(config.policy, ring, allow_weak=config.data.allow_weak_policy)
-    clips = read_manifest(config.data.manifest, config.storage)
+    store = open_store(config.storage)
+    clips = without_withdrawn(read_manifest(config.data.manifest, config.storage), store, ring)
     refuse_names(clips)
     units = plan_units(clips, config.data.shard_bytes)
     header = _header(config, ring, clips, units)
-    store = open_store(config.storage)
     begin_version(store, config.data.name, config.data.version, header)
     _do_units(config, _own(units, config), len(units))
     if config.execution.tasks > 1:

@@ -1,0 +1,72 @@
+"""Whoever withdrew consent is left out of what is ingested and preprocessed, whatever manifest still names them."""
+
+from collections.abc import Iterator, Sequence
+
+from deemo_dist.console import logger
+from deemo_dist.dataset.lifecycle.suppression import Row, Suppressed, read_suppressed, suppress
+from deemo_dist.deid import KeyRing
+from deemo_dist.deid.keys import person_token
+from deemo_dist.errors import DatasetError
+from deemo_dist.records import Clip
+from deemo_dist.storage import Store
+
+
+def anyone_withdrawn(store: Store) -> bool:
+    """Whether there is any suppression list under the prefix."""
+    return bool(store.list("suppressed"))
+
+
+def without_withdrawn(clips: Sequence[Clip], store: Store, ring: KeyRing) -> list[Clip]:
+    """``clips`` without those of people on the suppression list of the root key, or of keys that it took over from.
+
+    What is left is the manifest: plan, digest and ledger know nothing of the others. Raises ``DatasetError`` when
+    nothing is left.
+    """
+    lists = list(_lists(store, ring))
+    _warn_of_others(store, ring)
+    if not lists:
+        return list(clips)
+    out = {
+        subject
+        for subject in {clip.subject for clip in clips}
+        if any(known.person(person_token(key, subject)) for key, known in lists)
+    }
+    kept = [clip for clip in clips if clip.subject not in out]
+    if len(kept) < len(clips):
+        logger.info("%d clips of people who withdrew are left out", len(clips) - len(kept))
+    if not kept:
+        raise DatasetError("every clip is of somebody who withdrew: nothing is left")
+    return kept
+
+
+def take_over(store: Store, old: KeyRing, new: KeyRing) -> None:
+    """Let the new root key's list lead on to the old one's: what tells the old list's people is sealed under the new
+    key, the old root key itself is not in it."""
+    inherited = read_suppressed(store, old.key_id)
+    if not inherited:
+        return
+    rows = [Row("earlier", old.key_id, new.of("").seal(old.suppression_key()).hex())]
+    for row in inherited.earlier():
+        rows.append(Row("earlier", row.token, new.of("").seal(old.of("").unseal(bytes.fromhex(row.sealed))).hex()))
+    known = {row.token for row in read_suppressed(store, new.key_id).earlier()}
+    suppress(store, new.key_id, [row for row in rows if row.token not in known])
+
+
+def _warn_of_others(store: Store, ring: KeyRing) -> None:
+    """Say which lists cannot be read: their people may come back."""
+    applied = {ring.key_id, *(row.token for row in read_suppressed(store, ring.key_id).earlier())}
+    listed = {key.rpartition("/")[2].removesuffix(".jsonl") for key in store.list("suppressed")}
+    if others := sorted(listed - applied):
+        logger.warning(
+            "who withdrew under the root key %s is not known under this one; `deemo keys rotate` takes lists over",
+            ", ".join(others),
+        )
+
+
+def _lists(store: Store, ring: KeyRing) -> Iterator[tuple[bytes, Suppressed]]:
+    """The lists that count for a root key, each with the key of its tokens."""
+    own = read_suppressed(store, ring.key_id)
+    if own:
+        yield ring.suppression_key(), own
+    for row in own.earlier():
+        yield ring.of("").unseal(bytes.fromhex(row.sealed)), read_suppressed(store, row.token)
