@@ -1,25 +1,22 @@
 """The attestation of a clip: what was done to it and what was measured, out of what the passes found."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid.faces.detectors import BlazeFace
+from deemo_dist.deid.findings import Heard, Released, Seen
 from deemo_dist.deid.policy import policy_digest, policy_strength
 from deemo_dist.records import Attestation
-
-if TYPE_CHECKING:
-    from deemo_dist.deid.deidentifier import Heard, Released, Seen
 
 
 def attestation(
     policy: PolicyConfig,
     key_id: str,
-    seen: "Seen",
-    heard: "Heard",
-    released: "Released",
+    seen: Seen,
+    heard: Heard,
+    released: Released,
     cues: np.ndarray,
     sync: Mapping[str, float],
 ) -> Attestation:
@@ -44,7 +41,7 @@ def attestation(
     )
 
 
-def figures(seen: "Seen", heard: "Heard", released: "Released", cues: np.ndarray) -> dict[str, float]:
+def figures(seen: Seen, heard: Heard, released: Released, cues: np.ndarray) -> dict[str, float]:
     """What was measured, by name; a figure without a meaning for this clip is absent."""
     cover, checked = seen.cover, released.checked
     confidence = cues[..., 2].astype(np.float32)

@@ -9,21 +9,22 @@ import numpy as np
 from deemo_dist.config import NfblTypeConfig, PolicyConfig
 from deemo_dist.deid import runtime
 from deemo_dist.deid.attest import attestation
-from deemo_dist.deid.audit.faces import ClipAudit, FaceAudit
+from deemo_dist.deid.audit.faces import ClipAudit
 from deemo_dist.deid.body import cues as body
 from deemo_dist.deid.body import nfbl
-from deemo_dist.deid.body.people import Bodies, BodyModels, BodyScan
+from deemo_dist.deid.body.people import BodyModels, BodyScan
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.captions import CaptionScan, PaddleText, TextDetector
-from deemo_dist.deid.faces.cover import Cover, cover_clip
+from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.detectors import BlazeFace, FaceDetector
 from deemo_dist.deid.faces.scan import FaceModels, FaceScan
+from deemo_dist.deid.findings import Heard, Released, Seen
 from deemo_dist.deid.gates import check_audit, check_heads, check_picture, check_sync
 from deemo_dist.deid.keys import KeyRing
 from deemo_dist.deid.meter import Meter
 from deemo_dist.deid.policy import policy_gate
-from deemo_dist.deid.text.spoken import Spoken, Words
-from deemo_dist.deid.voice.disguise import Disguised, disguise
+from deemo_dist.deid.text.spoken import Words
+from deemo_dist.deid.voice.disguise import disguise
 from deemo_dist.errors import DeidError
 from deemo_dist.media import ClipSource, FrameSink, VideoInfo
 from deemo_dist.records import Attestation, Clip, NfblEvent
@@ -47,33 +48,6 @@ class DeidResult:
     transcript: str | None
     texts: dict[str, str]
     attestation: Attestation
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the first pass found: when frames are shown, what to mask, who moves how."""
-
-    times: np.ndarray
-    cover: Cover
-    bodies: Bodies
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What became of the sound and the words. ``seconds``: of the raw sound."""
-
-    spoken: Spoken
-    sound: Disguised | None
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Released:
-    """What the second pass wrote, and what the audit saw of it. ``masked_area``: mean share of a frame."""
-
-    video: VideoInfo
-    checked: FaceAudit
-    masked_area: float
 
 
 @dataclass

@@ -1,0 +1,39 @@
+"""What the passes over a clip found: handed from one to the next, and attested in the end."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deemo_dist.deid.audit.faces import FaceAudit
+from deemo_dist.deid.body.people import Bodies
+from deemo_dist.deid.faces.cover import Cover
+from deemo_dist.deid.text.spoken import Spoken
+from deemo_dist.deid.voice.disguise import Disguised
+from deemo_dist.media import VideoInfo
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the first pass found: when frames are shown, what to mask, who moves how."""
+
+    times: np.ndarray
+    cover: Cover
+    bodies: Bodies
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What became of the sound and the words. ``seconds``: of the raw sound."""
+
+    spoken: Spoken
+    sound: Disguised | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Released:
+    """What the second pass wrote, and what the audit saw of it. ``masked_area``: mean share of a frame."""
+
+    video: VideoInfo
+    checked: FaceAudit
+    masked_area: float
