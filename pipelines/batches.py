@@ -1,6 +1,6 @@
 """The bridge from a stage's plan to the training loop: this rank's micro-batches, step by step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig
@@ -8,6 +8,7 @@ from deemo_dist.dataset import Dataset, Loader, StepBatch, cached
 from deemo_dist.environ import Placement
 from deemo_dist.storage import Store
 from deemo_dist.training import StepBatches
+from pipelines.costs import flops_of, stage_costs
 from pipelines.stages import PlannedStage
 
 if TYPE_CHECKING:
@@ -17,12 +18,18 @@ StepFactory = Callable[[int, Placement], Iterator[StepBatches]]
 ValidationFactory = Callable[[Placement], Iterator[StepBatches]]
 
 
+def no_count(batch: Mapping[str, Any]) -> float:
+    """Operations of a batch where nobody counts them."""
+    return 0.0
+
+
 def step_factory(
     config: RunConfig, dataset: Dataset, store: Store, processor: "DeemoLlamaProcessor", stage: PlannedStage
 ) -> StepFactory:
     """A callable that yields the stage's steps from any step on, for any placement."""
 
     def steps(start_step: int, place: Placement) -> Iterator[StepBatches]:
+        flops = flops_of(stage_costs(config, stage.config), processor)
         loader = Loader(
             examples=stage.examples,
             plan=stage.plan,
@@ -31,7 +38,7 @@ def step_factory(
             modality_dropout=stage.config.modality_dropout,
             **_common(config, dataset, store, processor, place),
         )
-        return (_of_rank(step, place) for step in loader)
+        return (_of_rank(step, place, flops) for step in loader)
 
     return steps
 
@@ -70,7 +77,7 @@ def _common(
     }
 
 
-def _of_rank(step: StepBatch, place: Placement) -> StepBatches:
+def _of_rank(step: StepBatch, place: Placement, flops: Callable[[Mapping[str, Any]], float] = no_count) -> StepBatches:
     """One global step as the training loop takes it. A micro-batch without samples is a null pack."""
     packs = tuple(micro * place.world + place.rank if batch.keys else -1 for micro, batch in enumerate(step.micro))
     return StepBatches(
@@ -80,4 +87,5 @@ def _of_rank(step: StepBatch, place: Placement) -> StepBatches:
         tokens=sum(micro.tokens for micro in step.micro),
         samples=sum(micro.examples for micro in step.micro),
         keys=step.keys,
+        flops=sum(flops(micro.batch) for micro in step.micro),
     )

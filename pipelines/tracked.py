@@ -96,10 +96,15 @@ class TrackStage:
             "samples_per_second": report.samples_per_second,
             "data_wait_seconds": report.data_wait_seconds,
             "step_seconds": report.step_seconds,
+            "mfu": report.mfu,
+            "padding": report.padding,
             "rss_bytes": report.rss_bytes,
+            "peak_rss_bytes": report.peak_rss_bytes,
+            "device_bytes": report.device_bytes or None,
             "skipped_steps": report.skipped_total,
             "validation_loss": report.validation_loss,
             **{f"lr/{label}": rate for label, rate in report.lr.items()},
+            **{f"grad_norm/{part}": norm for part, norm in report.part_norms.items()},
         }
         self.run.log_metrics({name: value for name, value in values.items() if value is not None}, step=report.step)
 

@@ -52,12 +52,13 @@ class ProgressLines:
             return
         self.last = time.monotonic()
         logger.info(
-            "%s: step %d/%d, loss %.4f, %.0f tokens/s%s",
+            "%s: step %d/%d, loss %.4f, %.0f tokens/s%s%s",
             self.name,
             report.step + 1,
             report.total_steps,
             report.loss,
             report.tokens_per_second,
+            "" if report.mfu is None else f", MFU {report.mfu:.1%}",
             ", update skipped" if report.skipped else "",
         )
 

@@ -15,7 +15,17 @@ from deemo_dist.training.checkpoint.layout import Commit
 from deemo_dist.training.checkpoint.restore import restore
 from deemo_dist.training.checkpoint.saver import FLAGS, Saver
 from deemo_dist.training.engine import Engine
-from deemo_dist.training.metrics import Waiting, device_bytes, rss_bytes, seed_micro_step, tokens_of
+from deemo_dist.training.metrics import (
+    PartNorms,
+    Waiting,
+    device_bytes,
+    measured_peak,
+    peak_rss_bytes,
+    rss_bytes,
+    seed_micro_step,
+    tokens_of,
+    working_dtype,
+)
 from deemo_dist.training.profiler import profiled
 from deemo_dist.training.ranks import Ranks
 from deemo_dist.training.schedule import factor
@@ -23,6 +33,9 @@ from deemo_dist.training.signals import StopFlag
 from deemo_dist.training.spec import CommitInfo, StageSpec, StepBatches, StepReport
 from deemo_dist.training.tally import Tally
 from deemo_dist.training.watchdog import Progress
+
+NORMS_EVERY = 10
+"""Steps from one look at the parts' gradients to the next."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +47,7 @@ class Heard:
     tokens: float
     samples: float
     wait: float
+    flops: float
     saves: Sequence[float]
 
 
@@ -50,6 +64,8 @@ class Loop:
         self.tally = tally
         self.stop = stop
         self.progress = Progress()
+        self.part_norms = PartNorms(engine)
+        self.peak = 0.0
 
     def run(self, start_step: int) -> CommitInfo:
         """Train from ``start_step`` to the end of the stage; returns the last commit.
@@ -58,6 +74,7 @@ class Loop:
         end early or too many updates were left out, ``CheckpointError`` when this attempt is fenced.
         """
         self.engine.module.train()
+        self.peak = self.ranks.sums([measured_peak(self.ranks.device, working_dtype(self.spec.engine.precision))])[0]
         data = Waiting(iter(self.spec.batches(start_step, self.ranks.placement)))
         for step in range(start_step, self.spec.total_steps):
             self.progress.at(step, 0, "data")
@@ -97,6 +114,7 @@ class Loop:
         started = time.perf_counter()
         share = factor(step, self.spec.total_steps, kind=self.spec.stage.schedule, warmup=self.spec.stage.warmup)
         heard = self._accumulate(step, batches, data.seconds)
+        part_norms = self._part_norms(step)
         self.progress.at(step, self.engine.micro + 1, "update")
         norm, applied = self.engine.step(share)
         self.tally.count(step, heard.loss, applied=applied)
@@ -120,6 +138,10 @@ class Loop:
             skipped=not applied,
             skipped_total=self.tally.guard.skipped,
             validation_loss=validation,
+            mfu=heard.flops / (seconds * self.peak) if heard.flops else None,
+            padding=self._padding(heard.tokens),
+            peak_rss_bytes=peak_rss_bytes(),
+            part_norms=part_norms,
         )
         bind(step=step)
         for callback in self.spec.callbacks:
@@ -149,11 +171,21 @@ class Loop:
 
     def _exchange(self, total: float, batches: StepBatches, wait: float) -> Heard:
         """One all-reduce a step: loss, stop flag, throughput, and how the save in flight stands."""
-        own = [total, float(bool(self.stop)), tokens_of(batches), batches.samples, wait, *self.saver.flags()]
-        loss, stop, tokens, samples, waited, *saves = self.ranks.sums(own)
+        own = [total, float(bool(self.stop)), tokens_of(batches), batches.samples, wait, batches.flops]
+        loss, stop, tokens, samples, waited, flops, *saves = self.ranks.sums([*own, *self.saver.flags()])
         assert len(saves) == FLAGS
         mean = loss / (self.ranks.world * self.engine.micro)
-        return Heard(loss=mean, stop=stop > 0, tokens=tokens, samples=samples, wait=waited, saves=saves)
+        return Heard(loss=mean, stop=stop > 0, tokens=tokens, samples=samples, wait=waited, flops=flops, saves=saves)
+
+    def _part_norms(self, step: int) -> dict[str, float]:
+        """Norms of the gradients by part, where it is their turn. A collective."""
+        if step % NORMS_EVERY:
+            return {}
+        return self.part_norms.norms(self.ranks.sums(self.part_norms.squares()))
+
+    def _padding(self, tokens: float) -> float:
+        """Share of the step's token budget that is empty, null packs included."""
+        return max(0.0, 1.0 - tokens / (self.ranks.world * self.engine.micro * self.spec.stage.max_tokens))
 
     def _validate(self, step: int) -> float | None:
         """Mean loss per target token over the validation batches, when it is due. A collective."""

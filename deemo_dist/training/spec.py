@@ -21,7 +21,8 @@ class StepBatches:
     ``batches``: M keyword dicts for the model, one a micro-step, null packs included; ``targets``: tokens that carry
     loss in the *whole* step, over all ranks; ``packs``: global number of each pack within the step, -1 for a null pack
     (seeds dropout; empty: micro * world + rank); ``tokens`` and ``samples``: this rank's, for throughput alone
-    (``tokens`` 0: counted from ``input_ids``); ``keys``: the sample keys in them, for the consumption ledger.
+    (``tokens`` 0: counted from ``input_ids``); ``keys``: the sample keys in them, for the consumption ledger;
+    ``flops``: operations that the model needs for this rank's packs (0: not known).
     """
 
     batches: Sequence[Mapping[str, Any]]
@@ -30,6 +31,7 @@ class StepBatches:
     tokens: int = 0
     samples: int = 0
     keys: tuple[str, ...] = ()
+    flops: float = 0.0
 
 
 BatchFactory = Callable[[int, Placement], Iterator[StepBatches]]
@@ -75,7 +77,10 @@ class StepReport:
 
     ``step`` counts from 0; ``loss`` is the mean over the step's target tokens; ``lr`` by group label; ``grad_norm``
     before clipping (inf when skipped); ``data_wait_seconds`` the mean over ranks; ``rss_bytes`` this process's resident
-    memory; ``device_bytes`` peak on the accelerator (0 on a CPU); ``skipped``: the update was left out (non-finite).
+    memory, ``peak_rss_bytes`` the most it ever was; ``device_bytes`` peak on the accelerator (0 on a CPU); ``skipped``:
+    the update was left out (non-finite). ``mfu``: share of the ranks' measured peak that the model's own operations are
+    (None: not known); ``padding``: share of the packs' token budget that holds no token; ``part_norms``: of gradients
+    before clipping, by part of the model, at every tenth step.
     """
 
     step: int
@@ -93,6 +98,10 @@ class StepReport:
     skipped: bool
     skipped_total: int
     validation_loss: float | None = None
+    mfu: float | None = None
+    padding: float = 0.0
+    peak_rss_bytes: int = 0
+    part_norms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,19 @@ def test_two_ranks_one_rank_and_a_bare_torch_loop_give_the_same_losses(ranks, un
     assert undisturbed.losses()[-1] < 0.8 * undisturbed.losses()[0]
 
 
+def assert_parts_make_the_whole(job):
+    """The parts' gradients, whole, are the gradient that was clipped; utilisation is a share; packs are not full."""
+    first = job.steps()[0]
+    assert set(first["parts"]) == {"video_projector", "language_model"}
+    assert sum(norm**2 for norm in first["parts"].values()) ** 0.5 == pytest.approx(first["norm"], rel=1e-5)
+    assert not job.steps()[1]["parts"]
+    assert all(0 < step["mfu"] < 1 and 0 < step["padding"] < 1 for step in job.steps().values())
+
+
+def test_gradients_by_part_utilisation_and_padding_are_reported(undisturbed):
+    assert_parts_make_the_whole(undisturbed)
+
+
 def test_the_export_is_the_final_checkpoint_and_the_frozen_part(undisturbed):
     exported = load_file(undisturbed.folder / "export.safetensors")
     _, commit = finished(store_of(undisturbed), "runs/r/s", KEY)
@@ -81,6 +94,7 @@ def test_zero_2_resumes_and_agrees_with_zero_3(ranks, undisturbed):
     job = ranks(2, "zero2", zero_stage=2, deepspeed={})
     assert job.codes == [0, 0], job.output()
     assert_close(job, undisturbed, 1e-5)
+    assert_parts_make_the_whole(job)
 
 
 def test_stages_null_packs_validation_and_a_loss_that_is_not_finite(ranks):
@@ -186,4 +200,5 @@ def test_bf16_working_copies_are_refreshed_on_resumption(ranks):
 def test_a_model_built_in_partitions_with_offload_gives_the_same_losses(ranks, undisturbed):
     job = ranks(2, "partitioned", partition_at_build=True, offload="cpu")
     assert job.codes == [0, 0], job.output()
+    assert_parts_make_the_whole(job)
     assert_close(job, undisturbed, 1e-5)

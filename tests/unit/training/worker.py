@@ -79,7 +79,9 @@ def one_step(step: int, place: Placement) -> StepBatches:
         batches[0]["poison"] = True
     if step in PLAN.get("boost_steps", []):
         batches = [{**batch, "boost": 50.0} for batch in batches]
-    return StepBatches(batches=batches, targets=targets(packs), packs=tuple(own), samples=len(own))
+    return StepBatches(
+        batches=batches, targets=targets(packs), packs=tuple(own), samples=len(own), flops=1e6 * len(own)
+    )
 
 
 def batches(start: int, place: Placement) -> Iterator[StepBatches]:
@@ -110,7 +112,8 @@ class Listener:
     def on_step(self, report):
         self.say({"step": report.step, "loss": report.loss, "hex": report.loss.hex(), "lr": dict(report.lr),
                   "norm": report.grad_norm, "skipped": report.skipped, "validation": report.validation_loss,
-                  "seconds": report.step_seconds, "tokens": report.tokens_per_second})  # fmt: skip
+                  "seconds": report.step_seconds, "tokens": report.tokens_per_second,
+                  "mfu": report.mfu, "padding": report.padding, "parts": dict(report.part_norms)})  # fmt: skip
         if report.step == PLAN.get("kill_step"):
             os.kill(os.getpid(), signal.SIGKILL)
         if report.step == PLAN.get("usurp_step"):

@@ -8,11 +8,12 @@ from pathlib import Path
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
-import torch  # noqa: E402
-from deemo_dist.config import EngineConfig, RunConfig, StageConfig, TrainRule, load  # noqa: E402
-from deemo_dist.model import DeemoLlamaForConditionalGeneration, build_model, build_processor  # noqa: E402
-from deemo_dist.training import join, leave  # noqa: E402
-from deemo_dist.training.engine import Engine, build_engine  # noqa: E402
+import torch
+
+from deemo_dist.config import EngineConfig, RunConfig, StageConfig, TrainRule, load
+from deemo_dist.model import DeemoLlamaForConditionalGeneration, build_model, build_processor
+from deemo_dist.training import join, leave
+from deemo_dist.training.engine import Engine, build_engine
 
 PLAN = json.loads(Path(sys.argv[1]).read_text())
 
