@@ -92,8 +92,7 @@ def _finish(
     after("manifests")
     removed += steps.purge_replaced(store, erasure)
     after("remove")
-    digests = [each.dataset_digest for each in erasure.replaced]
-    pictures = remove_pictures(config.tracking, tracking_folder(config), digests, erasure.sought.within)
+    pictures = remove_pictures(config.tracking, tracking_folder(config), erasure.sought.within)
     after("mlflow")
     cached = _clean_caches(config, store, erasure)
     after("caches")

@@ -77,7 +77,7 @@ def measure_lengths(
             return _table(digest, _decode(store.get(key), len(examples), key))
     rows = np.array([_row(example, length_of(example)) for example in examples], np.int64).reshape(-1, 4)
     if store is not None:
-        store.put(key, _encode(rows))
+        store.put(key, _encode(rows, dataset_digest))
     return _table(digest, rows)
 
 
@@ -112,10 +112,21 @@ def narrow(values: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(values, np.min_scalar_type(int(values.max(initial=0))))
 
 
-def _encode(rows: np.ndarray) -> bytes:
+def lengths_of_what(data: bytes) -> str:
+    """Digest of the dataset that a stored table was measured on; empty where an older one does not say. Raises
+    ``CorruptDataError`` for what is no such table."""
+    try:
+        metadata = pq.read_schema(pa.BufferReader(data)).metadata or {}
+    except (pa.ArrowException, OSError):
+        raise CorruptDataError("not a readable table of lengths") from None
+    return str(metadata.get(b"deemo.dataset", b"").decode())
+
+
+def _encode(rows: np.ndarray, dataset_digest: str) -> bytes:
     sink = io.BytesIO()
     columns = [pa.array(rows[:, column], pa.int32()) for column in range(4)]
-    pq.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), sink, compression="zstd")
+    schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, b"deemo.dataset": dataset_digest.encode()})
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
     return sink.getvalue()
 
 

@@ -185,7 +185,8 @@ class StepPlan:
             return _counts(table, len(self._windows), key)
         counts = self._counted()
         if store is not None:
-            store.put(key, canonical_json({"version": PLAN_VERSION, "packs": counts, **self._windows.stored()}))
+            found = {"version": PLAN_VERSION, "packs": counts, "lengths": self.lengths.digest}
+            store.put(key, canonical_json({**found, **self._windows.stored()}))
         return counts
 
     def _counted(self) -> list[int]:

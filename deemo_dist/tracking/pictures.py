@@ -1,7 +1,7 @@
 """Removing from MLflow what shows somebody who withdrew: pages and pictures among the artifacts of runs."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,46 +14,38 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 SHOWING = (".html", ".htm", ".json", ".jsonl", ".csv", ".txt", ".md", ".svg", ".parquet")
-DIGEST_TAG = "deemo.dataset_digest"
-STAGE_PARENT = "mlflow.parentRunId"
 
 
-def remove_pictures(
-    config: TrackingConfig, folder: Path, digests: Iterable[str], holds: Callable[[bytes, str], bool]
-) -> list[str]:
-    """Remove the artifacts of every run on these datasets (by ``dataset_digest``), and of its stages, that ``holds``
-    (content, name) says show the person; returns ``RUN_ID/PATH`` of each. Nothing where tracking is off.
+def remove_pictures(config: TrackingConfig, folder: Path, holds: Callable[[bytes, str], bool]) -> list[str]:
+    """Remove from every run of the experiment the artifacts that ``holds`` (content, name) says show the person;
+    returns ``RUN_ID/PATH`` of each. Nothing where tracking is off.
 
     Raises ``TrackingError`` when MLflow cannot be reached or does not let go: the erasure is not done then.
     """
-    wanted = sorted(set(digests) - {""})
-    if not config.enabled or not wanted:
+    if not config.enabled:
         return []
     where = connection(config, folder)
     try:
         mlflow = client(where)
-        return [name for run in _runs(mlflow, config.experiment, wanted) for name in _clean(mlflow, run, holds)]
+        return [name for run in _runs(mlflow, config.experiment) for name in _clean(mlflow, run, holds)]
     except Exception as error:
+        said = redact((str(error).splitlines() or [type(error).__name__])[0][:200])
         raise TrackingError(
-            f"pictures cannot be removed from MLflow at {where.shown}: {redact(str(error).splitlines()[0][:200])}"
-            if str(error)
-            else f"pictures cannot be removed from MLflow at {where.shown}: {type(error).__name__}",
+            f"pictures cannot be removed from MLflow at {where.shown}: {said}",
             hint="is it up, and may these credentials delete artifacts? Then run the same command again",
         ) from error
 
 
-def _runs(mlflow: "MlflowClient", experiment: str, digests: Iterable[str]) -> Iterator[Any]:
-    """Runs on the datasets, and their children; deleted ones too, whose artifacts are still there."""
+def _runs(mlflow: "MlflowClient", experiment: str) -> Iterator[Any]:
+    """All runs of the experiment, deleted ones too: their artifacts are still there."""
     from mlflow.entities import ViewType
 
     found = mlflow.get_experiment_by_name(experiment)
-    if found is None:
-        return
-    ids = [found.experiment_id]
-    for digest in digests:
-        for run in mlflow.search_runs(ids, f"tags.`{DIGEST_TAG}` = '{digest}'", ViewType.ALL):
-            yield run
-            yield from mlflow.search_runs(ids, f"tags.`{STAGE_PARENT}` = '{run.info.run_id}'", ViewType.ALL)
+    token: str | None = "" if found else None
+    while token is not None and found is not None:
+        page = mlflow.search_runs([found.experiment_id], run_view_type=ViewType.ALL, page_token=token or None)
+        yield from page
+        token = page.token or None
 
 
 def _clean(mlflow: "MlflowClient", run: Any, holds: Callable[[bytes, str], bool]) -> Iterator[str]:
