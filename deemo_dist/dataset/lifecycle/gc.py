@@ -63,25 +63,27 @@ def collect(store: Store, found: Sequence[Garbage], on_object: Callable[[], obje
         folders[each.stored.key.rpartition("/")[0]].append(each)
     removed = 0
     for folder, items in folders.items():
-        now = {stored.key: stored for stored in store.history(folder) if stored.current}
+        every = any(each.history for each in items) or store.local_path("any") is not None
+        kept: dict[str, list[Stored]] = defaultdict(list)
+        for stored in store.history(folder) if every else store.entries(folder):
+            kept[stored.key].append(stored)
         for each in items:
-            state = now.get(each.stored.key)
-            if state is not None and state.modified <= each.stored.modified:
-                _remove(store, each)
-                removed += 1
+            removed += _remove(store, each, kept[each.stored.key])
             on_object()
     return removed
 
 
-def _remove(store: Store, each: Garbage) -> None:
-    if each.history:
-        for stored in store.history(each.stored.key.rpartition("/")[0]):
-            if stored.key == each.stored.key:
-                store.remove(stored)
-    elif each.stored.key.endswith(".tmp"):
-        store.remove(each.stored)
+def _remove(store: Store, each: Garbage, kept: Sequence[Stored]) -> bool:
+    """Remove one piece of garbage, ``kept`` being what the store has under its key now; whether it was."""
+    current = next((stored for stored in kept if stored.current), None)
+    if current is None or current.modified > each.stored.modified:
+        return False
+    if each.history or each.stored.key.endswith(".tmp"):
+        for stored in kept:
+            store.remove(stored)
     else:
         store.delete(each.stored.key)
+    return True
 
 
 def stale_blocks(store: Store, config: StorageConfig) -> set[str]:
