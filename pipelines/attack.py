@@ -19,8 +19,18 @@ from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
 from deemo_dist.deid.audit.coverage import Boxes
 from deemo_dist.deid.audit.detectors import auditors
 from deemo_dist.deid.audit.identity import FaceReader
+from deemo_dist.deid.audit.speakers import (
+    FEWEST_SPEAKERS,
+    FEWEST_UTTERANCES,
+    SpeakerFigures,
+    Voice,
+    chosen_voices,
+    speaker_attack,
+)
+from deemo_dist.deid.audit.voices import VoiceReader
 from deemo_dist.deid.body.cues import cues, pixel_cues
 from deemo_dist.deid.body.people import POSE_SECONDS, BodyModels, BodyScan
+from deemo_dist.deid.voice.disguise import GRID
 from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
@@ -72,12 +82,20 @@ class Findings:
 
 def chosen(rows: Sequence[IndexRow], limit: int) -> list[IndexRow]:
     """At most ``limit`` rows: two clips of every person first, then one more of each, and so on, in the order of their
-    keys (which are keyed hashes, so it is as good as a draw)."""
+    keys (which are keyed hashes, so it is as good as a draw). Where half of the limit allows it, before all others as
+    many clips of as many people as an attack on voices needs."""
     by_person: dict[str, list[IndexRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.key):
         by_person[row.subject_key].append(row)
     people = sorted(by_person.values(), key=lambda own: (len(own) < 2, own[0].subject_key))
-    order = [(max(0, turn - 1), place, row) for place, own in enumerate(people) for turn, row in enumerate(own)]
+    talkers = [place for place, own in enumerate(people) if len(own) >= FEWEST_UTTERANCES][:FEWEST_SPEAKERS]
+    if len(talkers) < FEWEST_SPEAKERS or limit < 2 * FEWEST_SPEAKERS * FEWEST_UTTERANCES:
+        talkers = []
+    order = [
+        (-1 if place in talkers and turn < FEWEST_UTTERANCES else max(0, turn - 1), place, row)
+        for place, own in enumerate(people)
+        for turn, row in enumerate(own)
+    ]
     return [row for _, _, row in sorted(order, key=lambda item: item[:2])[:limit]]
 
 
@@ -226,3 +244,20 @@ def word_errors(sounds: Mapping[str, Heard], ear: Callable[[np.ndarray, int], st
             errors += utility.word_errors(before, utility.words(ear(heard.released, RATE)))
             count += len(before)
     return (errors / count if count else None), count
+
+
+def attack_speakers(released: Released, sounds: Mapping[str, Heard]) -> tuple[SpeakerFigures, ...]:
+    """Whose the voices are, told by attackers who know the method; once for each method that the clips were given."""
+    by_method: dict[str, list[Voice]] = defaultdict(list)
+    for row in released.rows:
+        if row.key in sounds and row.attestation.voice in GRID:
+            heard = sounds[row.key]
+            by_method[row.attestation.voice].append(Voice(row.key, row.subject_key, heard.raw, heard.released))
+    if not by_method:
+        return ()
+    reader, found = VoiceReader(), []
+    for method, voices in sorted(by_method.items()):
+        taken = chosen_voices(voices)
+        with progress("audit of voices", len(taken), unit="clips") as bar:
+            found.append(speaker_attack(taken, method, reader, name=reader.name, tick=partial(bar.advance, 1)))  # type: ignore[arg-type]
+    return tuple(found)

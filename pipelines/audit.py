@@ -27,7 +27,7 @@ from deemo_dist.digests import plain
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 from deemo_dist.storage import Store, open_store, read_uri
-from pipelines.attack import Attacker, Findings, Released, chosen, names_by_clip, word_errors
+from pipelines.attack import Attacker, Findings, Released, attack_speakers, chosen, names_by_clip, word_errors
 from pipelines.private import by_place
 
 HEARD_CLIPS = 20
@@ -124,7 +124,7 @@ def audit(
     limit: int | None = None,
     thorough: bool,
 ) -> tuple[Findings, AuditFigures]:
-    """Put clips before the attackers. ``thorough``: also what no gate asks for (other maskings, word errors)."""
+    """Put clips before the attackers. ``thorough``: also what no gate asks for (other maskings, voices, words)."""
     started = time.monotonic()
     if not released.rows:
         raise DatasetError("there is no sample to audit", hint="every clip was rejected: see `deemo dataset show`")
@@ -144,6 +144,8 @@ def audit(
         )
     figures = _figures(config, released, findings, with_raw=bool(raw))
     figures = replace(figures, words=_words(released, raw, names, findings, thorough=thorough) if raw else None)
+    if thorough:
+        figures = replace(figures, speakers=attack_speakers(released, findings.sounds))
     figures = replace(figures, verdicts=of.judge(figures, config.policy.gates))
     return findings, replace(figures, seconds=time.monotonic() - started)
 

@@ -10,6 +10,7 @@ import numpy as np
 from deemo_dist.deid.audit.clip import RAW, RELEASED
 from deemo_dist.deid.audit.figures import ALIKE, CLEAR, Attack, AuditFigures, Spread
 from deemo_dist.deid.audit.linkage import Linkage
+from deemo_dist.deid.audit.speakers import SpeakerFigures
 from deemo_dist.deid.audit.statistics import Share
 from deemo_dist.evaluation import plots
 from deemo_dist.evaluation.metrics import Estimate
@@ -20,6 +21,7 @@ STILL_SIDE = 220
 KINDS = {RAW: "not masked", RELEASED: "released", "fill": "opaque fill", "mosaic": "mosaic", "blur": "blur"}
 GALLERIES = {CLEAR: "clear", ALIKE: "alike"}
 DRAWN = ((RAW, CLEAR), (RELEASED, CLEAR), (RELEASED, ALIKE), ("mosaic", ALIKE), ("blur", ALIKE))
+SPEAKERS = {"raw": "not disguised"}
 UTILITY = {
     "f0_correlation": ("Melody kept", "correlation of pitch, raw and released"),
     "loudness_correlation": ("Loudness kept", "correlation of loudness in dB"),
@@ -31,7 +33,7 @@ UTILITY = {
 def render_audit(figures: AuditFigures, stills: Sequence[np.ndarray]) -> str:
     """The report as HTML. ``stills``: released (masked) frames, uint8 [H, W, 3]. Every text is escaped."""
     return (
-        environment(share=share_words, spread=spread_words, spelled_kind=kind_words)
+        environment(share=share_words, spread=spread_words, spelled_kind=kind_words, attacker=attacker_words)
         .get_template("audit.html.j2")
         .render(
             figures=figures,
@@ -64,6 +66,7 @@ def _headline(figures: AuditFigures) -> list[tuple[str, str, str]]:
     if figures.words is not None and figures.words.there:
         words = figures.words
         tiles.append(("Names gone", percent(words.recall.value), f"of {words.there} known; {_interval(words.recall)}"))
+    tiles += [_informed(item) for item in figures.speakers]
     tiles.append(_rank("Whole picture, rank-1", figures.picture))
     return tiles
 
@@ -74,6 +77,15 @@ def _rank(title: str, linkage: Linkage | None) -> tuple[str, str, str]:
     value = linkage.rank1
     few = "" if linkage.estimable else " · few people: not estimable"
     return title, f"{value.value:.3f}", f"chance {linkage.chance:.3f}; {_interval(value)}{few}"
+
+
+def _informed(found: SpeakerFigures) -> tuple[str, str, str]:
+    """The equal error rate of the attacker who knows most."""
+    title = "Voice, equal error rate"
+    if not found.estimable:
+        return title, "–", found.shortfall
+    last = found.attacks[-1]
+    return title, f"{last.eer.value:.3f}", f"{last.attacker}, guessing 0.5; {_interval(last.eer)}"
 
 
 def _interval(value: Share) -> str:
@@ -99,8 +111,32 @@ def kind_words(kind: str) -> str:
     return KINDS.get(kind, kind)
 
 
+def attacker_words(attacker: str) -> str:
+    """An attacker on voices in plain words."""
+    return SPEAKERS.get(attacker, attacker)
+
+
 def _plots(figures: AuditFigures) -> Mapping[str, bytes | None]:
     """SVGs by name; None where there is nothing to draw."""
+    return _face_plots(figures) | {f"voices {item.method}": _voice_plot(item) for item in figures.speakers}
+
+
+def _voice_plot(found: SpeakerFigures) -> bytes | None:
+    """Scores as a curve for each attacker; None where nothing can be said."""
+    if not found.estimable:
+        return None
+    return plots.curves(
+        [
+            plots.Curve(label=item.attacker, points=item.curve, strong=item.attacker.endswith("informed"))
+            for item in found.attacks
+        ],
+        x="strangers taken for the speaker",
+        y="clips of the speaker found",
+        chance=[(0, 0), (1, 1)],
+    )
+
+
+def _face_plots(figures: AuditFigures) -> dict[str, bytes | None]:
     found = [(attack, attack.linkage) for attack in figures.attacks if attack.linkage is not None]
     if not found:
         return {"bars": None, "roc": None, "cmc": None}

@@ -87,4 +87,6 @@ def audit(
     result = run_audit(load_run(run, overrides), raw=raw, boxes=boxes, names=names, clips=clips)
     for verdict in result.figures.verdicts:
         typer.echo(f"{verdict.outcome}: {verdict.gate}: {verdict.measured} ({verdict.allowed})")
+    for voices in result.figures.speakers:
+        typer.echo(voices.summary)
     typer.echo(f"{result.figures.clips} clips of {result.figures.people} people; report: {result.report}")

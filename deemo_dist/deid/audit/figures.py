@@ -10,6 +10,7 @@ from deemo_dist.config import GatesConfig
 from deemo_dist.deid.audit.clip import RAW, RELEASED, ClipFinding
 from deemo_dist.deid.audit.coverage import Coverage, coverage
 from deemo_dist.deid.audit.linkage import Linkage, Template, link
+from deemo_dist.deid.audit.speakers import SpeakerFigures
 from deemo_dist.deid.audit.statistics import Share, exact_interval, share
 from deemo_dist.deid.body.linkage import CueLinkage
 
@@ -63,7 +64,7 @@ class Words:
 @dataclass(frozen=True, kw_only=True)
 class AuditFigures:
     """Everything that is said of a data set. ``attacks``: on faces; ``picture``: on whole released frames (reported,
-    not gated); ``speakers``: figures of that attack by name, with words where one is not estimable;
+    not gated); ``speakers``: attacks on voices, by method of disguise (not gated);
     ``movement``: telling people by their body cues, ``before`` and ``after`` these are normalised;
     ``utility``: by name; ``lost``: raw clips that could not be read. Nothing here is a template, a name or a path."""
 
@@ -84,7 +85,7 @@ class AuditFigures:
     picture: Linkage | None
     words: Words | None
     utility: Mapping[str, Spread]
-    speakers: Mapping[str, float | str] = field(default_factory=dict)
+    speakers: tuple[SpeakerFigures, ...] = ()
     movement: Mapping[str, CueLinkage] = field(default_factory=dict)
     verdicts: tuple[Verdict, ...] = ()
     lost: int = 0

@@ -86,17 +86,26 @@ class SpeakerFigures:
         """Why nothing is said, in words."""
         return f"not estimable: {self.full} speakers with {FEWEST_UTTERANCES} utterances, {FEWEST_SPEAKERS} are needed"
 
+    @property
+    def summary(self) -> str:
+        """One line for a terminal."""
+        rates = (
+            f"{item.attacker} {item.eer.value:.3f} ({item.eer.low:.3f} to {item.eer.high:.3f})" for item in self.attacks
+        )
+        said = f"equal error rates {', '.join(rates)}; .5 is guessing" if self.estimable else self.shortfall
+        return f"voices under {self.method}: {said}"
+
 
 def speaker_attack(
     voices: Sequence[Voice], method: Method, reader: Reader, *, name: str = "", tick: Callable[[], None] = lambda: None
 ) -> SpeakerFigures:
-    """Attack ``voices`` that were disguised by ``method``; at most ``MOST`` of them, whose raw sound is disguised again
-    for the enrolment. ``reader``: a template of a sound, None where there is no voice in it; ``tick`` after each clip.
+    """Attack ``voices`` that were disguised by ``method``, each raw sound being disguised again for the enrolment: see
+    ``chosen_voices``. ``reader``: a template of a sound, None where there is no voice in it; ``tick`` after each clip.
 
     Without two speakers of two utterances there is nothing to compare: no attacks.
     """
     templates = []
-    for number, voice in enumerate(chosen_voices(voices)):
+    for number, voice in enumerate(sorted(voices, key=lambda item: item.key)):
         found = _template(voice, method, reader, number)
         tick()
         if found is not None:

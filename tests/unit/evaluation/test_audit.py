@@ -8,12 +8,21 @@ from deemo_dist.config import GatesConfig
 from deemo_dist.deid.audit.coverage import coverage
 from deemo_dist.deid.audit.figures import ALIKE, CLEAR, Attack, AuditFigures, Words, judge, spread
 from deemo_dist.deid.audit.linkage import Template, link
+from deemo_dist.deid.audit.speakers import ATTACKERS, SpeakerAttack, SpeakerFigures
 from deemo_dist.deid.audit.statistics import share
 from deemo_dist.deid.body.linkage import CueLinkage
 from deemo_dist.evaluation.audit import render_audit
 from pipelines.audit import as_json
 
 STILLS = [np.full((48, 64, 3), 20 * shade, dtype=np.uint8) for shade in range(3)]
+
+
+def speakers(method: str, full: int) -> SpeakerFigures:
+    eer = share({"a": [0.0, 1.0], "b": [0.0, 0.0]})
+    attacks = [SpeakerAttack(attacker=name, eer=eer, curve=((0.0, 0.0), (1.0, 1.0))) for name in ATTACKERS]
+    return SpeakerFigures(
+        method=method, reader="an ear", speakers=full, utterances=5 * full, full=full, attacks=tuple(attacks)
+    )
 
 
 @pytest.fixture
@@ -44,7 +53,7 @@ def full(bare: AuditFigures) -> AuditFigures:
         sensitivity=share({"a": [1.0] * 54}),
         words=Words(there=40, recall=share({"a": [1.0] * 40}), wer=0.1, heard=90),
         utility={"f0_correlation": spread([0.97, 0.99]), "unheard_of": spread([1.0])},
-        speakers={"ignorant": 0.4, "grid informed": "not estimable: 3 of 20 speakers"},
+        speakers=(speakers("world", 24), speakers("mcadams", 3)),
         movement={"after": CueLinkage(rank1=share({"a": [1.0, 0.0]}), chance=0.5, subjects=2, attacker="a forest")},
     )
     return replace(made, verdicts=judge(made, GatesConfig(face_match=0.0, rank1_over_chance=0.1, pii_recall=0.95)))
@@ -63,9 +72,10 @@ def test_the_report_says_what_still_links_and_escapes(bare: AuditFigures, full: 
 
 def test_the_report_shows_intervals_gates_and_curves(full: AuditFigures) -> None:
     page = render_audit(full, STILLS)
-    assert page.count("data:image/svg+xml") == 3
-    for words in ("95 %", "not estimable", "at most 0.99", "Gates", "a forest"):
+    assert page.count("data:image/svg+xml") == 4
+    for words in ("95 %", "not estimable", "at most 0.99", "Gates", "a forest", "grid-informed, guessing 0.5"):
         assert words in page
+    assert "mcadams: not estimable: 3 speakers with 5 utterances, 20 are needed" in page
 
 
 def test_figures_are_plain_numbers_without_templates(full: AuditFigures, bare: AuditFigures) -> None:
