@@ -12,24 +12,29 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote, unquote
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 logger = logging.getLogger("deemo_dist")
 console = Console(stderr=True, highlight=False)
 _context: dict[str, Any] = {}
 _hidden: list[re.Pattern[str]] = []
 MASK = "***"
+PLAIN_SECONDS, SPEED_SECONDS = 10.0, 600.0
 _SHORTEST = 3
 
 
@@ -126,9 +131,24 @@ class _JsonFormatter(logging.Formatter):
         return json.dumps({**_context, **row}, default=str)
 
 
+class _StandardError(logging.StreamHandler):
+    """Writes to what standard error is at the time: a bar stands there, and lines go above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._own:
+            self.stream = sys.stderr
+        super().emit(record)
+
+    def setStream(self, stream: Any) -> Any:  # noqa: N802 - logging's name
+        self._own = False
+        return super().setStream(stream)
+
+    _own = True
+
+
 def setup_logging(*, verbose: bool = False) -> None:
     """Send the project's log to standard error: plain lines, or JSON when ``DEEMO_LOG=json``. Call once a process."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardError()
     json_lines = os.environ.get("DEEMO_LOG") == "json"
     handler.setFormatter(_JsonFormatter() if json_lines else logging.Formatter("%(message)s"))
     logger.handlers[:] = [handler]
@@ -136,44 +156,86 @@ def setup_logging(*, verbose: bool = False) -> None:
     logger.propagate = False
 
 
+class Bar(Protocol):
+    """What ``progress`` yields."""
+
+    def advance(self, count: int = 1, *, groups: int = 0) -> None:
+        """``count`` more units are done, and ``groups`` more of what they come in."""
+
+
 class _PlainProgress:
     """Progress without a terminal: a line at most every ten seconds, and one at the end."""
 
-    def __init__(self, title: str, total: int | None, unit: str) -> None:
+    def __init__(self, title: str, total: int | None, unit: str, groups: int | None, group_unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done, self.started, self.last = 0, time.monotonic(), time.monotonic()
+        self.groups, self.group_unit = groups, group_unit
+        self.done, self.groups_done = 0, 0
+        self.started = self.last = time.monotonic()
 
-    def advance(self, count: int = 1) -> None:
+    def advance(self, count: int = 1, *, groups: int = 0) -> None:
         self.done += count
-        if time.monotonic() - self.last >= 10:
+        self.groups_done += groups
+        if time.monotonic() - self.last >= PLAIN_SECONDS:
             self.last = time.monotonic()
-            self._line()
+            self.line()
 
-    def _line(self) -> None:
+    def line(self) -> None:
         seconds = max(time.monotonic() - self.started, 1e-6)
-        of = f"/{self.total}" if self.total is not None else ""
-        logger.info("%s: %d%s %s, %.1f/s", self.title, self.done, of, self.unit, self.done / seconds)
+        rate = self.done / seconds
+        parts = [f"{self.title}: {self.done}{_of(self.total)} {self.unit}"]
+        if self.groups is not None:
+            parts.append(f"{self.groups_done}{_of(self.groups)} {self.group_unit}")
+        parts.append(f"{rate:.1f} {self.unit}/s")
+        left = (self.total or 0) - self.done
+        parts.append(f"{_clock(left / rate)} left" if left > 0 and rate > 0 else f"in {_clock(seconds)}")
+        logger.info("%s", ", ".join(parts))
+
+
+def _of(total: int | None) -> str:
+    return "" if total is None else f"/{total}"
+
+
+def _clock(seconds: float) -> str:
+    """As h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 class _RichProgress:
-    """Progress on a terminal: a bar with counts, elapsed and remaining time."""
+    """Progress on a terminal: a bar with counts, rate, elapsed and remaining time."""
 
-    def __init__(self, progress: Progress, title: str, total: int | None) -> None:
-        self.progress = progress
-        self.task = progress.add_task(title, total=total)
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self.progress, self.task, self.groups_done = progress, task, 0
 
-    def advance(self, count: int = 1) -> None:
-        self.progress.advance(self.task, count)
+    def advance(self, count: int = 1, *, groups: int = 0) -> None:
+        self.groups_done += groups
+        self.progress.update(self.task, advance=count, groups=self.groups_done)
+
+
+class _Counts(ProgressColumn):
+    """``8/24 clips  2/6 shards  1.3 clips/s``."""
+
+    def render(self, task: Task) -> Text:
+        fields = task.fields
+        text = f"{task.completed:.0f}{_of(None if task.total is None else int(task.total))} {fields['unit']}"
+        if fields["of_groups"] is not None:
+            text += f"  {fields['groups']}/{fields['of_groups']} {fields['group_unit']}"
+        return Text(f"{text}  {task.completed / max(task.elapsed or 0.0, 1e-6):.1f} {fields['unit']}/s")
 
 
 @contextmanager
-def progress(title: str, total: int | None, *, unit: str = "items") -> Iterator[_PlainProgress | _RichProgress]:
-    """Show progress of ``total`` units (``None`` when unknown); the yielded object has ``advance(count=1)``."""
+def progress(
+    title: str, total: int | None, *, unit: str = "items", groups: int | None = None, group_unit: str = "groups"
+) -> Iterator[Bar]:
+    """Show progress of ``total`` units (``None`` when unknown), which may come in ``groups`` (shards of clips)."""
     if not console.is_terminal:
-        plain = _PlainProgress(title, total, unit)
+        plain = _PlainProgress(title, total, unit, groups, group_unit)
         yield plain
-        plain._line()
+        plain.line()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
-        yield _RichProgress(bar, title, total)
+    bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
+    counts = _Counts(table_column=Column(no_wrap=True))
+    columns = (TextColumn("{task.description}"), bar, counts, TimeElapsedColumn(), TimeRemainingColumn(compact=True))
+    with Progress(*columns, console=console, expand=True, speed_estimate_period=SPEED_SECONDS) as shown:
+        task = shown.add_task(title, total=total, unit=unit, groups=0, of_groups=groups, group_unit=group_unit)
+        yield _RichProgress(shown, task)

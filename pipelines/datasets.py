@@ -8,6 +8,7 @@ from deemo_dist.dataset import Dataset, open_dataset, verify
 from deemo_dist.deid import policy_digest
 from deemo_dist.errors import CorruptDataError
 from deemo_dist.storage import Store, open_store
+from pipelines.work import work_lines
 
 
 def open_allowed(config: RunConfig, store: Store, name: str = "", version: str = "") -> Dataset:
@@ -49,7 +50,7 @@ def describe(config: RunConfig) -> str:
     ]
     demo = ", the demo key, which everybody knows: not for personal data" if info.header.demo_key else ""
     lines.append(f"key          {info.header.key_id}{demo}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *work_lines(info.statistics)])
 
 
 def check(config: RunConfig, *, deep: bool) -> str:

@@ -8,7 +8,8 @@ stage of their clips cost.
 import io
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from deemo_dist.dataset import (
     plan_units,
     read_info,
     read_manifest,
+    read_receipt,
 )
 from deemo_dist.deid import (
     Deidentifier,
@@ -46,11 +48,14 @@ from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundErr
 from deemo_dist.execution import run
 from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, encode_flac, steady
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
-from deemo_dist.storage import fetch_uri, open_store
+from deemo_dist.storage import Store, fetch_uri, open_store
 from deemo_dist.weights import use
+from pipelines.array import preprocess_array
 from pipelines.private import by_place, private_folder
 from pipelines.sealed import SealedUnit
 from pipelines.withdrawn import without_withdrawn
+
+READERS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +83,11 @@ class UnitWorker:
         self.bounds = Bounds.of(config.policy)
         self.deidentify = Deidentifier(config.policy, self.ring, config.nfbl)
         self.sandbox = Sandbox()
+        self.fetched: Counter[str] = Counter()
 
     def __call__(self, sealed: SealedUnit) -> Receipt:
         """De-identify the clips of a unit and commit its shard; returns the receipt that stands."""
-        started, self.deidentify.meter = time.monotonic(), Meter()
+        started, self.deidentify.meter, self.fetched = time.monotonic(), Meter(), Counter()
         unit = sealed.open(self.ring)
         builder = UnitBuilder(
             unit.index, len(unit.clips), policy_digest=self.policy_digest, toolchain_digest=self.toolchain_digest
@@ -89,7 +95,7 @@ class UnitWorker:
         for clip in unit.clips:
             with hiding(clip.uri, clip.subject, clip.transcript):
                 self._take(clip, builder)
-        spent = self.deidentify.meter.figures()
+        spent = {**self.deidentify.meter.figures(), **self.fetched}
         receipt, tar = builder.finish({"seconds": time.monotonic() - started, **spent})
         return commit_unit(self.store, self.prefix, receipt, tar)
 
@@ -125,10 +131,14 @@ class UnitWorker:
 
     def _fetch(self, clip: Clip, key: str, into: Path) -> Path:
         """A raw clip as a local file. One that is gone is rejected; a store that does not answer ends the run."""
+        started = time.monotonic()
         try:
-            return fetch_uri(clip.uri, self.config.storage, into=into, label=f"clip {key}")
+            path = fetch_uri(clip.uri, self.config.storage, into=into, label=f"clip {key}")
         except NotFoundError as error:
             raise MediaError(error.message, stage="fetch", reason="missing") from None
+        figures = {"seconds.fetch": time.monotonic() - started, "bytes.fetch": path.stat().st_size}
+        self.fetched.update(figures)
+        return path
 
     def _sample(self, clip: Clip, key: str, result: DeidResult, video: bytes) -> Sample:
         """The sample's media as bytes, and what the index says of them."""
@@ -177,7 +187,7 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     units = plan_units(clips, config.data.shard_bytes)
     header = _header(config, ring, clips, units)
     begin_version(store, config.data.name, config.data.version, header)
-    _do_units(config, _own(units, config), len(units))
+    _do_units(config, _own(units, config), units)
     if config.execution.tasks > 1:
         return None
     if info := _complete(config):
@@ -211,27 +221,46 @@ def _own(units: Sequence[Unit], config: RunConfig) -> Sequence[Unit]:
     return units[task::tasks]
 
 
-def _do_units(config: RunConfig, units: Sequence[Unit], of: int) -> None:
-    """Run the units without a receipt, within the budget of failures."""
+def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Unit]) -> None:
+    """Run the units without a receipt, within the budget of failures, those of an earlier life included."""
     store = open_store(config.storage)
     prefix = dataset_prefix(config.data.name, config.data.version)
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     pending = pending_units(store, prefix, units)
     if not pending:
-        logger.info("preprocess: nothing to do, all %d of %d shards have their receipts", len(units), of)
+        logger.info("preprocess: nothing to do, all %d shards have their receipts", len(units))
         return
-    if len(pending) < len(units):
-        logger.info("preprocess: %d of %d shards have their receipts, %d to do", of - len(pending), of, len(pending))
     budget = FailureBudget(config.data.failure_budget, sum(len(unit.clips) for unit in units))
-    with progress("preprocess", sum(len(unit.clips) for unit in pending), unit="clips") as bar:
+    if len(pending) < len(units):
+        logger.info("preprocess: %d of %d shards have their receipts", len(units) - len(pending), len(units))
+        _count_failures(budget, store, prefix, {unit.index for unit in units} - {unit.index for unit in pending})
+    clips = sum(len(unit.clips) for unit in pending)
+    with progress("preprocess", clips, unit="clips", groups=len(pending), group_unit="shards") as bar:
 
         def committed(_: SealedUnit, receipt: Receipt) -> None:
-            bar.advance(len(receipt.ledger))
+            bar.advance(len(receipt.ledger), groups=1)
             budget.spend(receipt)
 
         sealed = [SealedUnit.of(unit, ring) for unit in pending]
-        told = replace(config, data=replace(config.data, manifest=None))  # no worker looks into the manifest
-        run(sealed, UnitWorkerFactory(config=told), config=config.execution, on_result=committed)
+        array = preprocess_array(config, store, prefix, everything) if config.execution.executor == "slurm" else None
+        factory = UnitWorkerFactory(config=_told(config))
+        run(sealed, factory, config=config.execution, on_result=committed, array=array)
+
+
+def _told(config: RunConfig) -> RunConfig:
+    """The run as its workers know it: nothing of the manifest, and each with its share of the requests."""
+    where = config.execution
+    share = where.requests_per_second / (where.workers * where.tasks)
+    rate = min(config.storage.requests_per_second, share)
+    storage = replace(config.storage, requests_per_second=rate)
+    return replace(config, data=replace(config.data, manifest=None), storage=storage)
+
+
+def _count_failures(budget: "FailureBudget", store: Store, prefix: str, done: Collection[int]) -> None:
+    """Count what was rejected before, from the receipts."""
+    with ThreadPoolExecutor(READERS) as pool:
+        for receipt in pool.map(lambda unit: read_receipt(store, prefix, unit), sorted(done)):
+            budget.spend(receipt)
 
 
 class FailureBudget:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from deemo_dist.dataset.codec import to_parquet
+from deemo_dist.dataset.costs import total_costs
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, PartFile, begin_version
 from deemo_dist.dataset.layout import annotations_key, dataset_prefix, index_key, info_key, ledger_key
@@ -54,6 +55,7 @@ def write_version(
         index=_write(store, _flat(receipts, "index"), INDEX_SCHEMA, lambda part: index_key(prefix, part)),
         ledger=_write(store, _flat(receipts, "ledger"), LEDGER_SCHEMA, lambda part: ledger_key(prefix, part)),
         annotations=write_annotations(store, annotations),
+        statistics=total_costs(receipts),
     )
     store.put(info_key(prefix), canonical_json(info))
     return info

@@ -79,7 +79,8 @@ class PartFile:
 @dataclass(frozen=True, kw_only=True)
 class DatasetInfo:
     """``dataset.json``. ``dataset_digest`` is taken over canonical rows (index, ledger, tars), ``annotations_digest``
-    over the overlay's rows by key; ``toolchains`` are those the receipts name; ``bytes`` counts the shards'."""
+    over the overlay's rows by key; ``toolchains`` are those the receipts name; ``bytes`` counts the shards';
+    ``statistics``: what the work cost by stage (see :func:`deemo_dist.dataset.costs.total_costs`)."""
 
     name: str
     version: str
@@ -95,6 +96,7 @@ class DatasetInfo:
     index: tuple[PartFile, ...]
     ledger: tuple[PartFile, ...]
     annotations: tuple[PartFile, ...]
+    statistics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, int] = field(default_factory=schema_versions)
     format: int = DATASET_VERSION
 

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from deemo_dist.config import ExecutionConfig
 from deemo_dist.errors import ConfigError
+from deemo_dist.execution.array import Array, run_as_array
 from deemo_dist.execution.tries import Tries
 
 U = TypeVar("U")
@@ -17,6 +18,7 @@ def run(
     *,
     config: ExecutionConfig,
     on_result: Callable[[U, R], None],
+    array: Array | None = None,
 ) -> None:
     """Apply a worker function to every unit, on ``config.workers`` workers, and hand each result to ``on_result``.
 
@@ -26,8 +28,14 @@ def run(
 
     The death of a worker, or of its node, loses only its unit, which is tried elsewhere a bounded number of times; so
     is a unit that takes longer than ``config.unit_seconds``; its worker is killed. Raises what the function raised if
-    that is a ``DeemoError``, else ``DeemoError``. However it ends (Ctrl-C too), no worker process is left.
+    that is a ``DeemoError``, else ``DeemoError``. Under ``slurm`` the units are done by the tasks of ``array``, which
+    run the project's own command; the factory is not called. However it ends (Ctrl-C too), no worker process is left.
     """
+    if config.executor == "slurm":
+        if array is None:
+            raise ConfigError("this work does not run as a SLURM array", hint="execution.executor: local or ray")
+        run_as_array(units, array, on_result)
+        return
     if config.workers < 1:
         raise ConfigError(f"execution.workers is {config.workers}", hint="1 at least")
     if config.unit_seconds <= 0:

@@ -1,5 +1,6 @@
 """SLURM: batch scripts from the templates in ``cluster/slurm``, ``sbatch``, and the state of what was sent."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -42,6 +43,36 @@ def submit_slurm(job: Job, *, dry_run: bool = False) -> JobHandle:
         ids.append(sbatch(script, *after))
     where = " ".join(output_path(job, number=one, array=len(ids) > 1 and one == ids[0]) for one in ids)
     return JobHandle(kind="slurm", rendered=text, ids=tuple(ids), stdout_hint=where, ask=state)
+
+
+def submit_tasks(job: Job, tasks: Sequence[int]) -> str:
+    """Send these tasks of a preprocessing job's array; the array's job id. Raises as ``submit_slurm``."""
+    Path(job.workdir, job.launch.logs).mkdir(parents=True, exist_ok=True)
+    at_once = f"%{job.launch.tasks_at_once}" if job.launch.tasks_at_once else ""
+    return sbatch(render_job(job)[0], f"--array={spans(tasks)}{at_once}")
+
+
+def spans(tasks: Sequence[int]) -> str:
+    """Numbers as SLURM takes them: ``0-3,7``."""
+    parts: list[list[int]] = []
+    for task in sorted(set(tasks)):
+        if parts and task == parts[-1][-1] + 1:
+            parts[-1].append(task)
+        else:
+            parts.append([task])
+    return ",".join(f"{part[0]}-{part[-1]}" if len(part) > 1 else str(part[0]) for part in parts)
+
+
+def alive_tasks(name: str) -> set[int]:
+    """The tasks that wait or run of this user's arrays called ``name``. Raises ``LaunchError``: no answer."""
+    user = str(os.getuid())
+    listed = _ask(["squeue", "--noheader", "--array", f"--user={user}", f"--name={name}", "--format=%K"])
+    return {int(word) for word in listed.split() if word.isdigit()}
+
+
+def cancel_named(name: str) -> None:
+    """End this user's jobs called ``name``. Raises ``LaunchError`` when SLURM does not answer."""
+    _ask(["scancel", f"--user={os.getuid()}", f"--name={name}"])
 
 
 def render_job(job: Job) -> tuple[str, ...]:

@@ -1,0 +1,91 @@
+"""Units as tasks of a batch system's array (SLURM's): sent from here, their results read from where tasks commit them.
+
+Nothing comes back from a task itself: it may run on a node that knows nothing of this process, and outlive it.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deemo_dist.console import logger
+from deemo_dist.errors import LaunchError
+from deemo_dist.execution.tries import MAX_TRIES
+
+POLL_SECONDS = 5.0
+MAX_SILENT = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Array:
+    """An array job, as callables that know the batch system and the project's own command.
+
+    ``task_of``: the task that does a unit. ``submit``: send these tasks. ``alive``: the tasks that wait or run, sent by
+    this process or by one before it. ``cancel``: end them all. ``results``: of these units, those that are committed,
+    each with its result. ``logs``: where tasks write, for a person.
+    """
+
+    task_of: Callable[[Any], int]
+    submit: Callable[[Sequence[int]], None]
+    alive: Callable[[], set[int]]
+    cancel: Callable[[], None]
+    results: Callable[[Sequence[Any]], Iterable[tuple[Any, Any]]]
+    logs: str = ""
+
+
+def run_as_array(
+    units: Sequence[Any], array: Array, on_result: Callable[[Any, Any], None], *, poll: float | None = None
+) -> None:
+    """See :func:`deemo_dist.execution.run`. A task that ended before its units were done is sent again.
+
+    Raises ``LaunchError`` for tasks that end ``MAX_TRIES`` times in a row without a new result, or where the batch
+    system does not answer ``MAX_SILENT`` times in a row. The array is cancelled if this ends by an exception; it goes
+    on if this process is killed, and another one finds it.
+    """
+    waiting, tries = list(units), Counter[int]()
+    silent = 0
+    try:
+        while waiting:
+            alive = _asked(array, silent)
+            silent = silent + 1 if alive is None else 0
+            fresh = list(array.results(waiting))  # after `alive`: what a task committed before it ended is seen
+            for unit, result in fresh:
+                waiting.remove(unit)
+                tries.pop(array.task_of(unit), None)
+                on_result(unit, result)
+            if waiting and alive is not None:
+                _send_missing(array, waiting, alive, tries)
+            if waiting:
+                time.sleep(POLL_SECONDS if poll is None else poll)
+    except BaseException:
+        array.cancel()
+        raise
+
+
+def _asked(array: Array, silent: int) -> set[int] | None:
+    """The tasks that are alive; None when the batch system cannot say, which passes."""
+    try:
+        return array.alive()
+    except LaunchError as error:
+        if silent + 1 >= MAX_SILENT:
+            raise
+        logger.warning("%s; asked again", error.message)
+        return None
+
+
+def _send_missing(array: Array, waiting: Sequence[Any], alive: set[int], tries: Counter[int]) -> None:
+    """Send the tasks that have units to do and are not there."""
+    missing = sorted({array.task_of(unit) for unit in waiting} - alive)
+    if not missing:
+        return
+    worn = [task for task in missing if tries[task] >= MAX_TRIES]
+    if worn:
+        raise LaunchError(
+            f"task {worn[0]} ended {MAX_TRIES} times without a new result", hint=f"look at its output: {array.logs}"
+        )
+    again = sum(tries[task] > 0 for task in missing)
+    if again:
+        logger.warning("%d tasks ended before their units were done: sent again", again)
+    tries.update(missing)
+    array.submit(missing)
