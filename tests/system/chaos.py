@@ -21,9 +21,18 @@ AGAIN_SECONDS = 0.5
 FAULTS = ("worker", "driver", "hang", "decoder", "freeze", "restart", "slow", "lost")
 
 
+@dataclass(frozen=True, order=True)
+class Moment:
+    """When: ``seconds`` after ``share`` of the units were done (below 0: after the start)."""
+
+    share: float
+    seconds: float
+
+
 @dataclass
 class Chaos:
-    """One job, and those who harm it. ``ray``: of a job on Ray actors, else None. ``log``: what was done when."""
+    """One job, and those who harm it. ``ray``: of a job on Ray actors, else None. ``done``: the share of units that
+    are committed. ``log``: what was done when."""
 
     command: Sequence[str]
     env: dict[str, str]
@@ -32,35 +41,40 @@ class Chaos:
     proxy: FaultProxy
     ray: LocalRay | None
     rng: random.Random
+    done: Callable[[], float]
     log: list[str] = field(default_factory=list)
     started: float = 0.0
     lives: int = 0
     stopped: list[int] = field(default_factory=list)
     driver: "subprocess.Popen[bytes] | None" = None
 
-    def run(self, plan: Sequence[tuple[float, str]]) -> float:
-        """Run the job to its end while the faults of ``plan`` (seconds, name) come upon it; its seconds.
+    def run(self, plan: Sequence[tuple[Moment, str]]) -> float:
+        """Run the job to its end while the faults of ``plan`` come upon it; its seconds.
 
         A driver that is killed, or that gave the store up, is started again, ``MAX_LIVES`` times at most.
         """
         self.started = time.monotonic()
-        due = sorted(plan)
+        waiting, due = sorted(plan), list[tuple[float, str]]()
         self._start_driver()
         try:
             while True:
                 assert self.driver is not None and self.seconds() < PATIENCE, self.story()
+                share = self.done() if waiting else 1.0
+                while waiting and waiting[0][0].share <= share:
+                    moment, fault = waiting.pop(0)
+                    due = sorted([*due, (self.seconds() + moment.seconds, fault)])
                 if due and due[0][0] <= self.seconds():
                     _, fault = due.pop(0)
                     if not self._do(fault):
                         due = sorted([*due, (self.seconds() + AGAIN_SECONDS, fault)])
                 code = self.driver.poll()
                 if code == 0:
-                    self.log.append(f"{self.seconds():.1f} s: done, {len(due)} faults came too late")
+                    self.log.append(f"{self.seconds():.1f} s: done, {len(due) + len(waiting)} faults came too late")
                     return self.seconds()
                 if code is not None:
                     self.log.append(f"{self.seconds():.1f} s: the driver ended with {code}")
                     self._start_driver()
-                time.sleep(0.05)
+                time.sleep(0.2)
         finally:
             self._clear()
 
