@@ -1,5 +1,6 @@
 """Merge and filter: new versions out of what was committed. Whoever was withdrawn does not come back through them."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -180,12 +181,15 @@ def _refuse_unlike(infos: Sequence[DatasetInfo]) -> None:
 
 
 def _refuse_split_subjects(parts: Sequence[Part]) -> None:
-    """A person's clips are all in one split, or scores mean nothing."""
-    splits: dict[str, str] = {}
+    """A merge puts nobody into two splits who was in one in each source: scores would mean nothing."""
+    splits: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for part in parts:
         for row in part.kept:
-            if splits.setdefault(row.subject_key, row.split) != row.split:
-                raise DatasetError(
-                    f"subject {row.subject_key[:8]} would be in the splits {splits[row.subject_key]} and {row.split}",
-                    hint="splits are by subject: give both sources the same, or filter one of them first",
-                )
+            splits[row.subject_key][part.source].add(row.split)
+    for subject, by_source in splits.items():
+        together = set().union(*by_source.values())
+        if together not in by_source.values():
+            raise DatasetError(
+                f"subject {subject[:8]} would be in the splits {' and '.join(sorted(together))}",
+                hint="splits are by subject: give the sources the same, or filter one of them first",
+            )
