@@ -14,7 +14,7 @@ from deemo_dist.launch.progress import summarize
 from deemo_dist.launch.ray import render_entrypoint, submit_ray
 from deemo_dist.launch.ray_driver import rank_variables
 from deemo_dist.launch.ray_ranks import Place
-from deemo_dist.launch.slurm import render, render_job, submit_slurm
+from deemo_dist.launch.slurm import render, render_job, spans, submit_slurm
 
 NASTY = 'model.name=it\'s $(touch pwned); `id` "x"'
 
@@ -55,6 +55,11 @@ def test_preprocessing_becomes_an_array_and_a_job_that_commits(run_file: str) ->
     assert "execution.task" not in finish
     _check_shell(array)
     _check_shell(finish)
+
+
+def test_tasks_are_written_as_spans() -> None:
+    assert spans([7, 0, 1, 2, 3, 9, 10, 2]) == "0-3,7,9-10"
+    assert spans([5]) == "5"
 
 
 def test_gpus_and_memory_are_asked_for_a_node(run_file: str) -> None:
