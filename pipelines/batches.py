@@ -43,6 +43,29 @@ def step_factory(
     return steps
 
 
+def load_pack(
+    config: RunConfig,
+    dataset: Dataset,
+    store: Store,
+    processor: "DeemoLlamaProcessor",
+    stage: PlannedStage,
+    step: int,
+    place: Placement,
+) -> tuple[Mapping[str, Any], int]:
+    """The first micro-batch of one rank's step, as training would get it, and how many samples are in it."""
+    loader = Loader(
+        examples=stage.examples,
+        plan=stage.plan,
+        start_step=step,
+        stop_step=step + 1,
+        seed=config.seed,
+        modality_dropout=stage.config.modality_dropout,
+        **_common(config, dataset, store, processor, place),
+    )
+    first = next(iter(loader)).micro[0]
+    return first.batch, first.examples
+
+
 def validation_factory(
     config: RunConfig, dataset: Dataset, store: Store, processor: "DeemoLlamaProcessor", stage: PlannedStage
 ) -> ValidationFactory | None:

@@ -37,7 +37,7 @@ The usual way: `deemo ingest`, `deemo preprocess`, `deemo train`, `deemo evaluat
 On a cluster: `deemo submit ray|slurm VERB -c RUN`.
 """,
 )
-for verbs in (preparing.app, training.app, predicting.app):
+for verbs in (preparing.app, training.app, predicting.app, planning.app):
     app.add_typer(verbs)
 app.add_typer(datasets.dataset_app, name="dataset")
 app.add_typer(weights.weights_app, name="weights")

@@ -14,13 +14,16 @@ from deemo_dist.planning.train.trace import Costs, Unit, measure
 from deemo_dist.planning.train.work import Pack, model_flops
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from deemo_dist.model import DeemoLlamaProcessor
 
 VERSION = 1
 
 
-def stage_costs(config: RunConfig, stage: StageConfig) -> Costs:
-    """The units of work of the stage's model; kept in ``storage.cache``, for the next process."""
+def stage_costs(config: RunConfig, stage: StageConfig, model: "nn.Module | None" = None) -> Costs:
+    """The units of work of the stage's model (``model``, where it is made already); kept in ``storage.cache``, for the
+    next process."""
     named = {"version": VERSION, "model": config_digest(config.model), "precision": config.engine.precision}
     digest = digest_of({**named, "trains": plain(stage.trains)})
     path = Path(config.storage.cache) / "costs" / f"{digest[:24]}.json"
@@ -28,7 +31,7 @@ def stage_costs(config: RunConfig, stage: StageConfig) -> Costs:
         return _read(json.loads(path.read_text()))
     from pipelines.plan_train import stage_model
 
-    costs = measure(stage_model(config, stage))
+    costs = measure(stage_model(config, stage) if model is None else model)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         json.dump(asdict(costs), file)

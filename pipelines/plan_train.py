@@ -135,20 +135,21 @@ def _stage(config: RunConfig, name: str, workload: Workload, asked: Asked) -> St
 
 
 def stage_shape(
-    config: RunConfig, name: str, workload: Workload, *, on_gpu: bool
+    config: RunConfig, name: str, workload: Workload, *, on_gpu: bool, model: "nn.Module | None" = None
 ) -> tuple[Stage, dict[str, tuple[int, int]]]:
-    """A stage as capacity needs it, counted on the model's own modules without values, and its parameters by part."""
-    from deemo_dist.planning.train.trace import measure
+    """A stage as capacity needs it, counted on the model's own modules without values, and its parameters by part.
+    ``model``: the stage's, where it is made already."""
+    from pipelines.costs import stage_costs
 
     settings = config.stages[name]
-    model = stage_model(config, settings)
+    model = stage_model(config, settings) if model is None else model
     parameters = tuple(
         Parameter(elements=parameter.numel(), trains=parameter.requires_grad) for parameter in model.parameters()
     )
     stage = Stage(
         name=name,
         parameters=parameters,
-        costs=measure(model),
+        costs=stage_costs(config, settings, model),
         mean=workload.mean,
         largest=workload.largest,
         packs=workload.packs,

@@ -1,4 +1,4 @@
-"""`deemo plan`: what a run would need and take, before there is a cluster."""
+"""`deemo plan` and `deemo doctor`: what a run would need and take, and whether it would work."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from pipelines.verbs.common import Overrides, RunOption, load_run
 
+app = typer.Typer()
 plan_app = typer.Typer(no_args_is_help=True, help="What a run would need and take on machines that are not here.")
 
 
@@ -39,3 +40,22 @@ def plan_train(
         plan_report.print_plan(plan)
     if plot is not None:
         plan_report.plot(plan, plot)
+
+
+@app.command(epilog="Example: `deemo doctor --run demo`")
+def doctor(
+    run: Annotated[str, typer.Option("--run", "--config", "-c", metavar="RUN", help="A YAML file, or a name.")],
+    overrides: Overrides = None,
+    ranks: Annotated[int | None, typer.Option(min=1, help="Ranks of the training; default: the run's.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Check the memory of this kind of GPU, not this machine's.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps whose packs are loaded and run without values.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="To spend on loading them, and on running them.")] = 20.0,
+) -> None:
+    """Would this run's training work? One line a check: ok, or what fails and what to do. Exit code 1 if any fails."""
+    from pipelines.doctor import examine
+
+    findings = examine(load_run(run, overrides), ranks=ranks, gpu=gpu, steps=steps, seconds=seconds)
+    for finding in findings:
+        typer.echo(finding.line())
+    if any(finding.state == "fails" for finding in findings):
+        raise typer.Exit(1)

@@ -88,6 +88,7 @@ def empty_model(config: ModelConfig, *, precision: str = "bf16") -> nn.Module:
     from deemo_dist.model import DeemoLlamaForConditionalGeneration, build_config
 
     found = build_config(described(config))
+    found.attention = "varlen"  # no kernel runs without values
     with META:
         model = DeemoLlamaForConditionalGeneration(found)
     return nn.Module.to(model, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)

@@ -1,0 +1,317 @@
+"""The doctor's checks: each takes what is known of a run so far, says in a line what it found, and raises a
+``DeemoError`` (what, where, what to do) for what would not work."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deemo_dist.config import ModelConfig, RunConfig, TaskConfig
+from deemo_dist.dataset import Dataset
+from deemo_dist.environ import Placement
+from deemo_dist.errors import ConfigError, DatasetError, DeemoError, ModelError, TrainingError
+from deemo_dist.storage import Store, open_store
+
+if TYPE_CHECKING:
+    from deemo_dist.model import DeemoLlamaProcessor
+    from pipelines.stages import PlannedStage
+
+PINNED = ("torch", "transformers", "deepspeed", "peft", "mlflow", "pyarrow", "omegaconf", "ray")
+GIB = 2**30
+
+
+@dataclass(kw_only=True)
+class Known:
+    """What the checks found out, for those after them. ``world``: ranks that the training would have; ``gpu``: a kind
+    of GPU to check the memory of, None for this machine; ``seconds``: to spend on loading packs, and on running them.
+    """
+
+    config: RunConfig
+    world: int
+    steps: int = 2
+    seconds: float = 20.0
+    gpu: str | None = None
+    store: Store | None = None
+    dataset: Dataset | None = None
+    processor: "DeemoLlamaProcessor | None" = None
+    stages: "Sequence[PlannedStage]" = ()
+    models: dict[str, Any] = field(default_factory=dict)
+    batches: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def versions(known: Known) -> str:
+    """Are the libraries those the project pins?"""
+    from packaging.requirements import Requirement
+
+    wanted = {each.name: each for each in map(Requirement, metadata.requires("deemo-dist") or ()) if not each.marker}
+    found = {name: metadata.version(name) for name in PINNED}
+    for name, version in found.items():
+        if name in wanted and not wanted[name].specifier.contains(version, prereleases=True):
+            raise ConfigError(
+                f"{name} is {version}, the project needs {wanted[name].specifier}",
+                hint=f"pip install '{name}{wanted[name].specifier}', or make a new environment by `make setup`",
+            )
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def storage(known: Known) -> str:
+    """Can the store be read, written and tidied?"""
+    store = open_store(known.config.storage)
+    key = f"runs/{known.config.name}/doctor/{os.getpid()}-{time.time_ns()}"
+    started = time.perf_counter()
+    store.put(key, b"deemo")
+    same = store.get(key) == b"deemo"
+    store.delete(key)
+    if not same:
+        raise DatasetError(f"{store.uri(key)} does not give back what was written", hint="look at the storage server")
+    known.store = store
+    return f"{store.root}: written, read and deleted in {1000 * (time.perf_counter() - started):.0f} ms"
+
+
+def tracking(known: Known) -> str:
+    """Does MLflow answer?"""
+    from deemo_dist.tracking import check
+    from pipelines.tracked import tracking_folder
+
+    settings = known.config.tracking
+    if not settings.enabled:
+        return "off"
+    check(settings, tracking_folder(known.config))
+    return "an embedded MLflow on this machine" if settings.uri is None else "the server answers"
+
+
+def weights(known: Known) -> str:
+    """Are the model's weights here, under their digests?"""
+    from deemo_dist.weights import fetch, use
+
+    use(known.config.weights)
+    told = []
+    for source in _sources(known.config.model):
+        if source.startswith("weights:"):
+            fetch(source.removeprefix("weights:"))
+            told.append(f"{source} has its digest")
+        elif source.startswith(("/", "./", "../")) and not Path(source).exists():
+            raise ModelError(f"there are no weights at {source}", hint="correct model.llm, vision, audio or tokenizer")
+        else:
+            told.append(f"{source} is {'here' if Path(source).exists() else 'looked up when the model is built'}")
+    return "; ".join(told) or "none: every part starts from random weights"
+
+
+def _sources(model: ModelConfig) -> list[str]:
+    named = (model.llm.source, model.vision.source, model.audio.source, model.tokenizer)
+    return sorted({source for source in named if source not in ("random", "builtin")})
+
+
+def dataset(known: Known) -> str:
+    """Is the dataset there, under the run's policy?"""
+    from pipelines.datasets import open_allowed
+
+    assert known.store is not None
+    known.dataset = open_allowed(known.config, known.store)
+    info = known.dataset.info
+    where = f"{info.name}/{info.version}, {info.dataset_digest[:12]}"
+    return f"{where}: {info.samples} samples under '{info.header.policy}'"
+
+
+def budgets(known: Known) -> str:
+    """Does every example fit into a pack, and every rank get one?"""
+    from deemo_dist.model import build_processor
+    from pipelines.stages import plan_stages
+
+    assert known.store is not None and known.dataset is not None
+    known.processor = build_processor(known.config.model)
+    known.stages = plan_stages(known.config, known.dataset, known.processor, known.store)
+    told = []
+    for stage in known.stages:
+        stage.plan.micro_steps(known.world)
+        tokens, frames, audio = stage.plan.lengths.largest()
+        told.append(
+            f"{stage.name}: {stage.plan.steps} steps, largest {tokens}/{stage.config.max_tokens} tokens, "
+            f"{frames}/{stage.config.max_frames} frames, {audio / 1000:g}/{stage.config.max_audio_seconds:g} s"
+        )
+    return "; ".join(told)
+
+
+def engine(known: Known) -> str:
+    """Can the engine do what is asked, and does every stage train something?"""
+    from deemo_dist.training.engine_config import check
+    from pipelines.plan_train import stage_model
+
+    settings = known.config.engine
+    check(settings, world=known.world, on_gpu=_has_gpu() or known.gpu is not None)
+    told = []
+    for name, stage in known.config.stages.items():
+        model = known.models[name] = stage_model(known.config, stage)
+        trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+        told.append(f"{name} trains {trained:,} of {sum(each.numel() for each in model.parameters()):,}")
+    return f"{known.world} ranks, ZeRO-{settings.zero_stage}, {settings.precision}; {'; '.join(told)}"
+
+
+def samples(known: Known) -> str:
+    """Does every sample of the first steps load, decoded and packed?"""
+    told = []
+    for stage in known.stages:
+        packs, total, clips = known.batches.setdefault(stage.name, []), 0, 0
+        ends = time.perf_counter() + known.seconds / len(known.stages)
+        places = _places(known, stage)
+        total = len(places)
+        for step, rank, world in places:
+            if time.perf_counter() > ends and packs:
+                break
+            loaded = _loaded(known, stage, step, Placement(**_alone, rank=rank, world=world))
+            packs.append(loaded[0])
+            clips += loaded[1]
+        told.append(f"{stage.name}: {clips} samples in {len(packs)} of {total} packs")
+    return "; ".join(told)
+
+
+_alone: dict[str, Any] = {"local_rank": 0, "launcher": "single", "master_addr": "127.0.0.1", "master_port": 0}
+
+
+def _places(known: Known, stage: "PlannedStage") -> list[tuple[int, int, int]]:
+    """(step, rank, world) of each pack of the first steps: as many ranks as packs make each pack one rank's."""
+    world = stage.plan.packs_per_step
+    steps = min(known.steps, stage.plan.steps)
+    return [(step, rank, world) for step in range(steps) for rank in range(len(stage.plan.step(step)))]
+
+
+def _loaded(known: Known, stage: "PlannedStage", step: int, place: Placement) -> tuple[Mapping[str, Any], int]:
+    """One pack as that rank would get it, and how many samples are in it."""
+    from dataclasses import replace
+
+    from pipelines.batches import load_pack
+
+    assert known.store is not None and known.dataset is not None and known.processor is not None
+    config = replace(known.config, engine=replace(known.config.engine, loader_workers=0))
+    return load_pack(config, known.dataset, known.store, known.processor, stage, step, place)
+
+
+def modules(known: Known) -> str:
+    """Do all packs, null packs and packs without a medium call the same modules in the same order?"""
+    from deemo_dist.planning.train.order import module_order, parting, signature
+
+    assert known.processor is not None
+    told = []
+    for stage in known.stages:
+        packs = [known.processor.null_pack(), *known.batches[stage.name]]
+        distinct = list({signature(pack): pack for pack in packs}.values())
+        distinct.sort(key=_weight_of)
+        ends = time.perf_counter() + known.seconds / len(known.stages)
+        orders: list[tuple[str, ...]] = []
+        for pack in _one_of_each(distinct):
+            if len(orders) >= len(set(map(_shown, distinct))) and time.perf_counter() > ends:
+                break
+            orders.append(module_order(known.models[stage.name], pack))
+            if apart := parting([orders[0], orders[-1]]):
+                raise TrainingError(
+                    f"stage {stage.name}: packs call different modules, so ZeRO-3 ranks would hang: {apart}",
+                    hint="call every encoder once for every pack, on a null medium where there is none",
+                )
+        told.append(f"{stage.name}: {len(orders[0])} calls, alike in {len(orders)} of {len(distinct)} kinds of pack")
+    return "; ".join(told)
+
+
+def _weight_of(pack: Mapping[str, Any]) -> int:
+    return int(pack["input_ids"].numel())
+
+
+def _shown(pack: Mapping[str, Any]) -> tuple[int, ...]:
+    """How a pack's media look apart from their number: 1 for a null medium, 2 for real ones."""
+    frames = pack["pixel_values"].shape[1]
+    windows, cues = (min(2, len(pack[name])) for name in ("input_features", "cue_values"))
+    return (min(2, frames), windows, cues)
+
+
+def _one_of_each(packs: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The packs, those first whose media look like none before."""
+    seen: set[tuple[int, ...]] = set()
+    later = []
+    for pack in packs:
+        if _shown(pack) in seen:
+            later.append(pack)
+        else:
+            seen.add(_shown(pack))
+            yield pack
+    yield from later
+
+
+def memory(known: Known) -> str:
+    """Does the largest pack's step fit into the device's memory?"""
+    from deemo_dist.planning.train.capacity import stage_memory
+    from deemo_dist.planning.train.roofline import Cluster
+    from pipelines.room import here
+
+    assert known.processor is not None
+    place = here(known.config, known.world, known.gpu)
+    cluster = Cluster(gpu=place.gpu, network=place.network, ranks=known.world, per_node=place.per_node)
+    told = []
+    for stage in known.stages:
+        needed = place.needs(stage_memory(_shape(known, stage, on_gpu=place.on_gpu), cluster))
+        if needed > place.available:
+            raise TrainingError(
+                f"stage {stage.name} needs {needed / GIB:.2f} GiB {place.what}, {place.available / GIB:.2f} are there",
+                hint="engine.gradient_checkpointing=true, smaller packs, engine.offload=cpu or more GPUs: deemo plan "
+                "train says what helps",
+            )
+        told.append(f"{stage.name} {needed / GIB:.2f}")
+    return f"{', '.join(told)} of {place.available / GIB:.2f} GiB {place.what}"
+
+
+def _shape(known: Known, stage: "PlannedStage", *, on_gpu: bool) -> Any:
+    from pipelines.plan_train import stage_shape
+    from pipelines.workload import of_plan
+
+    assert known.processor is not None
+    work = of_plan(stage, known.processor, "")
+    return stage_shape(known.config, stage.name, work, on_gpu=on_gpu, model=known.models[stage.name])[0]
+
+
+def answers(known: Known) -> str:
+    """Can the tokenizer score every answer of every closed task, and tell them apart?"""
+    assert known.processor is not None
+    asked = {name for stage in known.config.stages.values() for name in stage.tasks} | {known.config.evaluation.task}
+    closed = {name: task for name, task in known.config.tasks.items() if name in asked and task.choices}
+    for name, task in closed.items():
+        _scorable(name, task, known.processor.tokenizer)
+    return "; ".join(f"{name}: {', '.join(task.choices)}" for name, task in closed.items()) or "no closed task"
+
+
+def _scorable(name: str, task: TaskConfig, tokenizer: Any) -> None:
+    spelled: dict[tuple[int, ...], str] = {}
+    for choice in task.choices:
+        ids = tuple(tokenizer(choice, add_special_tokens=False).input_ids)
+        if not ids or (tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids):
+            raise ConfigError(
+                f"task {name}: the tokenizer cannot spell the answer '{choice}'",
+                hint="another word for it in tasks.NAME.choices, or another model.tokenizer",
+            )
+        if ids in spelled:
+            raise ConfigError(f"task {name}: '{choice}' and '{spelled[ids]}' are the same tokens", hint="rename one")
+        spelled[ids] = choice
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+CHECKS = (
+    (versions, ()),
+    (storage, ()),
+    (tracking, ()),
+    (weights, ()),
+    (engine, ("weights",)),
+    (dataset, ("storage",)),
+    (budgets, ("dataset", "weights")),
+    (answers, ("budgets",)),
+    (samples, ("budgets",)),
+    (modules, ("samples", "engine")),
+    (memory, ("budgets", "engine")),
+)
+"""Every check, and the checks without which it cannot be made."""
+
+__all__ = ["CHECKS", "DeemoError", "Known"]

@@ -1,0 +1,77 @@
+"""``deemo doctor``: would this run's training work? Asked before anything is started, in seconds, on any machine."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deemo_dist.config import RunConfig
+from deemo_dist.errors import DeemoError, TrainingError
+from pipelines.checks import CHECKS, Known
+
+State = Literal["ok", "fails", "not looked at"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check's outcome: what was found, and for one that fails what to do."""
+
+    check: str
+    state: State
+    found: str
+    seconds: float
+    hint: str = ""
+
+    def line(self) -> str:
+        """As a person reads it."""
+        hint = f" - {self.hint}" if self.hint else ""
+        return f"{self.state:13} {self.check:9} {self.found}{hint}"
+
+
+def examine(
+    config: RunConfig, *, ranks: int | None = None, gpu: str | None = None, steps: int = 2, seconds: float = 20.0
+) -> list[Finding]:
+    """Every check in order; one whose ground another has shown not to be there is not looked at.
+
+    ``ranks`` of the training (default: those of the run); ``gpu`` whose memory counts, in place of this machine's;
+    ``steps`` whose packs are loaded and run, for ``seconds`` at most each.
+    """
+    known = Known(config=config, world=ranks or ranks_of(config), gpu=gpu, steps=steps, seconds=seconds)
+    findings: dict[str, Finding] = {}
+    for check, needs in CHECKS:
+        missing = [name for name in needs if findings[name].state != "ok"]
+        if missing:
+            name = check.__name__
+            findings[name] = Finding(check=name, state="not looked at", found=f"needs {missing[0]}", seconds=0.0)
+        else:
+            findings[check.__name__] = _made(check, known)
+    return list(findings.values())
+
+
+def _made(check: Any, known: Known) -> Finding:
+    """One check, made."""
+    started = time.perf_counter()
+    try:
+        found, state, hint = check(known), "ok", ""
+    except DeemoError as error:
+        found, state, hint = error.message, "fails", error.hint or ""
+    seconds = time.perf_counter() - started
+    return Finding(check=check.__name__, state=state, found=found, seconds=seconds, hint=hint)  # type: ignore[arg-type]
+
+
+def ranks_of(config: RunConfig) -> int:
+    """Ranks that the run's training would have: a cluster's where one is asked for, else this machine's."""
+    asked = config.launch.nodes * config.launch.ranks_per_node
+    return asked if asked > 1 else config.engine.ranks
+
+
+def preflight(config: RunConfig, *, ranks: int) -> None:
+    """The checks before a training: a first step's packs, a few seconds. Raises ``TrainingError`` for what fails."""
+    findings = examine(config, ranks=ranks, steps=1, seconds=4.0)
+    failed = [finding for finding in findings if finding.state == "fails"]
+    if failed:
+        first = failed[0]
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise TrainingError(
+            f"the check '{first.check}' fails{more}: {first.found}",
+            hint=f"{first.hint + '; ' if first.hint else ''}all checks: deemo doctor -c RUN",
+        )
