@@ -7,10 +7,10 @@ imported here: torch and DeepSpeed load at the first use of a name that needs th
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from deemo_dist.training.callbacks import Callback, ProgressLines
+from deemo_dist.training.callbacks import ProgressLines
 from deemo_dist.training.schedule import factor, micro_steps
 from deemo_dist.training.signals import listening
-from deemo_dist.training.spec import CommitInfo, StageResult, StageSpec, StepBatches, StepReport
+from deemo_dist.training.spec import Callback, CommitInfo, StageResult, StageSpec, StepBatches, StepReport
 
 if TYPE_CHECKING:
     from deemo_dist.training.checkpoint.commit import Commit, commits, finished, take_attempt

@@ -1,26 +1,9 @@
-"""What may listen to a stage, and the one listener that a terminal needs."""
+"""The listener that a terminal needs."""
 
 import time
-from typing import Protocol
 
 from deemo_dist.console import logger
 from deemo_dist.training.spec import CommitInfo, StageResult, StageSpec, StepReport
-
-
-class Callback(Protocol):
-    """Listens to one stage. Called on the main thread between steps: be quick, and raise only to end the run."""
-
-    def on_start(self, spec: StageSpec, *, start_step: int, attempt: int, trainable: dict[str, int]) -> None:
-        """The engine stands; ``trainable``: parameters by rule, and their ``total``."""
-
-    def on_step(self, report: StepReport) -> None:
-        """A step is done (or was skipped)."""
-
-    def on_checkpoint(self, commit: CommitInfo) -> None:
-        """A checkpoint is committed."""
-
-    def on_end(self, result: StageResult) -> None:
-        """The stage is done and its last checkpoint committed."""
 
 
 class ProgressLines:

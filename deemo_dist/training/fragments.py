@@ -1,20 +1,18 @@
 """This rank's share of a ZeRO optimizer: where DeepSpeed keeps it, and how to read and set it."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from deemo_dist.training.checkpoint.layout import Fragment, partition
 from deemo_dist.training.checkpoint.snapshot import LocalFragment
+from deemo_dist.training.partitioned import Partitioned
 from deemo_dist.training.trainable import shape_of, size_of
 
-if TYPE_CHECKING:
-    from deemo_dist.training.engine import Engine
 
-
-def local_fragments(engine: "Engine") -> list[LocalFragment]:
+def local_fragments(engine: Partitioned) -> list[LocalFragment]:
     """Fragments in the order of the optimizer's groups; those without an element on this rank are left out."""
     parameters = dict(engine.module.named_parameters())
     make = _stage3 if engine.zero_stage == 3 else _stage12
@@ -26,7 +24,7 @@ def local_fragments(engine: "Engine") -> list[LocalFragment]:
     return [local for local in found if local is not None]
 
 
-def _stage3(engine: "Engine", name: str, parameter: nn.Parameter, group: int) -> LocalFragment | None:
+def _stage3(engine: Partitioned, name: str, parameter: nn.Parameter, group: int) -> LocalFragment | None:
     """ZeRO-3 cuts each parameter evenly; its local tensors carry padding behind the last element."""
     from deepspeed.utils import (
         safe_get_local_fp32_param,
@@ -56,7 +54,7 @@ def _stage3(engine: "Engine", name: str, parameter: nn.Parameter, group: int) ->
     return LocalFragment(fragment=fragment, read=lambda kind: whole(kind)[:count], write=write)
 
 
-def _stage12(engine: "Engine", name: str, parameter: nn.Parameter, group: int) -> LocalFragment | None:
+def _stage12(engine: Partitioned, name: str, parameter: nn.Parameter, group: int) -> LocalFragment | None:
     """ZeRO-1 and 2 cut the flat concatenation of a group: a rank has any range of a parameter, or none."""
     mapping = getattr(parameter, "_hp_mapping", None)
     if mapping is None:

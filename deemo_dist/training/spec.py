@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from deemo_dist.config import EngineConfig, StageConfig
 from deemo_dist.environ import Placement
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from deemo_dist.storage import Store
-    from deemo_dist.training.callbacks import Callback
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,3 +135,19 @@ class StageResult:
     commit: CommitInfo
     seconds: float
     save_stall_seconds: float
+
+
+class Callback(Protocol):
+    """Listens to one stage. Called on the main thread between steps: be quick, and raise only to end the run."""
+
+    def on_start(self, spec: StageSpec, *, start_step: int, attempt: int, trainable: dict[str, int]) -> None:
+        """The engine stands; ``trainable``: parameters by rule, and their ``total``."""
+
+    def on_step(self, report: StepReport) -> None:
+        """A step is done (or was skipped)."""
+
+    def on_checkpoint(self, commit: CommitInfo) -> None:
+        """A checkpoint is committed."""
+
+    def on_end(self, result: StageResult) -> None:
+        """The stage is done and its last checkpoint committed."""

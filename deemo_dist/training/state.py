@@ -1,20 +1,17 @@
 """Whole tensors: gathered from the ranks for an export, and loaded into a model before it is partitioned."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from deemo_dist.errors import ModelError
+from deemo_dist.training.partitioned import Partitioned
 from deemo_dist.training.ranks import import_deepspeed
 from deemo_dist.training.trainable import shape_of
 
-if TYPE_CHECKING:
-    from deemo_dist.training.engine import Engine
 
-
-def consolidated_state(engine: "Engine") -> dict[str, torch.Tensor] | None:
+def consolidated_state(engine: Partitioned) -> dict[str, torch.Tensor] | None:
     """The whole state dict on rank 0 (CPU; trained parameters in float32 from the master weights, frozen ones as they
     are, persistent buffers), None on other ranks. A collective, one parameter at a time.
 
@@ -36,7 +33,7 @@ def consolidated_state(engine: "Engine") -> dict[str, torch.Tensor] | None:
     return {**state, **{name: buffer.detach().cpu() for name, buffer in buffers.items() if name in persistent}}
 
 
-def _gathered(engine: "Engine", parameter: nn.Parameter, *, keep: bool) -> torch.Tensor | None:
+def _gathered(engine: Partitioned, parameter: nn.Parameter, *, keep: bool) -> torch.Tensor | None:
     """One whole parameter on the CPU. Every rank takes part; only those with ``keep`` copy it."""
     from deepspeed.utils import safe_get_full_fp32_param
 
