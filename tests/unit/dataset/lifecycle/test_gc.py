@@ -1,0 +1,154 @@
+"""Garbage: what nothing refers to goes when it is old; what anything refers to, or may be written now, stays."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deemo_dist.config import StorageConfig
+from deemo_dist.dataset import (
+    begin_version,
+    cached,
+    commit_unit,
+    dataset_prefix,
+    measure_lengths,
+    open_dataset,
+    plan_units,
+    verify,
+)
+from deemo_dist.dataset.layout import plan_key
+from deemo_dist.dataset.lifecycle.gc import Garbage, by_reason, collect, drop_blocks, garbage, stale_blocks
+from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
+from deemo_dist.digests import canonical_json
+from deemo_dist.errors import CorruptDataError
+from deemo_dist.records import Length
+from deemo_dist.storage import Store
+
+DAY = 86_400.0
+
+
+def age(store: Store, keys: Any = None) -> None:
+    """Make files two days old."""
+    for stored in store.history(""):
+        if keys is None or stored.key in keys:
+            path = store.local_path("x").parent / stored.key  # type: ignore[union-attr]
+            os.utime(path, (time.time() - 2 * DAY,) * 2)
+
+
+def kinds(found: list[Garbage]) -> set[str]:
+    return {each.stored.key for each in found}
+
+
+@pytest.fixture
+def whole(store: Store, made: Any) -> Store:
+    made.dataset(store, plan_units(made.clips(6), 3000))
+    return store
+
+
+def litter(store: Store, made: Any) -> set[str]:
+    """One piece of garbage of each kind; their keys."""
+    prefix = dataset_prefix("demo", "v1")
+    tar = store.list(f"{prefix}/shards")[0]
+    store.copy(tar, f"{prefix}/shards/00000-ffffffffffffffff.tar")
+    store.put(f"{prefix}/index/00007.parquet", b"PAR1")
+    units = plan_units(made.clips(6), 3000)
+    begin_version(store, "demo", "v2", made.header(units))
+    commit_unit(store, dataset_prefix("demo", "v2"), *made.receipt(units[0]))
+    store.copy(tar, "datasets/demo/v2/shards/00001-eeeeeeeeeeeeeeee.tar")
+    store.put(f"annotations/{'a' * 64}/00000.parquet", b"PAR1")
+    examples: Any = [type("E", (), {"key": "k", "task": "t", "turns": (), "modalities": (), "answer": None})]
+    for digest in ("gone", open_dataset(store, "demo", "v1").digest):
+        found = measure_lengths(
+            examples,
+            lambda _: Length(tokens=3, targets=1, frames=1, audio_seconds=0.0),
+            dataset_digest=digest,
+            processor_digest="p",
+            store=store,
+        )
+        store.put(plan_key(f"over-{digest[:9]}"), canonical_json({"version": 2, "lengths": found.digest}))
+        if digest == "gone":
+            measured = {*store.list("lengths"), *store.list("plans")}
+    for number in (1, 2):
+        store.put(f"runs/r/attempts/{number:04d}.json", b"{}")
+    store.put("runs/r/s-1/commits/00000010-0001.json", b"{}")
+    for tag in ("00000010-0001", "00000020-0001", "00000020-0002"):
+        store.put(f"runs/r/s-1/checkpoints/{tag}/rank-00000.json", b"{}")
+    half = store.local_path("x").parent / "runs/r/.0.tmp"  # type: ignore[union-attr]
+    half.write_bytes(b"half")
+    return {
+        f"{prefix}/shards/00000-ffffffffffffffff.tar",
+        f"{prefix}/index/00007.parquet",
+        "datasets/demo/v2/shards/00001-eeeeeeeeeeeeeeee.tar",
+        f"annotations/{'a' * 64}/00000.parquet",
+        *measured,
+        "runs/r/s-1/checkpoints/00000020-0001/rank-00000.json",
+        "runs/r/s-1/checkpoints/00000020-0002/rank-00000.json",
+        "runs/r/.0.tmp",
+    }
+
+
+def test_a_dataset_without_litter_keeps_all(whole: Store) -> None:
+    age(whole)
+    assert garbage(whole, older_than=0) == []
+
+
+def test_litter_is_found_when_it_is_old_and_nothing_else_is(whole: Store, made: Any) -> None:
+    wanted = litter(whole, made)
+    assert garbage(whole, older_than=DAY) == []
+    age(whole)
+    found = garbage(whole, older_than=DAY)
+    assert kinds(found) == wanted and sum(count for count, _ in by_reason(found).values()) == len(found)
+    before = {stored.key for stored in whole.history("")}
+    assert collect(whole, found) == len(wanted)
+    assert before - {stored.key for stored in whole.history("")} == wanted
+    assert garbage(whole, older_than=0) == [] and verify(whole, "demo", "v1", deep=True) == []
+
+
+def test_what_a_running_job_writes_stays(whole: Store, made: Any) -> None:
+    wanted = litter(whole, made)
+    age(whole)
+    whole.put("runs/r/attempts/0002.json", b"{}")  # the newest attempt is at work
+    live = "runs/r/s-1/checkpoints/00000020-0002/rank-00000.json"
+    found = garbage(whole, older_than=DAY)
+    assert kinds(found) == wanted - {live}
+    again = next(each.stored.key for each in found if each.stored.key.endswith("ffff.tar"))
+    whole.put(again, whole.get(again))  # a rerun puts the same shard while garbage is collected
+    assert collect(whole, found) == len(found) - 1 and whole.exists(again)
+
+
+def test_plans_that_checkpoints_name_stay(whole: Store, made: Any) -> None:
+    wanted = litter(whole, made)
+    age(whole)
+    plan = next(key for key in wanted if key.startswith("plans/"))
+    found = garbage(whole, older_than=DAY, plans_in_use=[plan.split("/")[1]])
+    assert kinds(found) == wanted - {plan}
+
+
+def test_tombstoned_versions_go_but_not_while_an_erasure_reads_them(whole: Store) -> None:
+    put_tombstone(whole, "datasets/demo/v1", why="rotation", replaced_by="demo/v2")
+    age(whole)
+    whole.put("erasures/pending/x", b"sealed")
+    assert not any(key.startswith("datasets") for key in kinds(garbage(whole, older_than=DAY)))
+    whole.delete("erasures/pending/x")
+    collect(whole, garbage(whole, older_than=DAY))
+    assert whole.list("datasets") == ["datasets/demo/v1/tombstone.json"]
+
+
+def test_a_version_that_cannot_be_read_stops_it(whole: Store) -> None:
+    whole.put("datasets/demo/v1/dataset.json", b"{")
+    with pytest.raises(CorruptDataError, match="demo/v1"):
+        garbage(whole, older_than=0)
+
+
+def test_blocks_of_shards_that_are_no_more_leave_this_machines_cache(whole: Store, tmp_path: Path) -> None:
+    config = StorageConfig(root=whole.root, cache=str(tmp_path / "cache"))
+    assert stale_blocks(whole, config) == set() and cached(whole, config) is whole
+    live = whole.list("datasets/demo/v1/shards")[0].rpartition("/")[2]
+    for name in (live, "00009-dddddddddddddddd.tar"):
+        (tmp_path / "cache/shards" / name).mkdir(parents=True)
+        (tmp_path / "cache/shards" / name / "1048576-000000").write_bytes(b"block")
+    assert stale_blocks(whole, config) == {"00009-dddddddddddddddd.tar"}
+    assert drop_blocks(config, stale_blocks(whole, config)) == 1
+    assert [path.name for path in (tmp_path / "cache/shards").iterdir()] == [live]
