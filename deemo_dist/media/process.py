@@ -21,6 +21,10 @@ class ChildDiedError(Exception):
     """The child ended in the middle of a clip."""
 
 
+class ChildSilentError(ChildDiedError):
+    """The child did not answer in time: it hangs, or its machine does. It counts as a death."""
+
+
 class Child:
     """A child process that answers one request at a time.
 
@@ -78,13 +82,13 @@ class Child:
         return kind, when, content
 
     def _read(self, count: int) -> np.ndarray:
-        """Exactly ``count`` bytes; raises when the child dies or its time is up."""
+        """Exactly ``count`` bytes; raises ``ChildDiedError``, which may be that its time is up."""
         data = np.empty(count, np.uint8)
         view, filled = data.data, 0
         while filled < count:
             begun = time.monotonic()
             if self.patience <= 0 or not self.poll.poll(self.patience * 1000):
-                raise MediaError("decoding took too long", reason="timed_out")
+                raise ChildSilentError
             self.patience -= time.monotonic() - begun
             part = os.readv(self.out, [view[filled:]])
             if not part:

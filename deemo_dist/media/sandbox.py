@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from deemo_dist.errors import MediaError
+from deemo_dist.errors import DeemoError, MediaError
 from deemo_dist.media.container import check_pixels
 from deemo_dist.media.decode import Collector, Tail
-from deemo_dist.media.process import Child, ChildDiedError
+from deemo_dist.media.process import Child, ChildDiedError, ChildSilentError
 from deemo_dist.media.source import KEEP_BYTES, Item, SandboxClip
 from deemo_dist.media.types import Bounds, DecodedClip, VideoInfo, info_from_plain
 
@@ -64,7 +64,8 @@ class Sandbox:
         unless its frames take at most ``keep_bytes``. One pass at a time: beginning another ends the one under way.
 
         Raises ``MediaError`` with a reason: missing, empty, not_media, no_video, corrupt, too_long, too_large,
-        bad_audio, timed_out (processor or waiting time), crashed (two children died of it); so does each pass.
+        bad_audio, timed_out (processor time, or no answer from two children), crashed (two died of it); so does each
+        pass. A child that does not start is no fault of the clip: ``DeemoError``.
         """
         return SandboxClip(
             lambda sound: self._stream(path, bounds, sound=sound), self.probe(path, bounds), bounds, keep_bytes
@@ -114,7 +115,7 @@ class Sandbox:
         self, request: dict[str, Any], path: Path, bounds: Bounds
     ) -> Iterator[tuple[bytes, float, np.ndarray]]:
         """The child's answer, and a fresh child's if it dies: what was already handed on is then left out."""
-        handed = 0
+        handed, ready, death = 0, True, ChildDiedError()
         for fresh in (False, True):
             if fresh:
                 self.close()
@@ -127,13 +128,19 @@ class Sandbox:
                         self._count(message)
                         yield message
                 return
-            except ChildDiedError:
+            except ChildDiedError as error:
+                ready, death = self._child is not None and self._child.ready, error
                 if self.close() == -signal.SIGXCPU:
                     said = f"more than {bounds.cpu_seconds:.0f} s of processor time"
                     raise MediaError(said, reason="timed_out") from None
             finally:
                 if child is not None and child is self._child and not child.idle:
                     self.close()
+        if not ready:
+            hint = "nothing is wrong with the clip: look at this machine's memory, load and limits"
+            raise DeemoError("the process that decodes does not start", hint=hint)
+        if isinstance(death, ChildSilentError):
+            raise MediaError("decoding it took too long, in a fresh process too", reason="timed_out")
         raise MediaError("decoding it killed two processes", reason="crashed")
 
     def _ask(self, request: dict[str, Any], path: Path, bounds: Bounds) -> Child:

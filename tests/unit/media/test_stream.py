@@ -2,6 +2,8 @@
 
 import io
 import itertools
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from deemo_dist.errors import MediaError
+from deemo_dist.errors import DeemoError, MediaError
 from deemo_dist.media import Bounds, MemoryClip, Sandbox, VideoWriter, decode_here, encode_video, mux, probe, resample
 from deemo_dist.media.resampling import Resampler
 
@@ -102,6 +104,26 @@ def test_a_slow_reader_is_waited_for_and_not_counted_against_the_clip(clip):
         sandbox._child.patience = 0.5
         time.sleep(0.7)
         assert len(list(passing)) == 29
+
+
+def test_a_child_that_stands_still_is_replaced_and_the_clip_is_fine(clip):
+    """As when a machine freezes: the clock alone rejects nothing."""
+    with Sandbox() as sandbox:
+        source = sandbox.open(clip, BOUNDS, keep_bytes=0)
+        passing = source.frames()
+        next(passing)
+        first = sandbox.pid
+        os.kill(first, signal.SIGSTOP)
+        sandbox._child.patience = 0.5
+        assert [number for number, _, _ in passing] == list(range(1, 30))
+        assert sandbox.pid != first
+
+
+def test_a_child_that_does_not_start_is_no_fault_of_the_clip(clip):
+    with Sandbox(command=(sys.executable, "-c", "raise SystemExit(3)")) as sandbox:
+        with pytest.raises(DeemoError, match="does not start") as caught:
+            sandbox.probe(clip, BOUNDS)
+        assert not isinstance(caught.value, MediaError)
 
 
 @pytest.mark.slow
