@@ -46,7 +46,7 @@ def open_tracker(config: RunConfig, store: Store, *, attempt: int = 0) -> Tracke
 
 
 def describe_run(run: TrackedRun, config: RunConfig, dataset: Dataset, uri: str) -> None:
-    """Params, digests and the dataset of the whole chain."""
+    """Params, digests and the dataset of the whole chain, and what preprocessing it cost by stage."""
     info = dataset.info
     shown = shareable(config)
     run.log_params(plain(shown))
@@ -61,6 +61,7 @@ def describe_run(run: TrackedRun, config: RunConfig, dataset: Dataset, uri: str)
         }
     )
     run.log_dataset(*_named(dataset), uri, profile=_profile(dataset))
+    run.log_metrics({f"preprocess/{name}": value for name, value in info.statistics.items()})
 
 
 def _named(dataset: Dataset) -> tuple[str, str]:
