@@ -40,6 +40,7 @@ On a cluster: `deemo submit ray|slurm VERB -c RUN`.
 for verbs in (preparing.app, training.app, predicting.app, planning.app):
     app.add_typer(verbs)
 app.add_typer(datasets.dataset_app, name="dataset")
+app.add_typer(datasets.keys_app, name="keys")
 app.add_typer(weights.weights_app, name="weights")
 app.add_typer(planning.plan_app, name="plan")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from deemo_dist.config import RunConfig
 from deemo_dist.dataset import Dataset, open_dataset, verify
+from deemo_dist.dataset.info import Derivation
 from deemo_dist.deid import policy_digest
 from deemo_dist.errors import CorruptDataError
 from deemo_dist.storage import Store, open_store
@@ -48,9 +49,25 @@ def describe(config: RunConfig) -> str:
         f"manifest     {info.header.manifest_digest}",
         f"annotations  {info.annotations_digest}",
     ]
+    lines += _origin(info.header.derived)
     demo = ", the demo key, which everybody knows: not for personal data" if info.header.demo_key else ""
     lines.append(f"key          {info.header.key_id}{demo}")
     return "\n".join([*lines, *work_lines(info.statistics)])
+
+
+def _origin(derived: Derivation | None) -> list[str]:
+    """What a version was made of, where preprocessing did not make it."""
+    if derived is None:
+        return []
+    sources = ", ".join(f"{source.name}/{source.version} {source.dataset_digest[:12]}" for source in derived.sources)
+    lines = [f"made by      {derived.how} of {sources}"]
+    if derived.condition:
+        lines.append(f"  kept       {derived.condition}")
+    if derived.erased:
+        lines.append(f"  erased     {derived.erased} clips of people who withdrew")
+    if derived.voices_key_id:
+        lines.append(f"  voices     disguised under the root key {derived.voices_key_id}")
+    return lines
 
 
 def check(config: RunConfig, *, deep: bool) -> str:

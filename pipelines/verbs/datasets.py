@@ -10,6 +10,7 @@ from pipelines.verbs.common import Overrides, RunOption, load_run
 dataset_app = typer.Typer(
     no_args_is_help=True, help="A dataset: what is in it, whether it is whole, what becomes of it."
 )
+keys_app = typer.Typer(no_args_is_help=True, help="The root key that names are made by.")
 IntoOption = Annotated[str, typer.Option("--into", metavar="NAME/VERSION", help="The version to make.")]
 
 
@@ -158,3 +159,40 @@ def dataset_gc(
     from pipelines.lifecycle import run_gc
 
     typer.echo(run_gc(load_run(run, overrides), delete=delete, older_than=older_than, cache=cache))
+
+
+@keys_app.command(
+    "rotate", epilog="Example: `deemo keys rotate --into demo/v2 --new-variable DEEMO_NEW_ROOT_KEY -c demo`"
+)
+def keys_rotate(
+    into: IntoOption,
+    run: RunOption,
+    overrides: Overrides = None,
+    new_variable: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The environment variable that holds the new root key.")
+    ] = None,
+    new_file: Annotated[str | None, typer.Option(metavar="PATH", help="The file that holds it.")] = None,
+    manifest: Annotated[str | None, typer.Option(help="Its manifest's URI; default: all in the store.")] = None,
+    voices: Annotated[
+        str | None, typer.Option(help="keep or drop sound in disguised voices: the old key is in it.")
+    ] = None,
+    tombstone: Annotated[bool, typer.Option("--tombstone", help="Refuse the old version from then on.")] = False,
+) -> None:
+    """Make a version of the run's dataset under a new root key: new names of samples and subjects, new attestations.
+
+    Needs the old key (`keys` of the run), the new one and the manifest. Disguised voices cannot be made anew without
+    the raw clips: after a leak of the key preprocess again, or drop them. `deemo dataset gc` removes tombstoned ones.
+    """
+    from deemo_dist.config import KeysConfig
+    from deemo_dist.errors import ConfigError
+    from pipelines.lifecycle import told
+    from pipelines.rotate import run_rotate
+
+    if (new_variable is None) == (new_file is None):
+        raise ConfigError("say where the new root key is", hint="--new-variable NAME or --new-file PATH")
+    if voices not in (None, "keep", "drop"):
+        raise ConfigError(f"--voices {voices} is not known", hint="keep or drop")
+    new = KeysConfig(source="file", path=new_file) if new_file else KeysConfig(variable=new_variable or "")
+    config = load_run(run, overrides)
+    info = run_rotate(config, into, new, manifest=manifest, voices=voices, tombstone=tombstone)  # type: ignore[arg-type]
+    typer.echo(told(info))

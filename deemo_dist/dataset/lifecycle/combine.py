@@ -107,6 +107,7 @@ def derived_header(
         sources=(_source(info),),
         names=key_names(info.name, info.header),
         erased=erased + _erased(info),
+        condition=info.header.derived.condition if info.header.derived else "",
         voices_key_id=info.header.derived.voices_key_id if info.header.derived else None,
     )
     manifest = manifest_digest or info.header.manifest_digest

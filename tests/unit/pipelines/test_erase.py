@@ -7,21 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from deemo_dist.config import DataConfig, KeysConfig, RunConfig, StorageConfig, TrackingConfig
+from deemo_dist.config import RunConfig
 from deemo_dist.dataset import (
-    DatasetHeader,
-    Sample,
-    UnitBuilder,
-    begin_version,
-    commit_unit,
-    compact,
-    dataset_prefix,
-    manifest_digest,
     open_dataset,
-    plan_units,
     read_info,
     read_manifest,
     verify,
@@ -30,113 +20,15 @@ from deemo_dist.dataset import (
 from deemo_dist.dataset.lifecycle.combine import merge
 from deemo_dist.dataset.lifecycle.scan import Sought, scan
 from deemo_dist.dataset.loader import Loader
-from deemo_dist.deid import KeyRing, policy_digest, policy_strength
+from deemo_dist.deid import KeyRing
 from deemo_dist.errors import ConfigError, DatasetError, StorageError
-from deemo_dist.records import Annotation, Attestation, Clip
+from deemo_dist.records import Clip
 from deemo_dist.storage import Store, open_store
 from pipelines.erase import run_erase
 from pipelines.erasure_receipt import told
 from pipelines.ingest import ingest_source
 from pipelines.withdrawn import take_over, without_withdrawn
-
-PEOPLE = ("Zora Zamboni", "Ada", "Bo")
-
-
-def clips_of(count: int = 9) -> list[Clip]:
-    return [
-        Clip(
-            uri=f"file:///raw/{PEOPLE[number % 3]} {number}.mp4",
-            subject=PEOPLE[number % 3],
-            split="test" if number % 3 == 2 else "train",
-            source="made",
-            size_bytes=1000,
-            labels={"emotion": "positive"},
-            transcript=f"words {number}",
-        )
-        for number in range(count)
-    ]
-
-
-def config_of(folder: Path, version: str = "v1", name: str = "demo") -> RunConfig:
-    return RunConfig(
-        name="run",
-        storage=StorageConfig(root=f"file://{folder / 'store'}", cache=str(folder / "cache")),
-        keys=KeysConfig(source="environment"),
-        data=DataConfig(name=name, version=version),
-        tracking=TrackingConfig(enabled=False),
-    )
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
-    monkeypatch.setenv("DEEMO_ROOT_KEY", os.urandom(32).hex())
-    return config_of(tmp_path)
-
-
-def make(config: RunConfig, clips: Sequence[Clip], rejected: Sequence[int] = (), *, finish: bool = True) -> Any:
-    """What preprocessing leaves, without its models: media are random bytes."""
-    store, ring = open_store(config.storage), KeyRing.open(config.keys, dataset=config.data.name)
-    policy = policy_digest(config.policy, ring.key_id)
-    units = plan_units(clips, 3000)
-    header = DatasetHeader(
-        manifest_digest=manifest_digest(clips),
-        units=len(units),
-        clips=len(clips),
-        shard_bytes=3000,
-        policy=config.policy.name,
-        policy_digest=policy,
-        key_id=ring.key_id,
-        strength=policy_strength(config.policy),
-    )
-    begin_version(store, config.data.name, config.data.version, header)
-    for unit in units if finish else units[:2]:
-        builder = UnitBuilder(unit.index, len(unit.clips), policy_digest=policy, toolchain_digest="t")
-        for clip in unit.clips:
-            key = ring.sample_key(clip.uri)
-            if clips.index(clip) in rejected:
-                builder.rejected(key, stage="decode", reason="empty")
-                continue
-            said = Annotation(key=key, labels=clip.labels, texts={}, nfbl=(), transcript=clip.transcript)
-            builder.written(sample_of(config, ring, clip, policy), said)
-        receipt, tar = builder.finish()
-        commit_unit(store, dataset_prefix(config.data.name, config.data.version), receipt, tar)
-    return compact(store, config.data.name, config.data.version, units, header) if finish else None
-
-
-def sample_of(config: RunConfig, ring: KeyRing, clip: Clip, policy: str) -> Sample:
-    attestation = Attestation(
-        policy=config.policy.name,
-        policy_digest=policy,
-        key_id=ring.key_id,
-        strength=policy_strength(config.policy),
-        faces="fill",
-        voice="world",
-        transcript="scrub:given",
-        captions="mask",
-        frames=4,
-        frames_with_face=4,
-        masked_area=0.1,
-        pii_entities=0,
-        audited_frames=2,
-        residual_face_rate=0.0,
-        audit_detector="blazeface-short",
-    )
-    return Sample(
-        key=ring.sample_key(clip.uri),
-        video=os.urandom(600),
-        audio=os.urandom(200),
-        audio_seconds=0.5,
-        cues=np.zeros((2, 5, 3), np.float16),
-        frames=4,
-        fps=8.0,
-        width=64,
-        height=48,
-        subject_key=ring.subject_key(clip.subject),
-        source=clip.source,
-        split=clip.split,
-        attestation=attestation,
-        transcript=clip.transcript,
-    )
+from tests.made import PEOPLE, clips_of, config_of, make
 
 
 def keys_of(config: RunConfig, clips: Sequence[Clip], person: str) -> Sought:

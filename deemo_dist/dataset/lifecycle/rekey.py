@@ -1,0 +1,125 @@
+"""A version under other keys: every name, and the attestations that say under which key, without the raw clips.
+
+Pictures, cues, transcripts and sound are carried over as they are; each sample's JSON is written anew, so every shard
+is. What the old key put into the sound itself, the parameters of a disguised voice, can only be made anew from the raw
+clip: such sound is carried over as it is, or left out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from deemo_dist.dataset.codec import parse_json
+from deemo_dist.dataset.compact import write_version
+from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version
+from deemo_dist.dataset.layout import dataset_prefix
+from deemo_dist.dataset.lifecycle.derive import AT_ONCE, read_sample
+from deemo_dist.dataset.receipts import commit_unit, committed_units, read_receipt
+from deemo_dist.dataset.shards import ShardWriter
+from deemo_dist.digests import canonical_json
+from deemo_dist.errors import DatasetError
+from deemo_dist.records import IndexRow, LedgerRow, Receipt
+from deemo_dist.storage import Store
+
+DISGUISED = ("world", "mcadams", "sum")
+"""Voices whose parameters come from the root key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewNames:
+    """New keys by old ones, and what attestations say from now on. ``drop_voices``: leave disguised sound out."""
+
+    samples: Mapping[str, str]
+    subjects: Mapping[str, str]
+    key_id: str
+    policy_digest: str
+    drop_voices: bool = False
+
+
+def rekey(
+    store: Store,
+    source: str,
+    receipts: Sequence[Receipt],
+    into: tuple[str, str],
+    header: DatasetHeader,
+    names: NewNames,
+    on_unit: Callable[[], object] = lambda: None,
+) -> DatasetInfo:
+    """Make the version ``into`` of the ``receipts`` of the one at ``source``, under new names, unit by unit; units that
+    are committed already stay.
+
+    Raises ``DatasetError`` where two clips would get one name, ``CorruptDataError`` for a damaged source.
+    """
+    keys = [names.samples[row.key] for receipt in receipts for row in receipt.ledger]
+    if len(set(keys)) != len(keys):
+        raise DatasetError(
+            f"{len(keys) - len(set(keys))} clips would get the name of another",
+            hint="a merge of datasets that hold the same clips under their own keys cannot be re-keyed into one",
+        )
+    begin_version(store, *into, header)
+    prefix = dataset_prefix(*into)
+    done = committed_units(store, prefix)
+
+    def make(receipt: Receipt) -> Receipt:
+        if receipt.unit in done:
+            return read_receipt(store, prefix, receipt.unit)
+        return commit_unit(store, prefix, *_unit(store, source, receipt, names))
+
+    made: list[Receipt] = []
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="deemo-rekey") as pool:
+        try:
+            for receipt in pool.map(make, receipts):
+                made.append(receipt)
+                on_unit()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return write_version(store, *into, header, made)
+
+
+def _unit(store: Store, source: str, receipt: Receipt, names: NewNames) -> tuple[Receipt, bytes | None]:
+    """A unit under new names, and its tar."""
+    writer = ShardWriter(receipt.unit)
+    rows: list[IndexRow] = []
+    for row in receipt.index:
+        new, files = _renamed(row, read_sample(store, source, row), names)
+        writer.add(new.key, files)
+        rows.append(new)
+    shard = writer.finish()
+    name, members = (shard.tar.name, shard.members) if shard else ("", {})
+    index = tuple(replace(row, shard=name, members=members[row.key]) for row in rows)
+    offsets = {row.key: row.members[0].offset for row in index}
+    renamed = replace(
+        receipt,
+        tar=shard.tar if shard else None,
+        index=index,
+        ledger=tuple(_place(replace(row, key=names.samples[row.key]), name, offsets) for row in receipt.ledger),
+        annotations=tuple(replace(row, key=names.samples[row.key]) for row in receipt.annotations),
+        policy_digest=names.policy_digest,
+        statistics={},
+    )
+    return renamed, shard.data if shard else None
+
+
+def _renamed(row: IndexRow, files: Mapping[str, bytes], names: NewNames) -> tuple[IndexRow, dict[str, bytes]]:
+    """A sample's index row (its members still the old ones) and files under their new names."""
+    attested = replace(row.attestation, key_id=names.key_id, policy_digest=names.policy_digest)
+    kept = dict(files)
+    seconds = row.audio_seconds
+    if names.drop_voices and attested.voice in DISGUISED:
+        kept.pop("flac", None)
+        seconds, attested = 0.0, replace(attested, voice="none")
+    new = replace(
+        row,
+        key=names.samples[row.key],
+        subject_key=names.subjects[row.subject_key],
+        attestation=attested,
+        audio_seconds=seconds,
+    )
+    said = {"key": new.key, "subject_key": new.subject_key, "audio_seconds": seconds, "attestation": attested}
+    kept["json"] = canonical_json({**parse_json(files["json"], row.key), **said})
+    return new, kept
+
+
+def _place(row: LedgerRow, shard: str, offsets: Mapping[str, int]) -> LedgerRow:
+    return replace(row, shard=shard, offset=offsets[row.key]) if row.status == "written" else row

@@ -1,0 +1,95 @@
+"""Keys rotated: new names all through, the same media, and what the old key left in the sound said or dropped."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from deemo_dist.config import KeysConfig, RunConfig
+from deemo_dist.dataset import load_member, open_dataset, read_info, verify, write_manifest
+from deemo_dist.dataset.lifecycle.scan import Sought, scan
+from deemo_dist.deid import KeyRing, policy_digest
+from deemo_dist.errors import ConfigError, DatasetError
+from deemo_dist.storage import Store, open_store
+from pipelines.datasets import check, describe, open_allowed
+from pipelines.erase import run_erase
+from pipelines.rotate import run_rotate
+from tests.made import PEOPLE, clips_of, make
+
+NEW = KeysConfig(variable="DEEMO_NEW_ROOT_KEY")
+
+
+@pytest.fixture
+def store(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("DEEMO_NEW_ROOT_KEY", os.urandom(32).hex())
+    store = open_store(config.storage)
+    write_manifest(clips_of(), store)
+    make(config, clips_of(), rejected=(1,))
+    return store
+
+
+def test_every_name_is_new_and_every_medium_the_same(config: RunConfig, store: Store) -> None:
+    with pytest.raises(ConfigError, match="8 samples speak in disguised voices"):
+        run_rotate(config, "demo/v2", NEW, manifest=None, voices=None)
+    info = run_rotate(config, "demo/v2", NEW, manifest=None, voices="keep")
+    assert verify(store, "demo", "v2", deep=True) == []
+    old, new = open_dataset(store, "demo", "v1"), open_dataset(store, "demo", "v2")
+    ring = KeyRing.open(NEW, dataset="demo")
+    known = {ring.sample_key(clip.uri): clip for clip in clips_of()}
+    assert {row.key for row in new.ledger} == set(known)
+    assert info.header.policy_digest == policy_digest(config.policy, ring.key_id) != old.info.header.policy_digest
+    for before, after in zip(old.index, new.index, strict=True):
+        assert after.subject_key == ring.subject_key(known[after.key].subject)
+        assert after.attestation.key_id == ring.key_id and after.audio_seconds == before.audio_seconds
+        for kind in ("mp4", "flac", "cues.npy"):
+            assert load_member(after, store, new.prefix, kind) == load_member(before, store, old.prefix, kind)
+        assert replace(new.annotations[after.key], key="") == replace(old.annotations[before.key], key="")
+    keys = [key for row in old.index for key in (row.key, row.subject_key)] + [row.key for row in old.ledger]
+    for prefix in ("datasets/demo/v2", *(f"annotations/{info.annotations_digest}",)):
+        assert not scan(store, Sought.of(keys), prefix).found
+    assert info.header.derived is not None and info.header.derived.voices_key_id == old.info.header.key_id
+    moved = replace(config, data=replace(config.data, version="v2"), keys=NEW)
+    assert open_allowed(moved, store).digest == info.dataset_digest and check(moved, deep=True).startswith("whole")
+    assert f"disguised under the root key {old.info.header.key_id}" in describe(moved)
+    assert run_rotate(config, "demo/v2", NEW, manifest=None, voices="keep") == info
+
+
+def test_voices_are_dropped_and_the_old_version_is_tombstoned(config: RunConfig, store: Store) -> None:
+    info = run_rotate(config, "demo/v2", NEW, manifest=None, voices="drop", tombstone=True)
+    new = open_dataset(store, "demo", "v2")
+    assert verify(store, "demo", "v2", deep=True) == []
+    assert info.header.derived is not None and info.header.derived.voices_key_id is None
+    for row in new.index:
+        assert (row.audio_seconds, row.attestation.voice) == (0.0, "none")
+        assert "flac" not in {member.extension for member in row.members}
+    with pytest.raises(DatasetError, match=r"tombstoned \(rotation.*demo data.version=v2"):
+        open_dataset(store, "demo", "v1")
+
+
+def test_whoever_withdrew_stays_out_under_the_new_key(config: RunConfig, store: Store) -> None:
+    run_erase(config, subject=PEOPLE[0], subject_key=None, manifest=None)
+    erased = replace(config, data=replace(config.data, version="v1-e1"))
+    run_rotate(erased, "demo/v2", NEW, manifest=None, voices="keep")
+    info = read_info(store, "demo", "v2")
+    assert info.clips == 6 and info.header.derived is not None and info.header.derived.erased == 3
+    from pipelines.withdrawn import without_withdrawn
+
+    kept = without_withdrawn(clips_of(), store, KeyRing.open(NEW, dataset="demo"))
+    assert {clip.subject for clip in kept} == set(PEOPLE[1:])
+
+
+def test_what_does_not_fit_is_refused(config: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rotate(config: RunConfig = config, keys: KeysConfig = NEW, manifest: str | None = None) -> object:
+        return run_rotate(config, "demo/v2", keys, manifest=manifest, voices="keep")
+
+    with pytest.raises(ConfigError, match="is the old one"):
+        rotate(keys=config.keys)
+    with pytest.raises(ConfigError, match="the run's is"):
+        rotate(replace(config, keys=NEW))
+    with pytest.raises(DatasetError, match="another policy"):
+        rotate(replace(config, policy=replace(config.policy, dilate=0.3)))
+    some = store.uri(write_manifest(clips_of()[:5], store)[0])
+    with pytest.raises(DatasetError, match="are in no manifest"):
+        rotate(manifest=some)
+    with pytest.raises(DatasetError, match="begun with another"):
+        run_rotate(config, "demo/v1", NEW, manifest=None, voices="keep")
