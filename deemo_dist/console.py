@@ -171,6 +171,7 @@ class _PlainProgress:
         self.groups, self.group_unit = groups, group_unit
         self.done, self.groups_done = 0, 0
         self.started = self.last = time.monotonic()
+        self.said = -1
 
     def advance(self, count: int = 1, *, groups: int = 0) -> None:
         self.done += count
@@ -180,6 +181,7 @@ class _PlainProgress:
             self.line()
 
     def line(self) -> None:
+        self.said = self.done
         seconds = max(time.monotonic() - self.started, 1e-6)
         rate = self.done / seconds
         parts = [f"{self.title}: {self.done}{_of(self.total)} {self.unit}"]
@@ -231,7 +233,8 @@ def progress(
     if not console.is_terminal:
         plain = _PlainProgress(title, total, unit, groups, group_unit)
         yield plain
-        plain.line()
+        if plain.said != plain.done:
+            plain.line()
         return
     bar = BarColumn(bar_width=None, table_column=Column(ratio=1))
     counts = _Counts(table_column=Column(no_wrap=True))

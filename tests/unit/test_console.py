@@ -3,10 +3,13 @@
 import io
 import json
 import logging
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 
 import pytest
+from rich.console import Console
 
 from deemo_dist import console
 from deemo_dist.console import MASK, hiding, logger, scrub, setup_logging
@@ -80,3 +83,41 @@ def test_nothing_is_hidden_afterwards_and_short_words_never(lines: io.StringIO) 
     assert [json.loads(line)["message"] for line in lines.getvalue().splitlines()] == ["7 of 7 clips", "Quentin Quasar"]
     assert logging.getLogRecordFactory() is factory
     assert not console._hidden
+
+
+def test_progress_without_a_terminal_is_lines_of_counts_rate_and_time_left(
+    lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "console", Console(file=io.StringIO(), force_terminal=False))
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.progress("preprocess", 40, unit="clips", groups=4, group_unit="shards") as bar:
+        for _ in range(4):
+            now[0] += 6.0
+            bar.advance(10, groups=1)
+    with console.progress("copying", None) as bar:
+        now[0] += 5.0
+        bar.advance(10)
+    assert [json.loads(line)["message"] for line in lines.getvalue().splitlines()] == [
+        "preprocess: 20/40 clips, 2/4 shards, 1.7 clips/s, 0:00:12 left",
+        "preprocess: 40/40 clips, 4/4 shards, 1.7 clips/s, in 0:00:24",
+        "copying: 10 items, 2.0 items/s, in 0:00:05",
+    ]
+
+
+def test_progress_on_a_terminal_fits_a_line_and_log_lines_stand_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(console, "console", Console(stderr=True, force_terminal=True, width=80, color_system=None))
+    before = (list(logger.handlers), logger.level, logger.propagate)
+    setup_logging()
+    try:
+        with console.progress("preprocess", 24_000, unit="clips", groups=2_400, group_unit="shards") as bar:
+            logger.warning("a worker died")
+            bar.advance(12_000, groups=1_200)
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).replace("\r", "\n").splitlines()
+    assert "a worker died" in [line.strip() for line in shown]
+    last = [line for line in shown if "12000/24000 clips  1200/2400 shards" in line][-1]
+    assert "clips/s" in last and len(last) <= 80
