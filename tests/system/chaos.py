@@ -107,6 +107,7 @@ class Chaos:
             "decoder": lambda: self._signal(self._family("deemo_dist.media.child"), signal.SIGKILL),
             "driver": lambda: self._signal([self.driver.pid] if self.driver else [], signal.SIGKILL),
             "raylet": self._kill_raylet,
+            "task": lambda: self._signal(_tasks(self.output.parent), signal.SIGKILL),
             "freeze": self._freeze,
             "restart": self._restart,
             "slow": lambda: self._misbehave("slow"),
@@ -175,6 +176,12 @@ class Chaos:
             os.kill(pid, signal.SIGKILL)
         if left:
             self.log.append(f"stopped workers left behind: {left}")
+
+
+def _tasks(logs: Path) -> list[int]:
+    """The tasks of a SLURM array that reads its run from ``logs``: its daemons leave this process's family."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if f"preprocess -c {logs}" in _command_line(pid)]
 
 
 def _command_line(pid: int) -> str:

@@ -19,6 +19,7 @@ import pytest
 
 from cluster.local.ray import LocalRay
 from cluster.local.s3 import LocalS3
+from cluster.local.slurm import LocalSlurm
 from deemo_dist.config import RunConfig, load
 from deemo_dist.dataset import open_dataset, read_receipt, verify
 from deemo_dist.storage import open_store
@@ -125,12 +126,13 @@ def job(
     version: str,
     ray: LocalRay | None,
     rng: random.Random,
+    *extra: str,
 ) -> Chaos:
     """Preprocessing into ``version`` through the proxy."""
     on_ray = ("execution.executor=ray", f"execution.address={ray.address}") if ray else ()
     more = (f"data.version={version}", f"data.manifest={manifest}", f"storage.endpoint={proxy.endpoint}")
     return Chaos(
-        command=("-m", "pipelines.cli", "preprocess", "-c", str(run), *more, *on_ray),
+        command=("-m", "pipelines.cli", "preprocess", "-c", str(run), *more, *on_ray, *extra),
         env={**server.environment(), "OMP_NUM_THREADS": "1", **(ray.env if ray else {})},
         output=folder / f"{version}.log",
         server=server,
@@ -162,6 +164,24 @@ def test_interrupted_at_random_it_is_the_same_dataset(
     seconds = chaos.run(plan)
     print(f"{seconds:.1f} s in {chaos.lives} lives; requests so far {dict(place.proxy.counts)}\n{chaos.story()}")
     assert_same(place, version)
+
+
+def test_a_slurm_array_whose_task_and_driver_die(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dead task is sent again; the driver that comes back finds the tasks of the one before."""
+    with LocalSlurm(cpus=2) as slurm:
+        for name, value in slurm.env.items():
+            monkeypatch.setenv(name, value)
+        where = (f"launch.logs={tmp_path}", "launch.minutes=10", "launch.tasks=2", "execution.workers=1")
+        rng = random.Random(SEED)
+        extra = ("execution.executor=slurm", *where)
+        chaos = job(place.server, place.proxy, place.run, place.manifest, tmp_path, "slurm", None, rng, *extra)
+        chaos.run([(Moment(0.1, 0.0), "task"), (Moment(0.4, 0.0), "driver")])
+        sent = len((slurm.folder / "jobcomp.txt").read_text().splitlines())
+    print(f"{sent} tasks\n{chaos.story()}")
+    assert chaos.lives == 2
+    assert "1 tasks ended before their units were done: sent again" in chaos.story()
+    assert sent == 3
+    assert_same(place, "slurm")
 
 
 def assert_same(place: Place, version: str) -> None:
