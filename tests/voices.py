@@ -23,7 +23,7 @@ def speak(text: str, *, pace: float = 1.0) -> np.ndarray:
     session, config = _voice()
     table = config["phoneme_id_map"]
     ids = list(table["^"])
-    for sound in _sounds(text):
+    for sound in sounds(text):
         ids += [*table.get(sound, []), *table["_"]]
     ids += table["$"]
     made = session.run(
@@ -62,7 +62,7 @@ def _espeak() -> ctypes.CDLL:
     return library
 
 
-def _sounds(text: str) -> str:
+def sounds(text: str) -> str:
     """IPA of ``text``, its punctuation kept: pauses."""
     parts = re.split(r"([,.;:?!]+(?:\s|$))", text)
     return "".join(_ipa(part) if number % 2 == 0 else f"{part.strip()[0]} " for number, part in enumerate(parts))

@@ -42,6 +42,11 @@ def test_a_data_set_is_attacked_and_its_report_names_nobody(project: Project, ra
     assert by_kind["released", "clear"]["match"]["value"] == 0.0
     assert by_kind["released", "alike"]["rank1"]["low"] <= 1 / 6
     assert figures["words"]["recall"]["value"] == 1.0
+    (voices,) = figures["speakers"]
+    assert (voices["method"], voices["speakers"], voices["utterances"]) == ("world", 6, 12)
+    assert [item["attacker"] for item in voices["attacks"]] == ["raw", "ignorant", "lazy-informed", "grid-informed"]
+    assert "voices under world: not estimable: 0 speakers with 5 utterances, 20 are needed" in said
+    assert "0 speakers with 5 utterances" in page
     assert figures["utility"]["f0_correlation"]["median"] > 0.9
     assert abs(figures["utility"]["sync_ms"]["median"]) < 20
     for name in names_of(raw):

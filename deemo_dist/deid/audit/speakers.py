@@ -27,7 +27,7 @@ POINTS = 41
 SEED = 0x5EED
 ATTACKERS = ("raw", "ignorant", "lazy-informed", "grid-informed")
 
-Reader = Callable[[np.ndarray], np.ndarray | None]
+Reader = Callable[[Sequence[np.ndarray]], list[np.ndarray | None]]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def speaker_attack(
     voices: Sequence[Voice], method: Method, reader: Reader, *, name: str = "", tick: Callable[[], None] = lambda: None
 ) -> SpeakerFigures:
     """Attack ``voices`` that were disguised by ``method``, each raw sound being disguised again for the enrolment: see
-    ``chosen_voices``. ``reader``: a template of a sound, None where there is no voice in it; ``tick`` after each clip.
+    ``chosen_voices``. ``reader``: a template of each sound, None where there is no voice; ``tick`` after each clip.
 
     Without two speakers of two utterances there is nothing to compare: no attacks.
     """
@@ -140,11 +140,10 @@ def chosen_voices(voices: Sequence[Voice], most: int = MOST) -> list[Voice]:
 def _template(voice: Voice, method: Method, reader: Reader, number: int) -> _Template | None:
     """None where there is no voice in the raw or the released sound."""
     raw, released = voice.raw[:LONGEST], voice.released[:LONGEST]
-    clear, probe = reader(raw), reader(released)
+    other = drawn(np.random.default_rng([SEED, number]))
+    clear, probe, *tries = reader([raw, released, *disguised_as(raw, method, [other, *grid(method)])])
     if clear is None or probe is None:
         return None
-    other = drawn(np.random.default_rng([SEED, number]))
-    tries = [reader(sound) for sound in disguised_as(raw, method, [other, *grid(method)])]
     lazy, *informed = [clear if found is None else found for found in tries]
     enrolled = (clear[None], clear[None], lazy[None], np.stack(informed))
     return _Template(

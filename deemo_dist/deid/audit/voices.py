@@ -4,6 +4,8 @@ The network is a stack of LSTMs over 1.6 s of 40 mel powers; an utterance's temp
 overlapping. Silence is cut out first, by loudness (the original asks a voice detector). Templates stay in memory.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from deemo_dist.weights import fetch
@@ -16,6 +18,7 @@ LEVEL = 10 ** (-30 / 20)  # a quieter sound is brought to this root mean square,
 QUIET = 10 ** (-40 / 20)  # beside the loud parts: silence
 KEEP = 18  # frames of silence that stay on either side of speech
 SHORTEST = RATE // 2
+NOTHING = np.zeros((0, PART, MELS), dtype=np.float32)
 
 
 class VoiceReader:
@@ -40,19 +43,21 @@ class VoiceReader:
             sampling_rate=RATE, norm="slaney", mel_scale="slaney",
         )  # fmt: skip
 
-    def __call__(self, sound: np.ndarray) -> np.ndarray | None:
-        """A template of length 1, float32 [256], of float [N] at 16 kHz; None where less than half a second sounds."""
+    def __call__(self, sounds: Sequence[np.ndarray]) -> list[np.ndarray | None]:
+        """A template of length 1, float32 [256], of each sound (float [N] at 16 kHz), all in one batch; None where less
+        than half a second sounds."""
         import torch
 
-        spoken = speech(sound)
-        if len(spoken) < SHORTEST:
-            return None
+        spoken = [speech(sound) for sound in sounds]
+        parts = [_parts(self._mels(each), len(each)) if len(each) >= SHORTEST else NOTHING for each in spoken]
+        if not any(len(part) for part in parts):
+            return [None] * len(sounds)
         with torch.inference_mode():
-            parts = torch.from_numpy(_parts(self._mels(spoken), len(spoken)))
-            _, (hidden, _) = self._lstm(parts)
+            _, (hidden, _) = self._lstm(torch.from_numpy(np.concatenate(parts)))
             found = torch.relu(self._linear(hidden[-1])).numpy()
-        mean = (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)).mean(axis=0)
-        return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9))
+        unit = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+        ends = np.cumsum([len(part) for part in parts])
+        return [_mean(unit[end - len(part) : end]) for end, part in zip(ends, parts, strict=True)]
 
     def _mels(self, sound: np.ndarray) -> np.ndarray:
         """Mel powers (no logarithm) every 10 ms, float32 [F, 40]."""
@@ -81,3 +86,11 @@ def _parts(mels: np.ndarray, samples: int) -> np.ndarray:
     starts = [at for at in range(0, len(mels), STEP) if at == 0 or at + FILLED * PART <= samples / HOP]
     padded = np.pad(mels, ((0, starts[-1] + PART), (0, 0)))
     return np.stack([padded[at : at + PART] for at in starts])
+
+
+def _mean(unit: np.ndarray) -> np.ndarray | None:
+    """The mean of templates [P, 256], of length 1; None without any."""
+    if not len(unit):
+        return None
+    mean = unit.mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-9))
