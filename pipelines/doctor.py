@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from deemo_dist.config import RunConfig
+from deemo_dist.console import logger
 from deemo_dist.errors import DeemoError, TrainingError
-from pipelines.checks import CHECKS, Known
+from pipelines.checks import CHECKS, Known, answers, engine, memory, modules, samples
 
 State = Literal["ok", "fails", "not looked at"]
+BEFORE_TRAINING = (engine, answers, samples, modules, memory)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +66,15 @@ def ranks_of(config: RunConfig) -> int:
     return asked if asked > 1 else config.engine.ranks
 
 
-def preflight(config: RunConfig, *, ranks: int) -> None:
-    """The checks before a training: a first step's packs, a few seconds. Raises ``TrainingError`` for what fails."""
-    findings = examine(config, ranks=ranks, steps=1, seconds=4.0)
-    failed = [finding for finding in findings if finding.state == "fails"]
-    if failed:
-        first = failed[0]
-        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        raise TrainingError(
-            f"the check '{first.check}' fails{more}: {first.found}",
-            hint=f"{first.hint + '; ' if first.hint else ''}all checks: deemo doctor -c RUN",
-        )
+def preflight(known: Known) -> None:
+    """The checks that a training has not made by itself when its stages are planned (``known``), before its first
+    step: a few seconds. Raises ``TrainingError`` for what fails."""
+    for check in BEFORE_TRAINING:
+        found = _made(check, known)
+        if found.state == "fails":
+            raise TrainingError(
+                f"the check '{found.check}' fails: {found.found}",
+                hint=f"{found.hint + '; ' if found.hint else ''}every check: deemo doctor -c RUN; none: "
+                "engine.preflight=false",
+            )
+        logger.debug("%s", found.line())

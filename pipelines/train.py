@@ -80,6 +80,8 @@ def _train_chain(config: RunConfig, ranks: "Ranks") -> None:
     dataset = open_allowed(config, store)
     processor = build_processor(config.model)
     stages = plan_stages(config, dataset, processor, store)
+    if config.engine.preflight:
+        ranks.decided_by_first(lambda: _preflight(config, store, dataset, processor, stages, ranks.world))
     attempt = attempt_of(ranks, store, run_prefix(config))
     chain = _Chain(config=config, store=store, dataset=dataset, processor=processor, ranks=ranks, attempt=attempt)
     with _tracking(chain) as tracker:
@@ -88,6 +90,20 @@ def _train_chain(config: RunConfig, ranks: "Ranks") -> None:
             done.append(_stage(chain, stage, done, tracker))
         if ranks.rank == 0:
             _export(chain, stages, done, tracker)
+
+
+def _preflight(
+    config: RunConfig, store: Store, dataset: Dataset, processor: Any, stages: Sequence[PlannedStage], world: int
+) -> None:
+    """The doctor's checks of the stages that are not done yet, on the first rank."""
+    from deemo_dist.training import finished
+    from pipelines.doctor import Known, preflight
+
+    left = [stage for stage in stages if finished(store, stage.prefix, stage.key) is None]
+    if left:
+        known = Known(config=config, world=world, steps=1, seconds=4.0, store=store, dataset=dataset)
+        known.processor, known.stages = processor, left
+        preflight(known)
 
 
 @contextmanager

@@ -63,7 +63,8 @@ class EngineConfig:
 
     ZeRO++ (arXiv 2306.10209): ``hpz`` ranks (those of a node) keep a second copy of the parameters among them, so that
     the backward pass gathers inside the node; ``quantized_weights`` and ``quantized_gradients`` are sent in fewer bits.
-    ``profile``: steps that are traced, into ``profile_folder`` on each rank's machine.
+    ``preflight``: the doctor's checks before the first step. ``profile``: steps that are traced, into
+    ``profile_folder`` on each rank's machine.
     """
 
     ranks: int = operational(2)
@@ -80,6 +81,7 @@ class EngineConfig:
     deepspeed: dict[str, Any] = operational(factory=dict)
     timeout_seconds: float = operational(600.0)
     watchdog_seconds: float = operational(300.0)
+    preflight: bool = operational(True)
     profile: tuple[int, ...] = operational(())
     profile_folder: str = operational("build/profiles")
     checkpoint_every: int = operational(50)

@@ -128,7 +128,7 @@ def test_a_run_that_would_work_passes_every_check(folder: Path) -> None:
     assert all(finding.state == "ok" for finding in findings) and len(findings) == len(checks.CHECKS)
     assert "12 samples" in lines["dataset"] and "2 ranks, ZeRO-3" in lines["engine"]
     assert "kinds of pack" in lines["modules"] and "2 ranks together" in lines["memory"]
-    preflight(config_of(folder), ranks=2)
+    preflight(known_of(config_of(folder), "storage", "dataset", "budgets"))
 
 
 def test_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -298,8 +298,14 @@ def test_what_a_failed_check_hides_is_not_looked_at(folder: Path) -> None:
     findings = {finding.check: finding for finding in examine(gone)}
     assert findings["dataset"].state == "fails" and findings["budgets"].state == "not looked at"
     assert findings["memory"].found == "needs budgets"
-    with pytest.raises(TrainingError, match=r"the check 'dataset' fails: .*all checks: deemo doctor"):
-        preflight(gone, ranks=1)
+
+
+def test_training_does_not_start_where_a_check_fails(folder: Path) -> None:
+    config = config_of(folder)
+    known = known_of(config, "storage", "dataset", "budgets")
+    known.config = replace(config, engine=replace(config.engine, offload="nvme"))
+    with pytest.raises(TrainingError, match=r"the check 'engine' fails: .*deemo doctor -c RUN"):
+        preflight(known)
 
 
 def test_the_command_line_says_a_line_a_check_and_exits_with_1(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -1,0 +1,112 @@
+"""The memory plan: against the bytes that real ZeRO ranks hold, and its laws."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deemo_dist.planning.train.memory import FP32, Parameter, Zero, cut, memory, other_ways
+from deemo_dist.planning.train.sizes import empty_model
+
+WORKER = Path(__file__).with_name("measured.py")
+ROOT = Path(__file__).parents[4]
+TRAINS = ["*projector*", "*language_model*"]
+
+
+def measured(folder: Path, ranks: int, zero_stage: int) -> list[dict[str, int]]:
+    """What each of so many real ranks holds after a step of the nano model, by kind."""
+    plan = folder / "plan.json"
+    plan.write_text(json.dumps({"zero_stage": zero_stage, "trains": TRAINS}))
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "WORLD_SIZE": str(ranks)}
+    env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), str(plan)],
+            env={**env, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(ranks)
+    ]
+    said = [child.communicate(timeout=240)[0] for child in children]
+    assert [child.returncode for child in children] == [0] * ranks, said[0][-3000:]
+    return [json.loads(Path(f"{plan}.{rank}").read_text()) for rank in range(ranks)]
+
+
+def parameters_of_nano() -> tuple[Parameter, ...]:
+    from deemo_dist.config import TrainRule, load
+    from deemo_dist.training import apply_rules
+
+    model = empty_model(load("demo", []).model, precision="fp32")
+    apply_rules(model, {pattern: TrainRule() for pattern in TRAINS})
+    return tuple(Parameter(elements=each.numel(), trains=each.requires_grad) for each in model.parameters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("ranks", "zero_stage"), [(1, 3), (2, 3), (2, 2)])
+def test_the_plan_is_within_a_tenth_of_what_real_ranks_hold(tmp_path: Path, ranks: int, zero_stage: int) -> None:
+    zero = Zero(stage=zero_stage, bytes=FP32)  # type: ignore[arg-type]
+    plan = memory(parameters_of_nano(), zero, ranks=ranks)
+    for found in measured(tmp_path, ranks, zero_stage):
+        for kind in ("parameters", "gradients", "optimizer"):
+            assert getattr(plan, kind) == pytest.approx(found[kind], rel=0.1), (kind, found)
+        together = plan.parameters + plan.gradients + plan.optimizer
+        assert together == pytest.approx(found["parameters"] + found["gradients"] + found["optimizer"], rel=0.03)
+        assert found["all"] >= 0.9 * (found["parameters"] + found["optimizer"])
+
+
+SIZES = st.lists(st.builds(Parameter, elements=st.integers(1, 10**7), trains=st.booleans()), min_size=1, max_size=20)
+
+
+@given(SIZES, st.integers(1, 1024))
+def test_shares_cover_the_model_and_waste_less_than_a_rank_an_element(parameters: list[Parameter], ranks: int) -> None:
+    for trains in (False, True):
+        whole, share = cut(parameters, 1, trains=trains), cut(parameters, ranks, trains=trains)
+        assert whole <= share * ranks < whole + ranks * len(parameters) + 1
+
+
+@given(SIZES, st.integers(1, 256))
+def test_more_cutting_never_takes_more(parameters: list[Parameter], ranks: int) -> None:
+    def held(zero: Zero) -> float:
+        plan = memory(parameters, zero, ranks=ranks)
+        return plan.parameters + plan.gradients + plan.optimizer
+
+    ways = other_ways(Zero(stage=3, bytes=2))
+    slack = 16 * ranks * len(parameters)
+    totals = [held(ways[f"ZeRO-{stage}"]) for stage in range(4)]
+    assert all(later <= earlier + slack for earlier, later in pairwise(totals))
+    assert held(ways["ZeRO-3, optimizer on the host"]) <= totals[3]
+    assert held(ways["ZeRO-3, all on the host"]) == 0.0
+
+
+def test_a_known_model_by_hand() -> None:
+    """7.5 billion parameters on 64 ranks: figure 1 of the ZeRO paper (arXiv 1910.02054), 16 bytes a parameter."""
+    one = [Parameter(elements=7_500_000_000, trains=True)]
+    expected = {"ZeRO-0": 120.0, "ZeRO-1": 31.4, "ZeRO-2": 16.6, "ZeRO-3": 1.9}
+    for name, zero in other_ways(Zero(stage=3, bytes=2)).items():
+        plan = memory(one, zero, ranks=64)
+        if name in expected:
+            assert (plan.parameters + plan.gradients + plan.optimizer) / 1e9 == pytest.approx(expected[name], abs=0.05)
+
+
+def test_zero_is_read_off_the_engine_s_own_settings() -> None:
+    from deemo_dist.config import EngineConfig
+    from deemo_dist.training.engine_config import deepspeed_config
+
+    config = EngineConfig(zero_stage=3, precision="bf16", offload="cpu", hpz=8, quantized_weights=True)
+    sizes = {"largest_param": 500, "trainable_params": 8_000}
+    zero = Zero.of(deepspeed_config(config, micro_steps=1, max_grad_norm=1.0, on_gpu=True, **sizes))
+    expected = Zero(stage=3, bytes=2, offload_optimizer=True, offload_parameters=True, reduce_bucket=1_000, hpz=8)
+    assert zero == replace(expected, persist_below=100_000, overlap=True, quantised_weights=True)
