@@ -1,4 +1,4 @@
-"""Packing: best-fit decreasing bins under a vector budget of tokens, frames and audio."""
+"""Packing: mixed and nearly full bins under a vector budget of tokens, frames and audio."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,23 +45,19 @@ class Packs:
 
 
 def pack(costs: np.ndarray, budget: Budget) -> Packs:
-    """Pack items of ``costs`` (int64 [N, 3]: tokens >= 1, frames, audio ms) best-fit decreasing by their largest share.
+    """Pack items of ``costs`` (int64 [N, 3]: tokens >= 1, frames, audio ms), which come in random order.
 
-    Every item is in exactly one pack and no pack is over budget. Deterministic; equal items keep their order.
-    Raises ``DatasetError`` for an item that no pack can hold.
+    Every item is in exactly one pack and no pack is over budget; what a pack holds is as mixed as the order. A function
+    of costs and budget alone. Raises ``DatasetError`` for an item that no pack can hold.
     """
-    from deemo_dist.dataset.bins import LEVELS, best_fit  # compiled code: not loaded where nothing is packed
+    from deemo_dist.dataset.bins import LEVELS, fill_bins  # compiled code: not loaded where nothing is packed
 
     check_fits(costs, budget)
-    limits = budget.as_integers()
-    needs = np.ceil(costs * (LEVELS / np.maximum(limits, 1)) + 1e-9).astype(np.int64).max(axis=1, initial=1)
-    order = np.argsort(-needs, kind="stable")
-    chosen = np.empty(len(costs), np.int64)
-    # a limit of 0 is never short: nothing asks
-    chosen[order], bins = best_fit(costs[order].astype(np.int64), needs[order], np.maximum(limits, 1))
-    packed = order[np.argsort(chosen[order], kind="stable")]
+    limits = np.maximum(np.array(budget.as_integers(), np.int64), 1)  # a limit of 0 is never short: nothing asks
+    needs = np.maximum(-(-costs.astype(np.int64) * LEVELS // limits), 1).max(axis=1, initial=1)
+    chosen, bins = fill_bins(costs.astype(np.int64), needs, limits)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(chosen, minlength=bins))]).astype(np.int64)
-    return Packs(items=packed, offsets=offsets)
+    return Packs(items=np.argsort(chosen, kind="stable"), offsets=offsets)
 
 
 def check_fits(costs: np.ndarray, budget: Budget) -> None:
