@@ -10,11 +10,12 @@ from pathlib import Path
 
 from deemo_dist.config import RunConfig
 from deemo_dist.console import progress
-from deemo_dist.dataset import manifest_digest, read_manifest, remove_shards, write_manifest
+from deemo_dist.dataset import manifest_digest, read_manifest, write_manifest
 from deemo_dist.dataset.codec import from_plain, parse_json
 from deemo_dist.dataset.layout import manifest_key
 from deemo_dist.dataset.lifecycle import erase as steps
 from deemo_dist.dataset.lifecycle.erase import Erasure, ManifestChange, Removed
+from deemo_dist.dataset.lifecycle.gc import drop_blocks
 from deemo_dist.dataset.lifecycle.suppression import Row, read_suppressed, suppress, token_of
 from deemo_dist.dataset.lifecycle.versions import Version, key_names, list_versions
 from deemo_dist.deid import KeyRing
@@ -249,7 +250,7 @@ def _clean_caches(config: RunConfig, store: Store, erasure: Erasure) -> int:
         if each.new is not None
         for key in store.list(f"datasets/{each.new}/shards")
     }
-    removed = remove_shards(config.storage, {name for each in erasure.replaced for name in each.shards} - live)
+    removed = drop_blocks(config.storage, {name for each in erasure.replaced for name in each.shards} - live)
     cache = Path(config.storage.cache)
     for path in cache.rglob("*") if cache.is_dir() else ():
         kept = path.relative_to(cache).parts[0] in ("shards", "models")

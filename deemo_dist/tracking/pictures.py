@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import TrackingConfig
 from deemo_dist.errors import TrackingError
-from deemo_dist.tracking.connection import client, connection
+from deemo_dist.tracking.connection import check, client, connection
 from deemo_dist.tracking.secrets import redact
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def remove_pictures(config: TrackingConfig, folder: Path, holds: Callable[[bytes
     """
     if not config.enabled:
         return []
+    check(config, folder)
     where = connection(config, folder)
     try:
         mlflow = client(where)
