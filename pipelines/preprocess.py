@@ -45,7 +45,7 @@ from deemo_dist.deid import (
 from deemo_dist.deid.terms import refuse_names
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundError, RejectedClipError
-from deemo_dist.execution import run
+from deemo_dist.execution import run, share
 from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, encode_flac, steady
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import Store, fetch_uri, open_store
@@ -187,7 +187,7 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     units = plan_units(clips, config.data.shard_bytes)
     header = _header(config, ring, clips, units)
     begin_version(store, config.data.name, config.data.version, header)
-    _do_units(config, _own(units, config), units)
+    _do_units(config, share(units, config.execution), units)
     if config.execution.tasks > 1:
         return None
     if info := _complete(config):
@@ -211,14 +211,6 @@ def _header(config: RunConfig, ring: KeyRing, clips: Sequence[Clip], units: Sequ
         demo_key=ring.demo,
         weaknesses=weaknesses(config.policy),
     )
-
-
-def _own(units: Sequence[Unit], config: RunConfig) -> Sequence[Unit]:
-    """The units of this task: every ``tasks``-th."""
-    task, tasks = config.execution.task, config.execution.tasks
-    if not 0 <= task < tasks:
-        raise ConfigError(f"execution.task is {task} of {tasks} tasks", hint="tasks count from 0")
-    return units[task::tasks]
 
 
 def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Unit]) -> None:
@@ -250,8 +242,8 @@ def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Uni
 def _told(config: RunConfig) -> RunConfig:
     """The run as its workers know it: nothing of the manifest, and each with its share of the requests."""
     where = config.execution
-    share = where.requests_per_second / (where.workers * where.tasks)
-    rate = min(config.storage.requests_per_second, share)
+    own = where.requests_per_second / (where.workers * where.tasks)
+    rate = min(config.storage.requests_per_second, own)
     storage = replace(config.storage, requests_per_second=rate)
     return replace(config, data=replace(config.data, manifest=None), storage=storage)
 

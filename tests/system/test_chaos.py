@@ -22,6 +22,7 @@ from cluster.local.s3 import LocalS3
 from cluster.local.slurm import LocalSlurm
 from deemo_dist.config import RunConfig, load
 from deemo_dist.dataset import open_dataset, read_receipt, verify
+from deemo_dist.dataset.lifecycle.gc import garbage
 from deemo_dist.storage import open_store
 from pipelines import private
 from tests.proxies.s3 import FaultProxy
@@ -201,6 +202,7 @@ def assert_same(place: Place, version: str) -> None:
     expected |= {f"{prefix}/{name}" for name in ("header.json", "dataset.json")}
     expected |= {f"{prefix}/{table}/00000.parquet" for table in ("index", "ledger")}
     assert set(store.list(prefix)) == expected
+    assert garbage(store, older_than=-60.0) == []
     uploads = place.server.client().list_multipart_uploads(Bucket="chaos").get("Uploads", [])
     assert uploads == []
 
