@@ -81,6 +81,20 @@ def dataset_filter(
     typer.echo(told(run_filter(load_run(run, overrides), condition, into)))
 
 
+@dataset_app.command("preview", epilog="Example: `deemo dataset preview -c demo --clips 6 --split test`")
+def dataset_preview(
+    run: RunOption,
+    overrides: Overrides = None,
+    clips: Annotated[int, typer.Option(min=1, max=200, help="Samples at most.")] = 12,
+    split: Annotated[str | None, typer.Option(help="Of this split alone.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file to write; an erasure finds it in the cache only.")] = None,
+) -> None:
+    """Write a page to look at: masked frames, sound, words and body cues of some samples. One file, no network."""
+    from pipelines.preview_page import run_preview
+
+    typer.echo(run_preview(load_run(run, overrides), clips=clips, split=split, out=out))
+
+
 @dataset_app.command(
     "erase", epilog="Example: `deemo dataset erase -c demo --manifest s3://bucket/manifests/1f0c.parquet`"
 )
