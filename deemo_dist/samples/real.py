@@ -54,9 +54,25 @@ def real_clips(dest: Path) -> list[Clip]:
     return clips
 
 
+def source_frames() -> dict[str, tuple[str, np.ndarray]]:
+    """Of which footage each dubbed clip is, and the numbers there of its frames: by the clip's file name, without its
+    ending. What is known of the footage by frame (boxes of faces) is by it known of the clips.
+
+    Raises ``WeightsError`` if footage cannot be had.
+    """
+    with Sandbox() as sandbox:
+        films = {name: sandbox.decode(Path(fetch(name)), Bounds()) for name in {one.footage for one in PAIRINGS}}
+    return {one.name: (one.footage, np.flatnonzero(_cut(one, films[one.footage]))) for one in PAIRINGS}
+
+
+def _cut(pairing: _Pairing, clip: DecodedClip) -> np.ndarray:
+    """Which frames of the footage are shown: bool [T]."""
+    return np.asarray((clip.frame_times >= pairing.start) & (clip.frame_times < pairing.start + pairing.seconds))
+
+
 def _make(pairing: _Pairing, dest: Path, clip: DecodedClip) -> Clip:
     assert clip.frames is not None
-    chosen = (clip.frame_times >= pairing.start) & (clip.frame_times < pairing.start + pairing.seconds)
+    chosen = _cut(pairing, clip)
     frames, times = clip.frames[chosen], clip.frame_times[chosen]
     seconds = float(times[-1] - times[0]) + 1 / clip.fps
     waveform, rate = _speech(pairing.speech, seconds)

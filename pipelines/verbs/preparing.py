@@ -77,7 +77,10 @@ def audit(
     run: RunOption,
     overrides: Overrides = None,
     raw: Annotated[str | None, typer.Option(help="URI of the manifest of raw clips; without: what needs none.")] = None,
-    boxes: Annotated[str | None, typer.Option(help="A CSV of true face boxes: clip,frame,x0,y0,x1,y1.")] = None,
+    boxes: Annotated[
+        str | None,
+        typer.Option(help="A CSV of true face boxes: clip,frame,x0,y0,x1,y1 (the clip's own frames, from 0)."),
+    ] = None,
     names: Annotated[str | None, typer.Option(help="A file of names to look for in the words, one a line.")] = None,
     clips: Annotated[int | None, typer.Option(min=2, help="Clips at most; default `policy.gates.clips`.")] = None,
 ) -> None:

@@ -1,7 +1,8 @@
 """Coverage of true face boxes by the opaque fill, read off the released pixels themselves.
 
-Boxes come from a CSV file with the columns clip, frame, x0, y0, x1, y1: the clip's file name, the frame counted from 0,
-pixels as a viewer sees them.
+Boxes come from a CSV file with the columns clip, frame, x0, y0, x1, y1: the clip's file name, its frame counted from 0
+(of the file that is in the manifest: boxes of a film that clips were cut out of have other numbers), pixels as a viewer
+sees them.
 """
 
 import csv
