@@ -1,6 +1,6 @@
 """Build a model and its processor from the run's configuration, with random or stored weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from deemo_dist.config import ModelConfig, TowerConfig
 from deemo_dist.errors import ModelError
 from deemo_dist.model.configuration import DeemoLlamaConfig, MediaShape
 from deemo_dist.model.conversation import placeholder_ids
+from deemo_dist.model.gguf import is_gguf, unpacked
 from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration
 from deemo_dist.model.processing import DeemoLlamaProcessor
 from deemo_dist.model.towers import load_tower, settle
@@ -34,10 +35,8 @@ def build_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The built-in tokenizer, or a stored one with the placeholders added and, where it has none, a plain template."""
     if config.tokenizer == BUILTIN:
         return builtin_tokenizer()
-    path, options = _source(config.tokenizer)
-    tokenizer = _loaded(
-        lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options), config.tokenizer
-    )
+    path = _source(config.tokenizer)
+    tokenizer = _loaded(lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False), config.tokenizer)
     tokenizer.add_tokens(list(PLACEHOLDERS), special_tokens=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -69,6 +68,7 @@ def build_config(config: ModelConfig, tokenizer: PreTrainedTokenizerBase | None 
         audio_token_id=audio_id,
         cue_token_id=cue_id,
         attention=config.attention,
+        sources={"llm": config.llm.source, "vision": config.vision.source, "audio": config.audio.source},
     )
 
 
@@ -86,31 +86,39 @@ def build_model(
         torch.manual_seed(seed)
         model = DeemoLlamaForConditionalGeneration(described)
     nn.Module.to(model, dtype=dtype)
-    _load_parts(model, config, dtype)
+    load_parts(model, described.sources or {}, dtype)
     generation = model.generation_config
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
     generation.eos_token_id = tokenizer.eos_token_id
     return model
 
 
-def _load_parts(model: DeemoLlamaForConditionalGeneration, config: ModelConfig, dtype: torch.dtype) -> None:
-    """Stored weights into the parts that have a source."""
-    if config.vision.source != RANDOM:
-        path, options = _source(config.vision.source)
-        part = model.config.vision_config
-        _copy(_loaded(lambda: load_tower(path, part, dtype=dtype, **options), config.vision.source), model.vision_tower)
-    if config.audio.source != RANDOM:
-        path, options = _source(config.audio.source)
-        part = model.config.audio_config
-        _copy(_loaded(lambda: load_tower(path, part, dtype=dtype, **options), config.audio.source), model.audio_tower)
-    if config.llm.source != RANDOM:
-        path, options = _source(config.llm.source)
+def load_parts(model: DeemoLlamaForConditionalGeneration, sources: Mapping[str, str], dtype: torch.dtype) -> None:
+    """Stored weights into the parts (``llm vision audio``) that have a source. Raises ``ModelError``."""
+    config = model.config
+    towers = ("vision", config.vision_config, model.vision_tower), ("audio", config.audio_config, model.audio_tower)
+    for part, described, tower in towers:
+        source = sources[part]
+        if source != RANDOM:
+            stored = _loaded(lambda: load_tower(_source(source), described, dtype=dtype), source)  # noqa: B023
+            _copy(stored, tower)
+    source = sources["llm"]
+    if source != RANDOM:
         stored = _loaded(
-            lambda: AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, dtype=dtype, **options),
-            config.llm.source,
+            lambda: AutoModelForCausalLM.from_pretrained(_source(source), trust_remote_code=False, dtype=dtype), source
         )
-        stored.resize_token_embeddings(model.config.text_config.vocab_size)
+        _grow(stored, config.text_config.vocab_size)
         _copy(stored, model.language_model)
+
+
+def _grow(stored: Any, rows: int) -> None:
+    """Rows of embeddings and head for the placeholders: the mean of all others, so that a base is the same wherever it
+    is loaded."""
+    before = stored.get_input_embeddings().num_embeddings
+    stored.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for part in (stored.get_input_embeddings(), stored.get_output_embeddings()):
+            part.weight[before:] = part.weight[:before].mean(0)
 
 
 def _copy(source: nn.Module, target: nn.Module) -> None:
@@ -121,16 +129,14 @@ def _copy(source: nn.Module, target: nn.Module) -> None:
         raise ModelError(f"stored weights do not fit: {str(error).splitlines()[-1].strip()}") from error
 
 
-def _source(name: str) -> tuple[str, dict[str, Any]]:
-    """(folder or hub name, options) of a source: ``weights:NAME`` is fetched, a GGUF file is given by its folder."""
+def _source(name: str) -> str:
+    """Folder or hub name of a source: ``weights:NAME`` is fetched, a GGUF file unpacked, once."""
     path = name
     if name.startswith(WEIGHTS):
         from deemo_dist.weights import fetch
 
         path = str(fetch(name.removeprefix(WEIGHTS)))
-    if Path(path).suffix == ".gguf" or (Path(path).is_file() and Path(path).read_bytes()[:4] == b"GGUF"):
-        return str(Path(path).parent), {"gguf_file": Path(path).name}
-    return path, {}
+    return str(_loaded(lambda: unpacked(Path(path)), name)) if is_gguf(Path(path)) else path
 
 
 def _loaded(load: Callable[[], Any], source: str) -> Any:
@@ -152,8 +158,8 @@ def _part_config(tower: TowerConfig, default_type: str, defaults: dict[str, Any]
             raise ModelError(
                 f"model type '{kind}': {str(error).splitlines()[0]}", hint="a model type of transformers"
             ) from error
-    path, options = _source(tower.source)
-    found = _loaded(lambda: AutoConfig.from_pretrained(path, trust_remote_code=False, **options), tower.source)
+    path = _source(tower.source)
+    found = _loaded(lambda: AutoConfig.from_pretrained(path, trust_remote_code=False), tower.source)
     found = getattr(found, "vision_config", found)
     for name, value in tower.settings.items():
         setattr(found, name, value)

@@ -98,7 +98,9 @@ class DeemoLlamaConfig(PreTrainedConfig):
     """DEEMO-LLaMA's configuration, composed of three of transformers' own.
 
     ``media``: the fields of ``MediaShape``; ``*_projector``: the fields of ``ProjectorShape``; ``*_token_id``: the
-    placeholders that projected media replace; ``attention``: auto, varlen or flash.
+    placeholders that projected media replace; ``attention``: auto, varlen or flash; ``sources``: where the weights of
+    ``llm``, ``vision`` and ``audio`` came from before training (``random``: from nowhere), for exports that refer to
+    them.
     """
 
     model_type = MODEL_TYPE
@@ -119,6 +121,7 @@ class DeemoLlamaConfig(PreTrainedConfig):
     audio_token_id: int = 1
     cue_token_id: int = 2
     attention: str = "auto"
+    sources: dict | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -6,14 +6,14 @@ Gradients are averaged by DeepSpeed over ranks (R) and micro-steps (M). The mode
 
 import gc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
-from deemo_dist.config import EngineConfig, StageConfig
+from deemo_dist.config import EngineConfig, StageConfig, TrainRule
 from deemo_dist.training.checkpoint.snapshot import LocalFragment
 from deemo_dist.training.engine_config import check, deepspeed_config
 from deemo_dist.training.fragments import adam_states, local_fragments, refresh
@@ -118,8 +118,10 @@ def build_engine(
     *,
     initial_state: Mapping[str, torch.Tensor] | None = None,
     partition_at_build: bool = False,
+    before: Sequence[Mapping[str, TrainRule]] = (),
 ) -> Engine:
-    """Make the model, set what trains, load ``initial_state``, and partition it all. A collective.
+    """Make the model, set what trains, load ``initial_state``, and partition it all. A collective. ``before``: the
+    rules of the stages before, whose adapters the model takes over.
 
     Raises ``TrainingError``: settings that do not work, more ranks than packs, a pattern that matches nothing.
     """
@@ -127,7 +129,7 @@ def build_engine(
     micro = micro_steps(stage.packs_per_step, ranks.world)
     with _placing(config, ranks, partitioned=partition_at_build):
         model = source if isinstance(source, nn.Module) else source()
-    trainable = apply_rules(model, stage.trains)
+    trainable = apply_rules(model, stage.trains, before=before)
     if initial_state is not None:
         load_full_state(model, initial_state)
     if config.gradient_checkpointing:

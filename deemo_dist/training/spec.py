@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from deemo_dist.config import EngineConfig, StageConfig
+from deemo_dist.config import EngineConfig, StageConfig, TrainRule
 from deemo_dist.environ import Placement
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ class StageSpec:
     ``batches(start_step, placement)`` yields the steps from ``start_step`` on, ``total_steps`` in all.
     ``validation(placement)`` gives the same batches whenever called; None: no validation.
     ``stage_key``: digest of what the stage depends on (semantic config, parents, plans): a checkpoint that has another
-    is refused. ``prefix``: key prefix of the stage in ``store`` (``runs/{run}/{stage}``); ``run_prefix``: of the run,
-    where attempts are counted. ``initial_state``: full fp32 tensors by parameter name, loaded before partitioning.
+    is refused. ``before``: the rules of the stages before, whose adapters this one takes over.
+    ``prefix``: key prefix of the stage in ``store`` (``runs/{run}/{stage}``); ``run_prefix``: of the run, where
+    attempts are counted. ``initial_state``: full fp32 tensors by parameter name, loaded before partitioning.
     ``callbacks``: called on this rank; hand them to rank 0 alone where only one may speak.
     ``extra``: plain data kept in every commit (digests).
     """
@@ -65,6 +66,7 @@ class StageSpec:
     validation: Callable[[Placement], Iterable[StepBatches]] | None = None
     initial_state: "Mapping[str, Tensor] | None" = None
     partition_at_build: bool = False
+    before: tuple[Mapping[str, TrainRule], ...] = ()
     callbacks: "tuple[Callback, ...]" = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     attempt: int | None = None

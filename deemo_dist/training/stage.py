@@ -70,6 +70,7 @@ def _run(spec: StageSpec, export: Callable[[Engine], None] | None, stop: StopFla
         ranks,
         initial_state=spec.initial_state,
         partition_at_build=spec.partition_at_build,
+        before=spec.before,
     )
     try:
         result = _train(spec, engine, ranks, attempt, started, stop)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from deemo_dist.errors import ModelError
+from deemo_dist.records.adapters import plain_name
 from deemo_dist.training.partitioned import Partitioned
 from deemo_dist.training.ranks import import_deepspeed
 from deemo_dist.training.trainable import shape_of
@@ -45,14 +46,17 @@ def _gathered(engine: Partitioned, parameter: nn.Parameter, *, keep: bool) -> to
 
 
 def load_full_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Copy whole tensors into the model's parameters and buffers, partitioned (zero.Init) or not; others stay.
+    """Copy whole tensors into the model's parameters and buffers, partitioned (zero.Init) or not; others stay. A weight
+    under an adapter goes by the name that it has without.
 
     Raises ``ModelError`` for a name that the model does not have, or another shape.
     """
-    targets: dict[str, torch.Tensor] = {
+    held = {
         **dict(model.named_parameters(remove_duplicate=False)),
         **dict(model.named_buffers(remove_duplicate=False)),
     }
+    targets: dict[str, torch.Tensor] = {plain_name(name): tensor for name, tensor in held.items()}
+    state = {plain_name(name): tensor for name, tensor in state.items()}
     for name, tensor in state.items():
         target = targets.get(name)
         if target is None:

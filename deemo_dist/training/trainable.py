@@ -1,6 +1,7 @@
-"""What trains in a stage: patterns over parameter names -> frozen, or trained in full at a rate of their own."""
+"""What trains in a stage: patterns over parameter names -> frozen, trained in full, or adapted, at a rate of their
+own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -8,6 +9,8 @@ from torch import nn
 
 from deemo_dist.config import TrainRule
 from deemo_dist.errors import TrainingError
+from deemo_dist.records.adapters import adapted_layer, plain_name
+from deemo_dist.training.adapted import join_shapes, last_match
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,36 +42,52 @@ class Trainable:
         return {**self.counts, "trainable": self.trainable, "total": self.total}
 
 
-def apply_rules(model: nn.Module, rules: Mapping[str, TrainRule]) -> Trainable:
-    """Set ``requires_grad`` of every parameter by the last pattern that matches its name; no match is frozen.
+def apply_rules(
+    model: nn.Module, rules: Mapping[str, TrainRule], *, before: Sequence[Mapping[str, TrainRule]] = ()
+) -> Trainable:
+    """Put adapters where this stage's rules and those of the stages ``before`` want them, and set ``requires_grad`` of
+    every parameter by the last pattern that matches its name; no match is frozen. An adapter trains where the rule over
+    its layer's weight is ``lora`` and targets it, and stays as it is otherwise.
 
-    Raises ``TrainingError`` for a pattern that matches no parameter, and when nothing would train.
+    Raises ``TrainingError`` for a pattern that matches no parameter or no layer to adapt, and when nothing would train.
     """
-    parameters = dict(model.named_parameters())
+    plain = {plain_name(name) for name, _ in model.named_parameters() if adapted_layer(name) is None}
     for pattern in rules:
-        if not any(fnmatchcase(name, pattern) for name in parameters):
+        if not any(fnmatchcase(name, pattern) for name in plain):
             raise TrainingError(
                 f"the pattern '{pattern}' matches no parameter of the model",
-                hint=f"its parts are {', '.join(_parts(parameters))}",
+                hint=f"its parts are {', '.join(_parts(plain))}",
             )
-    matched = {name: _last_match(name, rules) for name in parameters}
+    own = join_shapes(model, [rules])
+    shapes = join_shapes(model, [*before, rules])
+    if shapes:
+        from deemo_dist.model.adapters import add_adapters
+
+        add_adapters(model, shapes)
+    parameters = dict(model.named_parameters())
+    trained = {name: _trained_by(name, rules, own) for name in parameters}
     for name, parameter in parameters.items():
-        rule = matched[name]
-        parameter.requires_grad_(rule is not None and rules[rule].mode != "frozen")
-    names: dict[str, list[str]] = {
-        pattern: [name for name in parameters if matched[name] == pattern]
-        for pattern, rule in rules.items()
-        if rule.mode != "frozen"
-    }
+        parameter.requires_grad_(trained[name] is not None)
+    names = {pattern: [name for name in parameters if trained[name] == pattern] for pattern in rules}
     if not any(names.values()):
         raise TrainingError("nothing would train in this stage", hint="give stages.NAME.trains a pattern that trains")
     return Trainable(
         groups=tuple(
-            group for pattern, own in names.items() for group in _groups(pattern, rules[pattern], own, parameters)
+            group for pattern, found in names.items() for group in _groups(pattern, rules[pattern], found, parameters)
         ),
-        counts={pattern: sum(size_of(parameters[name]) for name in own) for pattern, own in names.items() if own},
+        counts={pattern: sum(size_of(parameters[name]) for name in found) for pattern, found in names.items() if found},
         total=sum(size_of(parameter) for parameter in parameters.values()),
     )
+
+
+def _trained_by(name: str, rules: Mapping[str, TrainRule], adapters: Mapping[str, object]) -> str | None:
+    """The pattern under which a parameter trains; None: it is frozen."""
+    layer = adapted_layer(name)
+    pattern = last_match(plain_name(name) if layer is None else f"{layer}.weight", rules)
+    if pattern is None:
+        return None
+    trains = rules[pattern].mode == "full" if layer is None else rules[pattern].mode == "lora" and layer in adapters
+    return pattern if trains else None
 
 
 def shape_of(parameter: nn.Parameter) -> tuple[int, ...]:
@@ -81,10 +100,6 @@ def size_of(parameter: nn.Parameter) -> int:
     return int(getattr(parameter, "ds_numel", parameter.numel()))
 
 
-def _last_match(name: str, rules: Mapping[str, TrainRule]) -> str | None:
-    return next((pattern for pattern in reversed(list(rules)) if fnmatchcase(name, pattern)), None)
-
-
 def _groups(pattern: str, rule: TrainRule, names: list[str], parameters: Mapping[str, nn.Parameter]) -> list[Group]:
     """A rule's groups: matrices with its weight decay, vectors without."""
     vectors = [name for name in names if rule.weight_decay and len(shape_of(parameters[name])) < 2]
@@ -93,6 +108,6 @@ def _groups(pattern: str, rule: TrainRule, names: list[str], parameters: Mapping
     return [Group(label=label, lr=rule.lr, weight_decay=decay, names=tuple(own)) for label, decay, own in cut if own]
 
 
-def _parts(parameters: Mapping[str, nn.Parameter]) -> list[str]:
+def _parts(parameters: Iterable[str]) -> list[str]:
     """First components of the parameter names (under a leading ``model.``)."""
     return sorted({name.removeprefix("model.").split(".")[0] for name in parameters})

@@ -20,11 +20,20 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRule:
-    """What happens to the parameters a pattern matches: frozen, or trained in full at ``lr`` with ``weight_decay``."""
+    """What happens to the parameters a pattern matches: ``frozen``, trained in ``full`` at ``lr`` with
+    ``weight_decay``, or frozen under adapters that train so (``lora``, arXiv 2106.09685).
 
-    mode: Literal["frozen", "full"] = "full"
+    ``rank``, ``alpha`` and ``dropout`` of an adapter; ``targets``: the linear layers that get one, by the last part of
+    their name (``q_proj``) or by all of it, fnmatch patterns both.
+    """
+
+    mode: Literal["frozen", "full", "lora"] = "full"
     lr: float = 1e-3
     weight_decay: float = 0.0
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("*",)
 
 
 @dataclass(frozen=True, kw_only=True)
