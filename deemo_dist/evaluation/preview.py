@@ -25,7 +25,7 @@ _TRUNK = (
     (LEFT_SHOULDER, LEFT_HIP),
     (RIGHT_SHOULDER, RIGHT_HIP),
 )
-_WIDTH, _HEIGHT, _SCALE, _TOP = 100, 130, 20.0, 34.0
+_WIDTH, _HEIGHT, _SCALE, _TOP = 100, 150, 30.0, 50.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def pose_at(sample: Shown, time: float) -> np.ndarray | None:
 
 
 def figure(pose: np.ndarray) -> list[tuple[float, float, float, float]]:
-    """The bones that are seen, as lines (x0, y0, x1, y1) in a picture of 100 by 130."""
+    """The bones that are seen, as lines (x0, y0, x1, y1) in a picture of 100 by 150."""
     bones = [*((parent, child) for parent, child, _ in BONES), *_TRUNK]
     lines = []
     for parent, child in bones:
