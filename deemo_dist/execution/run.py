@@ -1,7 +1,7 @@
 """Run units of work in parallel, each to its end exactly once as far as the caller sees."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from deemo_dist.config import ExecutionConfig
 from deemo_dist.errors import ConfigError
@@ -54,7 +54,3 @@ def share(units: Sequence[U], config: ExecutionConfig) -> Sequence[U]:
     if not 0 <= config.task < config.tasks:
         raise ConfigError(f"execution.task is {config.task} of {config.tasks} tasks", hint="tasks count from 0")
     return units[config.task :: config.tasks]
-
-
-Execute = Callable[[Tries[Any], Callable[[], Callable[[Any], Any]], ExecutionConfig, Callable[[Any, Any], None]], None]
-"""What an executor is."""

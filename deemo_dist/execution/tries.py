@@ -18,7 +18,8 @@ class Tries(Generic[U]):
     """A queue of unit numbers. A unit whose worker died or hung comes back, ``MAX_TRIES`` times in all.
 
     A node's death says nothing about the unit: it is counted apart, up to ``MAX_NODE_DEATHS``. A unit may take
-    ``seconds``, and twice as long at each try after it was hung; so may a worker's start, which has a number below 0.
+    ``seconds``, or twice what the longest so far took, and twice as long at each try after it was hung. So may a
+    worker's start, which has a number below 0.
     """
 
     def __init__(
@@ -27,9 +28,10 @@ class Tries(Generic[U]):
         self.units = units
         self.waiting = deque(range(len(units)))
         self.open = len(units)
-        self._seconds, self._clock = seconds, clock
+        self._seconds, self._start_seconds, self._clock = seconds, seconds, clock
         self._deaths, self._node_deaths, self._hung = ([0] * len(units) for _ in range(3))
         self._starts = self._bad_starts = 0
+        self._began: dict[int, float] = {}
         self._due: dict[int, float] = {}
 
     def take(self) -> int | None:
@@ -37,24 +39,24 @@ class Tries(Generic[U]):
         if not self.waiting:
             return None
         number = self.waiting.popleft()
-        self._due[number] = self._clock() + self._seconds * 2 ** self._hung[number]
+        self._begin(number, self._seconds * 2 ** self._hung[number])
         return number
 
     def start(self) -> int:
         """The number of a worker's start. Its time begins."""
         self._starts += 1
-        self._due[-self._starts] = self._clock() + self._seconds * 2**self._bad_starts
+        self._begin(-self._starts, self._start_seconds * 2**self._bad_starts)
         return -self._starts
 
     def started(self, number: int) -> None:
         """A worker is ready."""
-        del self._due[number]
+        self._start_seconds = max(self._start_seconds, 2 * self._end(number))
         self._bad_starts = 0
 
     def done(self, number: int) -> U:
         """A unit came to its end: count it off and return it."""
         self.open -= 1
-        del self._due[number]
+        self._seconds = max(self._seconds, 2 * self._end(number))
         return self.units[number]
 
     def overdue(self) -> list[int]:
@@ -88,22 +90,31 @@ class Tries(Generic[U]):
             return
         self._hung[number] += 1
         if self._hung[number] >= MAX_TRIES:
-            longest = self._seconds * 2 ** (MAX_TRIES - 1)
+            longest = self._due[number] - self._began[number]
             raise DeemoError(
                 f"work unit {number} did not end within {longest:g} s, nor in {MAX_TRIES - 1} tries before",
                 hint="raise execution.unit_seconds, or lower data.shard_bytes",
             )
         self._again(number, "a worker hangs")
 
+    def _begin(self, number: int, seconds: float) -> None:
+        self._began[number] = self._clock()
+        self._due[number] = self._clock() + seconds
+
+    def _end(self, number: int) -> float:
+        """The seconds that it took."""
+        del self._due[number]
+        return self._clock() - self._began.pop(number)
+
     def _again(self, number: int, what: str) -> None:
         """At the end of the queue."""
-        del self._due[number]
+        self._end(number)
         logger.warning("%s: unit %d goes to another one", what, number)
         self.waiting.append(number)
 
     def _bad_start(self, number: int, what: str) -> None:
         """A worker that never worked: another one will be started, unless that was tried often enough."""
-        del self._due[number]
+        self._end(number)
         self._bad_starts += 1
         if self._bad_starts >= MAX_BAD_STARTS:
             raise LaunchError(

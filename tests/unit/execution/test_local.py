@@ -135,6 +135,22 @@ def test_a_unit_has_twice_the_time_after_each_time_it_hung() -> None:
         tries.hung(0)
 
 
+def test_what_others_needed_is_no_hanging() -> None:
+    """On a machine that is slower than was thought, a unit or a start that took long makes time for the next."""
+    now = [0.0]
+    tries = Tries("abc", seconds=10.0, clock=lambda: now[0])
+    tries.hung(tries.start())
+    slow = tries.start()
+    now[0] += 18.0
+    tries.started(slow)
+    assert (tries.start(), tries.patience(99.0)) == (-3, 36.0)
+    tries.started(-3)
+    assert tries.take() == 0
+    now[0] += 8.0
+    tries.done(0)
+    assert (tries.take(), tries.patience(99.0)) == (1, 16.0)
+
+
 def test_workers_that_never_start_are_given_up() -> None:
     tries = Tries(["a"])
     for _ in range(MAX_BAD_STARTS - 1):
