@@ -17,6 +17,9 @@ from deemo_dist.errors import CorruptDataError, DatasetError
 from deemo_dist.records import LedgerRow, Receipt
 from deemo_dist.storage import Store
 
+FILTER = "filter"
+"""The stage at which a clip is rejected that a condition left out."""
+
 Label = tuple[str, str]
 Progress = Callable[[], object]
 
@@ -31,25 +34,24 @@ def merge(
 ) -> DatasetInfo:
     """Merge versions of one policy and key into a new one, each clip in one row.
 
-    A clip that several of them hold is refused, or with ``first_wins`` taken from the first that names it. Raises
-    ``DatasetError`` for that, for other policies, and where a subject would be in two splits.
+    A clip that a filter left out of one is taken from another that holds it. One that several hold otherwise (but for
+    the same rejection) is refused, or with ``first_wins`` taken from the first that names it. Raises ``DatasetError``
+    for that, for other policies, and where a subject would be in two splits.
     """
     infos = [read_info(store, *source) for source in sources]
     _refuse_unlike(infos)
-    parts: list[Part] = []
-    seen: set[str] = set()
-    repeated = erased = 0
-    for info in infos:
-        here: set[str] = set()
+    found: list[tuple[int, Part]] = []
+    erased = 0
+    for number, info in enumerate(infos):
         withdrawn = read_suppressed(store, info.header.key_id)
         for receipt in receipts_of(store, info):
             rows, gone = _allowed(receipt, withdrawn)
             erased += gone
-            fresh = tuple(row for row in rows if row.key not in seen)
-            repeated += len(rows) - len(fresh)
-            here.update(row.key for row in rows)
-            parts.append(Part(source=info.prefix, receipt=receipt, ledger=fresh))
-        seen |= here
+            found.append((number, Part(source=info.prefix, receipt=receipt, ledger=rows)))
+    owners, repeated = _owners(found)
+    parts = [
+        replace(part, ledger=tuple(row for row in part.ledger if owners[row.key] == number)) for number, part in found
+    ]
     if repeated and not first_wins:
         raise DatasetError(
             f"{repeated} clips stand in more than one of the versions",
@@ -121,8 +123,25 @@ def _allowed(receipt: Receipt, withdrawn: Suppressed) -> tuple[tuple[LedgerRow, 
     return rows, len(receipt.ledger) - len(rows)
 
 
+def _owners(found: Sequence[tuple[int, Part]]) -> tuple[dict[str, int], int]:
+    """Which source each clip is taken from, and how many clips several hold."""
+    owners: dict[str, int] = {}
+    rejected: dict[str, tuple[str | None, str | None]] = {}
+    left_out: dict[str, int] = {}
+    repeated = 0
+    for number, part in found:
+        for row in part.ledger:
+            if row.stage == FILTER:
+                left_out.setdefault(row.key, number)
+            elif owners.setdefault(row.key, number) == number:
+                rejected[row.key] = row.stage, row.reason
+            else:
+                repeated += row.status == "written" or rejected[row.key] != (row.stage, row.reason)
+    return left_out | owners, repeated
+
+
 def _filtered(row: LedgerRow) -> LedgerRow:
-    return LedgerRow(key=row.key, unit=row.unit, status="rejected", stage="filter", reason="excluded")
+    return LedgerRow(key=row.key, unit=row.unit, status="rejected", stage=FILTER, reason="excluded")
 
 
 def _header(

@@ -123,6 +123,17 @@ def test_a_filter_keeps_what_fulfils_it_and_accounts_for_the_rest(
     assert stages.pop(made.key(clips[0].uri)) == "decode" and set(stages.values()) <= {"filter"}
 
 
+def test_what_filters_took_apart_is_whole_again_when_merged(store: Store, made: Any) -> None:
+    clips = made.clips(9)
+    dataset(made, store, "a", clips, rejected={clips[0].uri})
+    for name, slow in (("low", True), ("high", False)):
+        select(store, ("demo", "a"), ("demo", name), lambda row, slow=slow: (row.key < "8") is slow, name)
+    info = merge(store, [("demo", "low"), ("demo", "high")], ("demo", "again"))
+    assert (info.clips, info.samples, info.rejected) == (9, 8, 1) and verify(store, "demo", "again", deep=True) == []
+    stages = [row.stage for row in open_dataset(store, "demo", "again").ledger if row.status == "rejected"]
+    assert stages == ["decode"]
+
+
 def test_a_damaged_member_is_not_carried_on(store: Store, made: Any) -> None:
     clips = made.clips(3)
     dataset(made, store, "a", clips)
