@@ -178,11 +178,10 @@ def test_a_slurm_array_whose_task_and_driver_die(place: Place, tmp_path: Path, m
         extra = ("execution.executor=slurm", *where)
         chaos = job(place.server, place.proxy, place.run, place.manifest, tmp_path, "slurm", None, rng, *extra)
         chaos.run([(Moment(0.1, 0.0), "task"), (Moment(0.4, 0.0), "driver")])
-        sent = len((slurm.folder / "jobcomp.txt").read_text().splitlines())
-    print(f"{sent} tasks\n{chaos.story()}")
+    sent = sorted(path.name for path in tmp_path.glob("deemo-preprocess-chaos-slurm-*_*.out"))
+    print(f"{sent}\n{chaos.story()}")
     assert chaos.lives == 2
-    assert "1 tasks ended before their units were done: sent again" in chaos.story()
-    assert sent == 3
+    assert len(sent) == 3
     assert_same(place, "slurm")
 
 
