@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig, shareable, to_yaml
 from deemo_dist.errors import ModelError
+from deemo_dist.records.adapters import plain_name
 from deemo_dist.storage import Store
 from deemo_dist.weights import use
 from pipelines.stages import PlannedStage
@@ -34,19 +35,41 @@ def overlay(store: Store, commits: Sequence["Commit"]) -> "Mapping[str, Tensor] 
 
     state: dict[str, Tensor] = {}
     for commit in commits:
-        state.update(read_full_state(store, commit))
+        state.update({plain_name(name): tensor for name, tensor in read_full_state(store, commit).items()})
     return state or None
 
 
-def export_place(config: RunConfig, last: PlannedStage) -> str:
+def export_place(config: RunConfig, last: PlannedStage, *, adapters: bool = False) -> str:
     """Key prefix of a run's model: named by the key of its last stage, so that another training is another place."""
-    return f"models/{config.name}/{last.key[:12]}"
+    return f"models/{config.name}/{last.key[:12]}{'-adapters' if adapters else ''}"
 
 
-def export_model(config: RunConfig, store: Store, place: str, commits: Sequence["Commit"], card: str) -> Path:
+def trained_model(config: RunConfig, state: "Mapping[str, Tensor]", stages: Sequence[PlannedStage]) -> Any:
+    """The base with what ``stages`` trained, their adapters apart. Raises ``ModelError``: a state of another model."""
+    from deemo_dist.training import apply_rules, load_full_state
+
+    model = load_base(config)
+    *before, last = (stage.config.trains for stage in stages)
+    apply_rules(model, last, before=before)
+    load_full_state(model, state)
+    model.trained = frozenset(state)
+    return model
+
+
+def export_model(
+    config: RunConfig,
+    store: Store,
+    place: str,
+    commits: Sequence["Commit"],
+    stages: Sequence[PlannedStage],
+    card: str,
+    *,
+    adapters: bool = False,
+) -> Path:
     """Write model, processor, resolved configuration and model card to ``place``; the local folder that holds them.
+    Adapters are merged into their layers, or with ``adapters`` kept beside the projectors, over a base by reference.
 
-    ``config.json`` is put last: a folder that has it is whole.
+    ``config.json`` is put last: a folder that has it is whole. Raises ``ModelError``: no stage trained adapters.
     """
     folder = Path(config.storage.cache) / place
     if store.exists(f"{place}/{MODEL_FILE}"):
@@ -54,12 +77,14 @@ def export_model(config: RunConfig, store: Store, place: str, commits: Sequence[
     from transformers.utils.logging import disable_progress_bar
 
     from deemo_dist.model import build_processor
+    from deemo_dist.model.adapters import is_adapted, merge_adapters
 
     disable_progress_bar()
-    model = load_base(config)
-    unknown = model.load_state_dict(overlay(store, commits) or {}, strict=False).unexpected_keys
-    if unknown:
-        raise ModelError(f"the checkpoints hold {unknown[0]}, which the model has not")
+    model = trained_model(config, overlay(store, commits) or {}, stages)
+    if adapters and not is_adapted(model):
+        raise ModelError(f"no stage of '{config.name}' trains adapters", hint="export it without --adapters")
+    if not adapters:
+        merge_adapters(model)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     build_processor(config.model).save_pretrained(folder)

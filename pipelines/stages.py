@@ -80,6 +80,37 @@ def plan_stages(
     return tuple(planned)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which stages a command is about: ``first`` to ``last`` by name, None for the chain's own ends."""
+
+    first: str | None = None
+    last: str | None = None
+
+    @classmethod
+    def of(cls, stage: str | None, first: str | None, last: str | None) -> "Selection":
+        """From ``--stage``, ``--from`` and ``--until``. Raises ``ConfigError`` when the first goes with another."""
+        if stage and (first or last):
+            raise ConfigError("--stage names one stage alone", hint="leave out --from and --until")
+        return cls(first=stage or first, last=stage or last)
+
+    def arguments(self) -> list[str]:
+        """As a command's arguments."""
+        pairs = (("--from", self.first), ("--until", self.last))
+        return [word for option, name in pairs if name for word in (option, name)]
+
+    def bounds(self, names: Sequence[str]) -> tuple[int, int]:
+        """Positions [first, end) among a run's stages. Raises ``ConfigError``: no such stage, or the wrong way."""
+        for name in (self.first, self.last):
+            if name is not None and name not in names:
+                raise ConfigError(f"there is no stage '{name}'", hint=f"the run has {', '.join(names)}")
+        first = 0 if self.first is None else names.index(self.first)
+        end = len(names) if self.last is None else names.index(self.last) + 1
+        if first >= end:
+            raise ConfigError(f"stage {self.first} comes after {self.last}", hint=f"their order: {', '.join(names)}")
+        return first, end
+
+
 def open_sources(config: RunConfig, dataset: Dataset, store: Store) -> dict[str, Dataset]:
     """Every dataset of a run's stages by ``name/version``, its own one ``dataset`` first; the others of its stages'
     mixes are opened, and refused as that one is (``DatasetError``)."""

@@ -1,12 +1,12 @@
 """``deemo train``: the stages of a run in order, on local ranks or as one rank of a launcher's."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deemo_dist.config import RunConfig, load
+from deemo_dist.config import RunConfig, TrainRule, load
 from deemo_dist.console import bind, logger
 from deemo_dist.dataset import Dataset
 from deemo_dist.environ import placement
@@ -19,26 +19,30 @@ from pipelines.card import model_card
 from pipelines.curves import KeepCurve
 from pipelines.datasets import open_allowed
 from pipelines.export import export_model, export_place, load_base, overlay
-from pipelines.stages import PlannedStage, plan_stages, run_prefix
+from pipelines.stages import PlannedStage, Selection, plan_stages, run_prefix
 from pipelines.tracked import TrackStage, describe_run, open_tracker, tracking_folder
 
 if TYPE_CHECKING:
     from deemo_dist.training import Commit, Ranks
 
+_Rules = tuple[Mapping[str, TrainRule], ...]
+ALL = Selection()
 
-def run_train(run: str, overrides: Sequence[str]) -> None:
+
+def run_train(run: str, overrides: Sequence[str], selection: Selection = ALL) -> None:
     """Train from a terminal: checks, then one process a rank; under a launcher, this process is a rank.
 
     Raises ``Interrupted`` when a checkpoint was left on request, ``TrainingError`` when a rank failed.
     """
     config = load(run, list(overrides))
     if placement().launcher != "single":
-        run_worker(config)
+        run_worker(config, selection)
         return
+    selection.bounds(list(config.stages))
     check(config.tracking, tracking_folder(config))
     open_allowed(config, open_store(config.storage))
     told = [each for each in overrides if not each.startswith("data.manifest=")]  # no rank reads raw clips
-    command = [sys.executable, "-m", "pipelines.cli", "train", "-c", run, "--worker", *told]
+    command = [sys.executable, "-m", "pipelines.cli", "train", "-c", run, "--worker", *selection.arguments(), *told]
     code = run_ranks(command, ranks=config.engine.ranks, threads=config.engine.threads)
     if code == Interrupted.exit_code:
         raise Interrupted("training was stopped and left a checkpoint", hint="the same command goes on from there")
@@ -46,7 +50,7 @@ def run_train(run: str, overrides: Sequence[str]) -> None:
         raise TrainingError(f"training failed with exit code {code}", hint="the failing rank's last lines are above")
 
 
-def run_worker(config: RunConfig) -> None:
+def run_worker(config: RunConfig, selection: Selection = ALL) -> None:
     """The process body of one rank."""
     from deemo_dist.training import join, leave, listening
 
@@ -54,7 +58,7 @@ def run_worker(config: RunConfig) -> None:
     bind(run=config.name, rank=ranks.rank)
     try:
         with listening():
-            _train_chain(config, ranks)
+            _train_chain(config, ranks, selection)
     finally:
         leave()
 
@@ -71,8 +75,8 @@ class _Chain:
     attempt: int
 
 
-def _train_chain(config: RunConfig, ranks: "Ranks") -> None:
-    """Stage after stage; done ones are skipped by their key. Rank 0 exports the model at the end."""
+def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> None:
+    """Stage after stage; done ones are skipped by their key. Rank 0 exports the model at the chain's end."""
     from deemo_dist.model import build_processor
     from deemo_dist.training import attempt_of
 
@@ -82,13 +86,16 @@ def _train_chain(config: RunConfig, ranks: "Ranks") -> None:
     stages = plan_stages(config, dataset, processor, store)
     if config.engine.preflight:
         ranks.decided_by_first(lambda: _preflight(config, store, dataset, processor, stages, ranks.world))
+    first, end = selection.bounds([stage.name for stage in stages])
+    parents = parents_of(store, stages[:first], f"stage {stages[first].name}")
     attempt = attempt_of(ranks, store, run_prefix(config))
     chain = _Chain(config=config, store=store, dataset=dataset, processor=processor, ranks=ranks, attempt=attempt)
     with _tracking(chain) as tracker:
-        done: list[Commit] = []
-        for stage in stages:
-            done.append(_stage(chain, stage, done, tracker))
-        if ranks.rank == 0:
+        done = list(parents)
+        for stage in stages[first:end]:
+            before = tuple(each.config.trains for each in stages[: len(done)])
+            done.append(_stage(chain, stage, done, before, tracker))
+        if ranks.rank == 0 and end == len(stages):
             _export(chain, stages, done, tracker)
 
 
@@ -106,6 +113,21 @@ def _preflight(
         preflight(known)
 
 
+def parents_of(store: Store, stages: Sequence[PlannedStage], child: str) -> list["Commit"]:
+    """The final commits of the stages that ``child`` builds on. Raises ``TrainingError`` where one is not done, as it
+    is configured now."""
+    from deemo_dist.training import finished
+
+    found = [(stage.name, finished(store, stage.prefix, stage.key)) for stage in stages]
+    missing = [name for name, commit in found if commit is None]
+    if missing:
+        raise TrainingError(
+            f"{child} builds on {missing[0]}, which is not done under this configuration",
+            hint=f"train it first: deemo train -c RUN --until {missing[-1]}",
+        )
+    return [commit[1] for _, commit in found if commit is not None]
+
+
 @contextmanager
 def _tracking(chain: _Chain) -> Iterator[Tracker | None]:
     """The tracker on rank 0, with the parent run described; None elsewhere."""
@@ -118,7 +140,9 @@ def _tracking(chain: _Chain) -> Iterator[Tracker | None]:
         yield tracker
 
 
-def _stage(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], tracker: Tracker | None) -> "Commit":
+def _stage(
+    chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], before: _Rules, tracker: Tracker | None
+) -> "Commit":
     """Train one stage, or find it done; its final commit."""
     from deemo_dist.training import finished
 
@@ -128,17 +152,19 @@ def _stage(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], tracker
             logger.info("%s: done before (%d steps), skipped", stage.name, stage.plan.steps)
         return found[1]
     if tracker is None:
-        _train(chain, stage, done, None)
+        _train(chain, stage, done, before, None)
     else:
         with tracker.stage(stage.name, {"deemo.run": chain.config.name}) as run:
-            _train(chain, stage, done, run)
+            _train(chain, stage, done, before, run)
     found = finished(chain.store, stage.prefix, stage.key)
     if found is None:
         raise TrainingError(f"stage {stage.name} ended without its final checkpoint", hint="look at the lines above")
     return found[1]
 
 
-def _train(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], run: TrackedRun | None) -> None:
+def _train(
+    chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], before: _Rules, run: TrackedRun | None
+) -> None:
     from deemo_dist.training import ProgressLines, StageSpec, train_stage
 
     config = chain.config
@@ -164,6 +190,7 @@ def _train(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], run: Tr
             stage_key=stage.key,
             validation=validation_factory(config, chain.dataset, chain.store, chain.processor, stage),
             initial_state=overlay(chain.store, done),
+            before=before,
             callbacks=callbacks,
             extra={
                 "plan_digest": stage.plan.digest,
@@ -174,11 +201,28 @@ def _train(chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], run: Tr
     )
 
 
+def run_export(config: RunConfig, last: str | None, *, adapters: bool) -> str:
+    """Export what was trained up to stage ``last`` (None: all); the URI. Raises ``TrainingError`` where it is not
+    done."""
+    from deemo_dist.model import build_processor
+
+    store = open_store(config.storage)
+    dataset = open_allowed(config, store)
+    stages = plan_stages(config, dataset, build_processor(config.model), store)
+    _, end = Selection(last=last).bounds([stage.name for stage in stages])
+    chosen = stages[:end]
+    commits = parents_of(store, chosen, "the export")
+    place = export_place(config, chosen[-1], adapters=adapters)
+    card = model_card(config, dataset.info, chosen)
+    export_model(config, store, place, commits, chosen, card, adapters=adapters)
+    return store.uri(place)
+
+
 def _export(chain: _Chain, stages: Sequence[PlannedStage], done: Sequence["Commit"], tracker: Tracker | None) -> None:
     """Put the final model into the store, once, and into MLflow."""
     place = export_place(chain.config, stages[-1])
     card = model_card(chain.config, chain.dataset.info, stages)
-    folder = export_model(chain.config, chain.store, place, done, card)
+    folder = export_model(chain.config, chain.store, place, done, stages, card)
     logger.info("model: %s", chain.store.uri(place))
     if tracker is not None:
         parent = tracker.parent()

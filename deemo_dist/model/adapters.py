@@ -5,6 +5,7 @@ Projectors are plain parameters, never peft's ``modules_to_save`` (it copies par
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +40,21 @@ def add_adapters(model: nn.Module, shapes: Mapping[str, AdapterShape]) -> None:
         inject_adapter_in_model(config, model, ADAPTER)
     for name, layer in adapter_layers(model):
         layer.lora_dropout[ADAPTER] = _dropout(shapes[name].dropout)
+
+
+def read_adapters(model: nn.Module, folder: Path) -> None:
+    """Put in the adapters that peft's ``adapter_config.json`` in ``folder`` describes; their weights stay at their
+    start. Raises ``ModelError`` where the model has not the layers."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    try:
+        with torch.random.fork_rng():
+            inject_adapter_in_model(LoraConfig.from_pretrained(str(folder)), model, ADAPTER)
+    except ValueError as error:
+        line = str(error).splitlines()[0]
+        raise ModelError(
+            f"the adapters do not fit their base: {line}", hint="look at its adapter_config.json"
+        ) from error
 
 
 def adapter_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:

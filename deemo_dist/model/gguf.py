@@ -39,7 +39,9 @@ def _unpack(path: Path, folder: Path) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    where = {"gguf_file": path.name, "trust_remote_code": False}
-    AutoTokenizer.from_pretrained(str(path.parent), **where).save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(str(path.parent), dtype=torch.float32, **where)
+    parent, name = str(path.parent), path.name
+    AutoTokenizer.from_pretrained(parent, gguf_file=name, trust_remote_code=False).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(parent, gguf_file=name, trust_remote_code=False, dtype=torch.float32)
+    model.hf_quantizer = None  # the weights are float32 by now, which transformers does not note
+    vars(model.config).pop("quantization_config", None)
     model.save_pretrained(folder)

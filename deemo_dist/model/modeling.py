@@ -4,6 +4,7 @@ Every forward pass that is not a decoding step calls every encoder and projector
 there is none (its features then flow nowhere, with zero gradients), so that ZeRO-3 ranks never diverge.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from deemo_dist.errors import ModelError
 from deemo_dist.model import attention
+from deemo_dist.model.adapted import holds_adapters, load_adapted, save_adapted
+from deemo_dist.model.adapters import is_adapted
 from deemo_dist.model.configuration import DeemoLlamaConfig
 from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
 from deemo_dist.model.towers import build_tower, call_tower, class_tokens_of, places_of, settle, width_of
@@ -48,6 +51,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def __init__(self, config: DeemoLlamaConfig) -> None:
         super().__init__(config)
         attention.register()
+        self.trained: frozenset[str] = frozenset()
         self.vision_tower = build_tower(settle(config.vision_config))
         self.audio_tower = build_tower(settle(config.audio_config))
         self.language_model = AutoModelForCausalLM.from_config(config.text_config, attn_implementation=attention.NAME)
@@ -60,6 +64,21 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         self.cue_projector = CueProjector(config.media_shape.cue_keypoints, out, config.projector_shape("cue"))
         self.post_init()
+
+    def save_pretrained(self, save_directory: Any, **options: Any) -> None:
+        """transformers' own; a model with adapters is written as ``model.adapted`` says."""
+        if is_adapted(self):
+            save_adapted(self, Path(save_directory))
+        else:
+            super().save_pretrained(save_directory, **options)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
+        """transformers' own; a folder with adapters is loaded over the base that it names."""
+        folder = Path(pretrained_model_name_or_path)
+        if holds_adapters(folder):
+            return load_adapted(cls, folder, options.get("config"), options.get("dtype"))
+        return super().from_pretrained(pretrained_model_name_or_path, *args, **options)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -14,15 +14,35 @@ app = typer.Typer()
 def train(
     run: RunOption,
     overrides: Overrides = None,
+    stage: Annotated[str | None, typer.Option(help="This stage alone; those before it must be done.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="From this stage on; those before must be done.")] = None,
+    until: Annotated[str | None, typer.Option(help="Up to this stage, itself included.")] = None,
     worker: Annotated[bool, typer.Option("--worker", help="This process is one rank (a launcher sets this).")] = False,
 ) -> None:
     """Train the stages in order. Done stages are skipped; an interrupted one goes on from its last checkpoint."""
+    from pipelines.stages import Selection
     from pipelines.train import run_train, run_worker
 
+    selection = Selection.of(stage, first, until)
     if worker:
-        run_worker(load_run(run, overrides))
+        run_worker(load_run(run, overrides), selection)
     else:
-        run_train(run, overrides or [])
+        run_train(run, overrides or [], selection)
+
+
+@app.command(epilog="Example: `deemo export -c smollm2 --adapters`")
+def export(
+    run: RunOption,
+    overrides: Overrides = None,
+    adapters: Annotated[
+        bool, typer.Option("--adapters", help="Adapters and projectors over a base by reference, not merged.")
+    ] = False,
+    until: Annotated[str | None, typer.Option(help="As it was after this stage.")] = None,
+) -> None:
+    """Write the trained model as a transformers folder, adapters merged into its weights, and print where."""
+    from pipelines.train import run_export
+
+    typer.echo(f"model: {run_export(load_run(run, overrides), until, adapters=adapters)}")
 
 
 @app.command(epilog="Example: `deemo evaluate -c demo evaluation.split=validation`")

@@ -1,0 +1,112 @@
+"""An adapted model as a folder: its adapters and all else that is not of a stored base, which it refers to.
+
+config.json                        with ``sources``: where the base's parts come from
+model.safetensors                  projectors, always; parts of no source; what trained in full
+adapter/adapter_config.json        peft's own format
+adapter/adapter_model.safetensors
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from deemo_dist.errors import ModelError
+from deemo_dist.model.adapters import ADAPTER, read_adapters
+from deemo_dist.records.adapters import adapted_layer, plain_name
+
+if TYPE_CHECKING:
+    from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration as Model
+
+ADAPTER_FOLDER = "adapter"
+ADAPTER_FILE = "adapter_model.safetensors"
+REST_FILE = "model.safetensors"
+PARTS = {"llm": "language_model.", "vision": "vision_tower.", "audio": "audio_tower."}
+_PEFT = "base_model.model."
+
+
+def holds_adapters(folder: Path) -> bool:
+    """Whether ``folder`` was written by ``save_adapted``."""
+    return (folder / ADAPTER_FOLDER / "adapter_config.json").is_file()
+
+
+def save_adapted(model: "Model", folder: Path) -> None:
+    """Write ``model``, which has adapters, without the parts that its sources give. ``model.trained``: plain names of
+    what a training changed in those parts, which goes along."""
+    from safetensors.torch import save_file
+
+    adapter = folder / ADAPTER_FOLDER
+    adapter.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    tensors = _own_tensors(model)
+    lora = {name: tensor for name, tensor in tensors.items() if adapted_layer(name)}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in lora and not _of_base(model, name)}
+    save_file(rest, folder / REST_FILE, metadata={"format": "pt"})
+    named = {_PEFT + name.replace(f".{ADAPTER}.", "."): tensor for name, tensor in lora.items()}
+    save_file(named, adapter / ADAPTER_FILE, metadata={"format": "pt"})
+    model.peft_config[ADAPTER].save_pretrained(str(adapter))
+
+
+def load_adapted(kind: "type[Model]", folder: Path, config: Any, dtype: torch.dtype | None) -> "Model":
+    """The model of a folder: its base from the sources, then what the folder holds.
+
+    Raises ``ModelError`` where the base cannot be had, or where the folder and the base do not fit.
+    """
+    from safetensors.torch import load_file
+
+    from deemo_dist.model.build import RANDOM, load_parts
+
+    config = config if config is not None else kind.config_class.from_pretrained(folder)
+    dtype = dtype or torch.float32
+    with torch.random.fork_rng():
+        model = kind(config).to(dtype)
+    sources = dict.fromkeys(PARTS, RANDOM) | (config.sources or {})
+    load_parts(model, sources, dtype)
+    read_adapters(model, folder / ADAPTER_FOLDER)
+    rest = load_file(folder / REST_FILE)
+    lora = load_file(folder / ADAPTER_FOLDER / ADAPTER_FILE)
+    placed = {_with_adapter(name.removeprefix(_PEFT)): tensor for name, tensor in lora.items()}
+    model.trained = frozenset(rest)
+    _fill(model, rest | placed)
+    if (folder / "generation_config.json").is_file():
+        model.generation_config = type(model.generation_config).from_pretrained(folder)
+    return model.eval()
+
+
+def _with_adapter(name: str) -> str:
+    layer = adapted_layer(name)
+    assert layer is not None
+    return f"{name.removesuffix('.weight')}.{ADAPTER}.weight"
+
+
+def _own_tensors(model: "Model") -> dict[str, Tensor]:
+    """Parameters and kept buffers under their plain names, each once."""
+    kept = model.state_dict().keys()
+    tensors = {**dict(model.named_parameters()), **{n: b for n, b in model.named_buffers() if n in kept}}
+    return {plain_name(name): tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _of_base(model: "Model", name: str) -> bool:
+    """Whether a tensor is as its part's source gives it."""
+    sources = model.config.sources or {}
+    stored = any(name.startswith(prefix) and sources.get(part, "random") != "random" for part, prefix in PARTS.items())
+    return stored and name not in model.trained
+
+
+def _fill(model: "Model", tensors: Mapping[str, Tensor]) -> None:
+    """Copy ``tensors`` in; everything that the base does not give must be among them."""
+    held = {plain_name(name): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
+    own = _own_tensors(model)
+    lacking = [name for name in own if name not in tensors and not _of_base(model, name)]
+    strange = [name for name in tensors if name not in held or held[name].shape != tensors[name].shape]
+    if lacking or strange:
+        raise ModelError(
+            f"the adapters do not fit their base: {'no ' if lacking else 'unlike there, '}{(lacking or strange)[0]}",
+            hint="an adapter's folder goes with the sources that its config.json names",
+        )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            held[name].copy_(tensor)
