@@ -29,7 +29,7 @@ def step_factory(
     """A callable that yields the stage's steps from any step on, for any placement."""
 
     def steps(start_step: int, place: Placement) -> Iterator[StepBatches]:
-        flops = flops_of(stage_costs(config, stage.config), processor)
+        flops = flops_of(stage_costs(config, stage.name), processor)
         loader = Loader(
             examples=stage.examples,
             plan=stage.plan,

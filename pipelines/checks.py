@@ -143,8 +143,8 @@ def engine(known: Known) -> str:
     settings = known.config.engine
     check(settings, world=known.world, on_gpu=_has_gpu() or known.gpu is not None)
     told = []
-    for name, stage in known.config.stages.items():
-        model = known.models[name] = stage_model(known.config, stage)
+    for name in known.config.stages:
+        model = known.models[name] = stage_model(known.config, name)
         trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
         told.append(f"{name} trains {trained:,} of {sum(each.numel() for each in model.parameters()):,}")
     return f"{known.world} ranks, ZeRO-{settings.zero_stage}, {settings.precision}; {'; '.join(told)}"

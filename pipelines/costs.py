@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deemo_dist.config import RunConfig, StageConfig, config_digest
+from deemo_dist.config import RunConfig, config_digest
 from deemo_dist.digests import digest_of, plain
 from deemo_dist.planning.train.trace import Costs, Unit, measure
 from deemo_dist.planning.train.work import Pack, model_flops
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-def stage_costs(config: RunConfig, stage: StageConfig, model: "nn.Module | None" = None) -> Costs:
+def stage_costs(config: RunConfig, name: str, model: "nn.Module | None" = None) -> Costs:
     """The units of work of the stage's model (``model``, where it is made already); kept in ``storage.cache``, for the
     next process."""
+    from pipelines.plan_train import rules_before, stage_model
+
     named = {"version": VERSION, "model": config_digest(config.model), "precision": config.engine.precision}
-    digest = digest_of({**named, "trains": plain(stage.trains)})
+    rules = [*rules_before(config, name), config.stages[name].trains]
+    digest = digest_of({**named, "trains": [plain(each) for each in rules]})
     path = Path(config.storage.cache) / "costs" / f"{digest[:24]}.json"
     with suppress(OSError, ValueError, TypeError, KeyError):
         return _read(json.loads(path.read_text()))
-    from pipelines.plan_train import stage_model
-
-    costs = measure(stage_model(config, stage) if model is None else model)
+    costs = measure(stage_model(config, name) if model is None else model)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
         json.dump(asdict(costs), file)

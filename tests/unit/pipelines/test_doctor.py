@@ -4,108 +4,20 @@ import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from deemo_dist.config import RunConfig, StageConfig, TrainRule, load
-from deemo_dist.dataset import DatasetHeader, Sample, UnitBuilder, commit_unit, compact, dataset_prefix
-from deemo_dist.deid import policy_digest
+from deemo_dist.config import RunConfig, TrainRule
 from deemo_dist.errors import DeemoError, TrainingError
-from deemo_dist.records import Annotation, Attestation, Clip, Unit
-from deemo_dist.storage import open_store
 from pipelines import checks, room
 from pipelines.checks import Known
 from pipelines.doctor import Finding, examine, preflight
-
-KEY_ID = "k" * 16
-CLIPS = 12
-
-
-def config_of(folder: Path, **engine) -> RunConfig:
-    config = load("demo", [f"storage.root=file://{folder}/store", f"storage.cache={folder}/cache"])
-    rules = {"*projector*": TrainRule(), "*language_model*": TrainRule()}
-    stage = StageConfig(tasks=("emotion",), trains=rules, packs_per_step=2, max_tokens=300, modality_dropout=0.5)
-    return replace(config, stages={"instruct": stage}, engine=replace(config.engine, **engine))
-
-
-def attestation_of(config: RunConfig) -> Attestation:
-    return Attestation(
-        policy="standard",
-        policy_digest=policy_digest(config.policy, KEY_ID),
-        key_id=KEY_ID,
-        strength="strong",
-        faces="fill",
-        voice="world",
-        transcript="scrub",
-        captions="mask",
-        frames=12,
-        frames_with_face=11,
-        masked_area=0.1,
-        pii_entities=1,
-        audited_frames=4,
-        residual_face_rate=0.0,
-        audit_detector="blazeface-short",
-        figures={},
-    )
-
-
-def sample_of(config: RunConfig, number: int) -> Sample:
-    """Every third sample is silent, every fourth has no cues."""
-    from deemo_dist.media import encode_flac, encode_video
-
-    frames = np.full((12, 48, 64, 3), 20 * (number % 10), np.uint8)
-    wave = np.sin(np.arange(8_000) * 0.05).astype(np.float32) * 0.5
-    silent, still = number % 3 == 2, number % 4 == 3
-    return Sample(
-        key=f"{number:032x}",
-        video=encode_video(frames, 8.0),
-        frames=12,
-        fps=8.0,
-        width=64,
-        height=48,
-        subject_key=f"{number // 3:032x}",
-        source="made",
-        split="train",
-        attestation=attestation_of(config),
-        audio=None if silent else encode_flac(wave),
-        audio_seconds=0.0 if silent else 0.5,
-        cues=None if still else np.zeros((6, 22, 3), np.float16),
-        cue_times=None if still else np.arange(6) / 4,
-        transcript=f"I say {number}",
-        subgroup={},
-    )
+from tests.ready import prepared_in, run_in
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a small real dataset under the demo's policy."""
-    found = tmp_path_factory.mktemp("doctor")
-    config = config_of(found)
-    store = open_store(config.storage)
-    clips = tuple(
-        Clip(uri=f"{number}", subject="s", split="train", source="made", size_bytes=1) for number in range(CLIPS)
-    )
-    digest = policy_digest(config.policy, KEY_ID)
-    builder = UnitBuilder(0, CLIPS, policy_digest=digest, toolchain_digest="t")
-    for number in range(CLIPS):
-        labels = {"emotion": "positive" if number % 2 else "negative"}
-        said = Annotation(key=f"{number:032x}", labels=labels, texts={}, nfbl=(), transcript=f"I say {number}")
-        builder.written(sample_of(config, number), said)
-    receipt, tar = builder.finish({})
-    commit_unit(store, dataset_prefix("demo", "v1"), receipt, tar)
-    header = DatasetHeader(
-        manifest_digest="m" * 64,
-        units=1,
-        clips=CLIPS,
-        shard_bytes=10**6,
-        policy="standard",
-        policy_digest=digest,
-        key_id=KEY_ID,
-        strength="strong",
-    )
-    compact(store, "demo", "v1", [Unit(index=0, clips=clips)], header)
-    return found
+    return prepared_in(tmp_path_factory.mktemp("doctor"))
 
 
 def known_of(config: RunConfig, *made: str, world: int = 2) -> Known:
@@ -122,17 +34,17 @@ def failing(findings: list[Finding]) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_run_that_would_work_passes_every_check(folder: Path) -> None:
-    findings = examine(config_of(folder), seconds=3.0)
+    findings = examine(run_in(folder), seconds=3.0)
     assert not failing(findings)
     lines = {finding.check: finding.line() for finding in findings}
     assert all(finding.state == "ok" for finding in findings) and len(findings) == len(checks.CHECKS)
     assert "12 samples" in lines["dataset"] and "2 ranks, ZeRO-3" in lines["engine"]
     assert "kinds of pack" in lines["modules"] and "2 ranks together" in lines["memory"]
-    preflight(known_of(config_of(folder), "storage", "dataset", "budgets"))
+    preflight(known_of(run_in(folder), "storage", "dataset", "budgets"))
 
 
 def test_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    known = Known(config=config_of(tmp_path), world=1)
+    known = Known(config=run_in(tmp_path), world=1)
     assert "torch 2." in checks.versions(known)
     real = checks.metadata.version
     monkeypatch.setattr(checks.metadata, "version", lambda name: "1.27.0" if name == "mlflow" else real(name))
@@ -141,7 +53,7 @@ def test_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_storage(tmp_path: Path) -> None:
-    config = config_of(tmp_path)
+    config = run_in(tmp_path)
     known = Known(config=config, world=1)
     assert "written, read and deleted" in checks.storage(known)
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
@@ -152,7 +64,7 @@ def test_storage(tmp_path: Path) -> None:
 
 
 def test_tracking(tmp_path: Path) -> None:
-    config = config_of(tmp_path)
+    config = run_in(tmp_path)
     nowhere = replace(config.tracking, uri="http://127.0.0.1:1")
     with pytest.raises(DeemoError, match="no MLflow server answers"):
         checks.tracking(Known(config=replace(config, tracking=nowhere), world=1))
@@ -161,7 +73,7 @@ def test_tracking(tmp_path: Path) -> None:
 
 
 def test_weights(tmp_path: Path) -> None:
-    config = config_of(tmp_path)
+    config = run_in(tmp_path)
     assert "random" in checks.weights(Known(config=config, world=1))
     for source, told in (("/no/such/folder", "no weights at"), ("weights:no-such-thing", "no-such-thing")):
         llm = replace(config.model.llm, source=source)
@@ -178,7 +90,7 @@ def test_weights_of_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     mirror.mkdir()
     for name in {weight.filename, "blazeface-short", Path(weight.origin).name}:
         (mirror / name).write_bytes(b"other bytes")
-    config = config_of(tmp_path)
+    config = run_in(tmp_path)
     llm = replace(config.model.llm, source="weights:blazeface-short")
     settings = replace(config.weights, mirror=str(mirror), cache=str(cache))
     with pytest.raises(DeemoError):
@@ -195,14 +107,14 @@ def test_weights_of_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_engine(tmp_path: Path, engine: dict, rules: dict, told: str) -> None:
-    config = config_of(tmp_path, **engine)
+    config = run_in(tmp_path, **engine)
     stages = {"instruct": replace(config.stages["instruct"], trains=rules)}
     with pytest.raises(DeemoError, match=told):
         checks.engine(Known(config=replace(config, stages=stages), world=2))
 
 
 def test_dataset(folder: Path) -> None:
-    config = config_of(folder)
+    config = run_in(folder)
     missing = replace(config, data=replace(config.data, name="missing"))
     with pytest.raises(DeemoError, match="missing/v1"):
         known_of(missing, "storage", "dataset")
@@ -212,7 +124,7 @@ def test_dataset(folder: Path) -> None:
 
 
 def test_budgets(folder: Path) -> None:
-    config = config_of(folder)
+    config = run_in(folder)
     small = {"instruct": replace(config.stages["instruct"], max_tokens=20)}
     with pytest.raises(DeemoError, match="20"):
         known_of(replace(config, stages=small), "storage", "dataset", "budgets")
@@ -222,7 +134,7 @@ def test_budgets(folder: Path) -> None:
 
 @pytest.mark.parametrize(("choices", "told"), [(("", "negative"), "cannot spell"), (("yes", "yes"), "same tokens")])
 def test_answers(folder: Path, choices: tuple[str, ...], told: str) -> None:
-    config = config_of(folder)
+    config = run_in(folder)
     known = known_of(config, "storage", "dataset", "budgets")
     assert "positive, negative" in checks.answers(known)
     tasks = {**config.tasks, "emotion": replace(config.tasks["emotion"], choices=choices)}
@@ -241,7 +153,7 @@ def test_samples(folder: Path, tmp_path: Path) -> None:
     for place in range(600, len(data), 1000):
         data[place] ^= 255
     shard.write_bytes(data)
-    known = known_of(config_of(tmp_path), "storage", "dataset", "budgets")
+    known = known_of(run_in(tmp_path), "storage", "dataset", "budgets")
     with pytest.raises(DeemoError, match=r"digest|bytes"):
         checks.samples(known)
 
@@ -260,7 +172,7 @@ def test_modules(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return torch.zeros(*shape, device=features.device)
 
     monkeypatch.setattr(Model, "audio_embeddings", lazy)
-    known = known_of(config_of(folder), "storage", "dataset", "budgets", "engine", "samples")
+    known = known_of(run_in(folder), "storage", "dataset", "budgets", "engine", "samples")
     with pytest.raises(DeemoError, match=r"would hang: call \d+ is .*audio_tower"):
         checks.modules(known)
 
@@ -275,14 +187,14 @@ def test_modules_that_depend_on_values(folder: Path, monkeypatch: pytest.MonkeyP
         return whole(self, features, starts) if features.abs().sum() > 0 else whole(self, features * 2, starts)
 
     monkeypatch.setattr(Model, "audio_embeddings", curious)
-    known = known_of(config_of(folder), "storage", "dataset", "budgets", "engine", "samples")
+    known = known_of(run_in(folder), "storage", "dataset", "budgets", "engine", "samples")
     with pytest.raises(DeemoError, match="depends on a tensor's value"):
         checks.modules(known)
 
 
 @pytest.mark.slow
 def test_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = known_of(config_of(folder), "storage", "dataset", "budgets", "engine")
+    known = known_of(run_in(folder), "storage", "dataset", "budgets", "engine")
     assert "of this machine" in checks.memory(known)
     known.gpu = "h100"
     assert "on each h100" in checks.memory(known)
@@ -293,7 +205,7 @@ def test_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_failed_check_hides_is_not_looked_at(folder: Path) -> None:
-    config = config_of(folder)
+    config = run_in(folder)
     gone = replace(config, data=replace(config.data, name="missing"), tracking=replace(config.tracking, enabled=False))
     findings = {finding.check: finding for finding in examine(gone)}
     assert findings["dataset"].state == "fails" and findings["budgets"].state == "not looked at"
@@ -301,7 +213,7 @@ def test_what_a_failed_check_hides_is_not_looked_at(folder: Path) -> None:
 
 
 def test_training_does_not_start_where_a_check_fails(folder: Path) -> None:
-    config = config_of(folder)
+    config = run_in(folder)
     known = known_of(config, "storage", "dataset", "budgets")
     known.config = replace(config, engine=replace(config.engine, offload="nvme"))
     with pytest.raises(TrainingError, match=r"the check 'engine' fails: .*deemo doctor -c RUN"):
