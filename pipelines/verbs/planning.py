@@ -59,3 +59,34 @@ def doctor(
         typer.echo(finding.line())
     if any(finding.state == "fails" for finding in findings):
         raise typer.Exit(1)
+
+
+@plan_app.command("data", epilog="Example: `deemo plan data -c demo --samples 1e9 --ranks 1024 --nodes 128`")
+def plan_data(
+    run: RunOption,
+    overrides: Overrides = None,
+    samples: Annotated[float | None, typer.Option(min=1, help="Samples, in place of the dataset's: 1e9.")] = None,
+    ranks: Annotated[int | None, typer.Option(min=1, help="Ranks in all; default: of `launch`.")] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Nodes; default: `launch.nodes`.")] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="Cores of a node; default: this machine's.")] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB of a node; default: `launch`'s, or this machine's.")] = None,
+    network: Annotated[float | None, typer.Option(help="Gbit/s of a node to its storage.")] = None,
+    step_seconds: Annotated[float | None, typer.Option(help="What a step takes, such as `plan train` tells.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Plain data: bytes, seconds, counts.")] = False,
+) -> None:
+    """Requests, bytes, cache, memory and times of the run's data, and what would break first: the loader's own reads,
+    simulated over windows of its own samples."""
+    import json
+
+    from pipelines import data_report
+    from pipelines.plan_data import plan_data as made
+    from pipelines.plan_data import this_cluster
+
+    config = load_run(run, overrides)
+    asked = {"ranks": ranks, "nodes": nodes, "cpus": cpus}
+    cluster = this_cluster(config, **asked, memory_gb=memory, network_gbit=network, step_seconds=step_seconds)
+    found = made(config, cluster, samples=round(samples) if samples else None)
+    if as_json:
+        typer.echo(json.dumps(data_report.plain(found), indent=2))
+    else:
+        data_report.print_forecast(found)

@@ -1,0 +1,247 @@
+"""``deemo plan data``: what a run would ask of storage, nodes and processes, from its own data and this machine."""
+
+import io
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deemo_dist.config import RunConfig
+from deemo_dist.dataset import Dataset, Examples, Loader, MixedExamples, StepPlan
+from deemo_dist.dataset.layout import plan_key
+from deemo_dist.dataset.packload import PackLoading
+from deemo_dist.errors import ConfigError
+from deemo_dist.planning.data.forecast import Cluster, Forecast, Limit, Measured, Scale, forecast
+from deemo_dist.planning.data.grown import Grown, grow
+from deemo_dist.planning.data.traffic import Node, Traffic, run, together
+from deemo_dist.records import Example
+from deemo_dist.storage import Store, open_store
+from pipelines.datasets import open_allowed
+from pipelines.stages import PlannedStage, plan_stages
+
+if TYPE_CHECKING:
+    from deemo_dist.model import DeemoLlamaProcessor
+
+WINDOWS = 2
+"""Windows that are simulated: one is like another."""
+
+TABLE_ROWS = 50_000
+"""Rows of the tables that opening is timed on: of one part of an index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageForecast:
+    """A stage's forecast, what was simulated for it, and what it was made from."""
+
+    name: str
+    scale: Scale
+    cluster: Cluster
+    measured: Measured
+    simulated: Traffic
+    simulated_steps: int
+    forecast: Forecast
+
+
+def plan_data(config: RunConfig, cluster: Cluster, *, samples: int | None = None) -> list[StageForecast]:
+    """Forecast every stage of a run whose dataset is there, as if it had ``samples`` (None: as many as it has).
+
+    Raises ``ConfigError`` for a cluster that makes no sense, ``DatasetError`` as training would.
+    """
+    from deemo_dist.model import build_processor
+
+    if cluster.nodes > cluster.ranks:
+        raise ConfigError(f"{cluster.nodes} nodes for {cluster.ranks} ranks", hint="a rank a node at least")
+    store = open_store(config.storage)
+    dataset = open_allowed(config, store)
+    processor = build_processor(config.model)
+    stages = plan_stages(config, dataset, processor, store)
+    return [_forecast(config, cluster, stage, dataset, processor, store, samples) for stage in stages]
+
+
+def _forecast(
+    config: RunConfig,
+    cluster: Cluster,
+    stage: PlannedStage,
+    dataset: Dataset,
+    processor: "DeemoLlamaProcessor",
+    store: Store,
+    samples: int | None,
+) -> StageForecast:
+    real = sum(len(each.index) for each in stage.datasets)
+    factor = (samples or real) / real
+    grown = grow(
+        stage.examples,
+        samples=_samples(stage),
+        examples_wanted=WINDOWS * stage.config.window,
+        shard_bytes=config.data.shard_bytes,
+        seed=config.seed,
+        shares=_shares(stage),
+    )
+    plan, window_seconds = _grown_plan(stage, grown, cluster)
+    cache_bytes = config.storage.cache_mb * 2**20 if store.local_path("shards") is None else 0
+    nodes = [
+        Node(grown.sizes, limit=cache_bytes, block=config.storage.cache_block_kb * 2**10) for _ in range(cluster.nodes)
+    ]
+    loader = Loader(
+        dataset=dataset,
+        store=store,
+        examples=grown,
+        plan=plan,
+        processor=processor,
+        world=cluster.ranks,
+        seed=config.seed,
+        modality_dropout=stage.config.modality_dropout,
+        workers=cluster.workers,
+    )
+    steps = run(loader, nodes, range(plan.steps))
+    full = steps[:-1] or steps  # the last one may be short
+    measured = _measured(config, stage, processor, store, window_seconds)
+    shown = _draws(stage) * factor
+    scale = Scale(
+        samples=samples or real,
+        distinct=round(len(stage.examples) * factor),
+        examples=round(shown),
+        windows=max(1, int(shown // stage.config.window)),
+        steps=max(1, round(plan.packs / len(grown) * shown / plan.packs_per_step)),
+        cache_bytes=cache_bytes,
+        requests_per_second=config.storage.requests_per_second,
+    )
+    found = forecast(
+        full, max(node.peak for node in nodes), cluster, scale, measured, factor == 1 and _is_kept(stage, store)
+    )
+    if cluster.ranks > stage.config.packs_per_step:
+        found = replace(found, limits=(_too_few_packs(stage, cluster), *found.limits))
+    return StageForecast(
+        name=stage.name,
+        scale=scale,
+        cluster=cluster,
+        measured=measured,
+        simulated=together(nodes),
+        simulated_steps=len(full),
+        forecast=found,
+    )
+
+
+def _too_few_packs(stage: PlannedStage, cluster: Cluster) -> Limit:
+    return Limit(
+        name="packs of a step",
+        needs=cluster.ranks,
+        has=stage.config.packs_per_step,
+        unit="packs",
+        says=f"training is refused; the rest of this is for {cluster.ranks} packs a step",
+        change=f"stages.{stage.name}.packs_per_step={cluster.ranks} (which changes the run), or fewer ranks",
+    )
+
+
+def _draws(stage: PlannedStage) -> int:
+    """Examples that the stage shows, repeats counted."""
+    if isinstance(stage.examples, MixedExamples):
+        return stage.examples.mix(stage.config.mix, stage.config.epochs).draws
+    return len(stage.examples) * stage.config.epochs
+
+
+def _samples(stage: PlannedStage) -> np.ndarray:
+    """Which sample each example is of: numbers over all of the stage's datasets, int64 [N]."""
+    parts = [part for part in stage.parts.values() if isinstance(part, Examples)]
+    bases = np.cumsum([0, *(len(part.dataset.index) for part in parts)])
+    return np.concatenate([part.rows + base for part, base in zip(parts, bases, strict=False)])
+
+
+def _shares(stage: PlannedStage) -> np.ndarray | None:
+    """How often a mix shows each example beside the others."""
+    if not isinstance(stage.examples, MixedExamples):
+        return None
+    mix = stage.examples.mix(stage.config.mix, stage.config.epochs)
+    return np.concatenate(
+        [np.full(source.groups.examples, source.draws / source.groups.examples) for source in mix.sources]
+    )
+
+
+def _grown_plan(stage: PlannedStage, grown: Grown, cluster: Cluster) -> tuple[StepPlan, float]:
+    """The grown dataset's plan of one epoch, and the seconds that one of its windows took."""
+    packs = max(stage.config.packs_per_step, cluster.ranks)
+    how = replace(stage.plan.settings, epochs=1, packs_per_step=packs)
+    lengths = grown.lengths(stage.plan.lengths)
+    StepPlan(lengths, grown.shard, how)  # what is compiled is compiled
+    started = time.perf_counter()
+    plan = StepPlan(lengths, grown.shard, how)
+    return plan, (time.perf_counter() - started) / max(1, len(grown) // stage.config.window)
+
+
+def _measured(
+    config: RunConfig, stage: PlannedStage, processor: "DeemoLlamaProcessor", store: Store, window_seconds: float
+) -> Measured:
+    """What one row and one pack of the real data take here."""
+    tables = [table for each in stage.datasets for table in (each.index.table, each.ledger.table)]
+    tables += [each.annotations.rows.table for each in stage.datasets]
+    parts = [part for each in stage.datasets for part in (*each.info.index, *each.info.ledger, *each.info.annotations)]
+    rows = sum(len(each.index) for each in stage.datasets)
+    lengths = stage.plan.lengths
+    item = sum(np.dtype(column.dtype).itemsize for column in (lengths.tokens, lengths.targets, lengths.frames))
+    loading = PackLoading(store, stage.datasets[0].prefix, processor, config.model.frames)
+    packs = [[stage.examples[number] for number in numbers] for numbers in stage.plan.step(0)]
+    loading.whole(tuple(packs[0]))  # what is loaded at first use is loaded
+    cpu, wall = time.process_time(), time.perf_counter()
+    for pack in packs:
+        loading.whole(tuple(pack))
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return Measured(
+        row_seconds=sum(_reading(table) * len(table) for table in tables) / rows,
+        row_memory=sum(table.nbytes for table in tables) / rows,
+        row_stored=sum(store.size(part.key) for part in parts) / rows,
+        example_memory=2 * np.dtype(np.int64).itemsize + item + np.dtype(lengths.audio_ms.dtype).itemsize,
+        window_seconds=window_seconds,
+        sample_seconds=cpu / _count(packs),
+        pack_seconds=wall / len(packs),
+    )
+
+
+def _count(packs: Sequence[Sequence[Example]]) -> int:
+    return sum(len(pack) for pack in packs)
+
+
+def _reading(table: pa.Table) -> float:
+    """Seconds a row to read such a table of a part's length."""
+    if not len(table):
+        return 0.0
+    many = pa.concat_tables([table] * -(-TABLE_ROWS // len(table))).slice(0, TABLE_ROWS)
+    sink = io.BytesIO()
+    pq.write_table(many, sink, compression="zstd")
+    started = time.perf_counter()
+    pq.read_table(pa.BufferReader(sink.getvalue())).combine_chunks()
+    return (time.perf_counter() - started) / len(many)
+
+
+def _is_kept(stage: PlannedStage, store: Store) -> bool:
+    return store.exists(plan_key(stage.plan.digest))
+
+
+def this_cluster(
+    config: RunConfig,
+    *,
+    ranks: int | None,
+    nodes: int | None,
+    cpus: int | None,
+    memory_gb: float | None,
+    network_gbit: float | None,
+    step_seconds: float | None,
+) -> Cluster:
+    """What is asked for, else what the run says of its launch, else this machine."""
+    count = nodes or config.launch.nodes
+    world = ranks or count * config.launch.ranks_per_node
+    told = config.launch.memory_mb_per_rank * 2**20 * -(-world // count)
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Cluster(
+        ranks=world,
+        nodes=count,
+        workers=config.engine.loader_workers,
+        cpus=cpus or len(os.sched_getaffinity(0)),
+        step_seconds=step_seconds,
+        network=network_gbit * 1e9 / 8 if network_gbit else None,
+        memory=memory_gb * 2**30 if memory_gb else told or here,
+    )
