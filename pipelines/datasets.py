@@ -6,8 +6,9 @@ from collections.abc import Callable
 from deemo_dist.config import RunConfig
 from deemo_dist.dataset import Dataset, open_dataset, verify
 from deemo_dist.dataset.info import Derivation
+from deemo_dist.dataset.lifecycle.suppression import read_suppressed, token_of
 from deemo_dist.deid import policy_digest
-from deemo_dist.errors import CorruptDataError
+from deemo_dist.errors import CorruptDataError, DatasetError
 from deemo_dist.storage import Store, open_store
 from pipelines.work import work_lines
 
@@ -70,6 +71,18 @@ def _origin(derived: Derivation | None) -> list[str]:
     return lines
 
 
+def _refuse_withdrawn(store: Store, dataset: Dataset) -> None:
+    """Raise ``DatasetError`` where somebody who withdrew is in a dataset: a backup that was restored, or a version that
+    was still being made."""
+    withdrawn = read_suppressed(store, dataset.info.header.key_id)
+    held = {token_of("subject", key) for key in dataset.index.column("subject_key").unique().to_pylist()}
+    if held & withdrawn.rows:
+        raise DatasetError(
+            f"{dataset.info.name}/{dataset.info.version} holds {len(held & withdrawn.rows)} people who withdrew",
+            hint="erase them again: deemo dataset erase",
+        )
+
+
 def check(config: RunConfig, *, deep: bool) -> str:
     """One line when everything agrees. Raises ``CorruptDataError`` that names every problem, ``DatasetError`` for a
     dataset of a policy that the run does not allow."""
@@ -86,6 +99,7 @@ def check(config: RunConfig, *, deep: bool) -> str:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise CorruptDataError(f"{len(problems)} problems: {shown}", hint="rebuild the version, or restore the objects")
     dataset = open_allowed(config, store)
+    _refuse_withdrawn(store, dataset)
     how = "every member's digest read" if deep else "shallow: receipts, index, ledger and sizes"
     info = dataset.info
     fates = f"{info.samples} written + {info.rejected} rejected"

@@ -68,7 +68,7 @@ def run_erase(
 
 def summary(erasure: Erasure) -> str:
     """What an erasure will do, in lines."""
-    lines = [f"{len(erasure.samples)} clips of one person, in {len(erasure.replaced)} versions:"]
+    lines = [f"One person, in {len(erasure.replaced)} versions:"]
     lines += [
         f"  {each.label}: {each.clips} clips; becomes {each.new or 'nothing'}, is tombstoned and removed"
         for each in erasure.replaced

@@ -24,6 +24,7 @@ from deemo_dist.deid import KeyRing
 from deemo_dist.errors import ConfigError, DatasetError, StorageError
 from deemo_dist.records import Clip
 from deemo_dist.storage import Store, open_store
+from pipelines.datasets import check
 from pipelines.erase import run_erase
 from pipelines.erasure_receipt import told
 from pipelines.ingest import ingest_source
@@ -99,7 +100,7 @@ def test_the_old_version_is_refused_everywhere_and_the_person_stays_out(config: 
     write_manifest(clips, store)
     make(config, clips)
     before = open_dataset(store, "demo", "v1")
-    backup = {stored.key: store.get(stored.key) for stored in store.entries("datasets")}
+    backup = {key: store.get(key) for key in (*store.list("datasets"), *store.list("annotations"))}
     run_erase(config, subject=PEOPLE[0], subject_key=None, manifest=None)
     for refused in (
         lambda: open_dataset(store, "demo", "v1"),
@@ -121,7 +122,10 @@ def test_the_old_version_is_refused_everywhere_and_the_person_stays_out(config: 
     uri, count = ingest_source(str(tmp_path / "clips.jsonl"), config)
     assert count == 6 and PEOPLE[0] not in {clip.subject for clip in read_manifest(uri, config.storage)}
     for key, data in backup.items():  # somebody restores a backup under another version
-        store.put(key.replace("/v1/", "/restored/"), data.replace(b'"version":"v1"', b'"version":"restored"'))
+        data = data.replace(b'"version":"v1"', b'"version":"restored"').replace(b"demo/v1/", b"demo/restored/")
+        store.put(key.replace("/v1/", "/restored/"), data)
+    with pytest.raises(DatasetError, match="holds 1 people who withdrew"):
+        check(replace(config, data=replace(config.data, version="restored")), deep=True)
     with pytest.raises(DatasetError, match="clips stand in more than one"):
         merge(store, [("demo", "v1-e1"), ("demo", "restored")], ("demo", "both"))
     both = merge(store, [("demo", "v1-e1"), ("demo", "restored")], ("demo", "both"), first_wins=True)
