@@ -12,11 +12,12 @@ from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.dropout import drop_modalities
 from deemo_dist.dataset.lifecycle.tombstones import refuse_tombstoned
 from deemo_dist.dataset.media import spans
+from deemo_dist.dataset.mixed import MixedExamples
 from deemo_dist.dataset.opened import Dataset
 from deemo_dist.dataset.packload import Loaded, Packer, PackLoading, pinned
 from deemo_dist.dataset.plan import StepPlan
 from deemo_dist.dataset.workers import Workers
-from deemo_dist.errors import DatasetError
+from deemo_dist.errors import DatasetError, DeemoError
 from deemo_dist.records import Example
 
 LOOK_SECONDS = 60.0
@@ -82,7 +83,7 @@ class Loader:
         if len(self.examples) != len(self.plan.lengths):
             raise DatasetError(f"the plan is for {len(self.plan.lengths)} examples, not {len(self.examples)}")
         self.plan.micro_steps(self.world)
-        refuse_tombstoned(self.store, self.dataset.prefix)
+        self._refuse_ended()
 
     @property
     def end(self) -> int:
@@ -99,9 +100,13 @@ class Loader:
             for step in range(self.start_step, self.end):
                 started = time.monotonic()
                 if self.rank == 0 and started - looked > LOOK_SECONDS:
-                    refuse_tombstoned(self.store, self.dataset.prefix)
+                    self._refuse_ended()
                     looked = started
-                micro = tuple([next(packs) for _ in range(micro_steps)])
+                try:
+                    micro = tuple([next(packs) for _ in range(micro_steps)])
+                except DeemoError:
+                    self._refuse_ended()  # shards that are gone: say why
+                    raise
                 waited = time.monotonic() - started
                 yield StepBatch(
                     step=step,
@@ -110,6 +115,12 @@ class Loader:
                     tokens=self.plan.tokens(step),
                     wait_seconds=waited,
                 )
+
+    def _refuse_ended(self) -> None:
+        """Raise ``DatasetError`` where one of the datasets is tombstoned."""
+        parts = self.examples.parts.values() if isinstance(self.examples, MixedExamples) else ()
+        for prefix in sorted({self.dataset.prefix, *(part.dataset.prefix for part in parts)}):
+            refuse_tombstoned(self.store, prefix)
 
     @contextmanager
     def _loading(self) -> Iterator[Iterator[MicroBatch]]:

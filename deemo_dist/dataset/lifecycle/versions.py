@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from deemo_dist.dataset.codec import from_plain, parse_json
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo
@@ -11,6 +12,7 @@ from deemo_dist.dataset.lifecycle.tombstones import Tombstone, read_tombstone
 from deemo_dist.errors import DatasetError, DeemoError
 from deemo_dist.storage import Store, Stored
 
+T = TypeVar("T")
 COMMITTED, TOMBSTONED, UNFINISHED, DAMAGED = "committed", "tombstoned", "unfinished", "damaged"
 
 
@@ -82,7 +84,7 @@ def _version(store: Store, name: str, version: str, entries: Mapping[str, Stored
     )
 
 
-def _read(store: Store, kind: type, key: str):  # type: ignore[no-untyped-def]
+def _read(store: Store, kind: type[T], key: str) -> T:
     return from_plain(kind, parse_json(store.get(key), key), key)
 
 

@@ -23,6 +23,7 @@ from deemo_dist.dataset import (
     plan_units,
     table_of,
 )
+from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.dataset.media import wanted_members
 from deemo_dist.dataset.packload import Loaded, pinned
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
@@ -206,6 +207,26 @@ def test_another_plans_examples_are_refused(
         loader_of(dataset, store, examples[:-1], plan)
     with pytest.raises(DatasetError, match="ranks cannot share"):
         loader_of(dataset, store, examples, plan, world=4)
+
+
+def test_a_dataset_that_ends_while_it_is_read_is_refused_in_one_line(
+    dataset: Dataset, examples: list[Example], plan: StepPlan, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"dataset": dataset, "store": store, "examples": examples, "plan": plan}
+    loader = Loader(**settings, processor=Packer())
+    steps = iter(loader)
+    next(steps)
+    put_tombstone(store, dataset.prefix, why="erasure", replaced_by="demo/v1-e1")
+    next(steps)  # looked a moment ago
+    for shard in store.list(f"{dataset.prefix}/shards"):
+        store.delete(shard)
+    with pytest.raises(DatasetError, match=r"demo/v1 is tombstoned .*data.version=v1-e1"):
+        list(steps)
+    with pytest.raises(DatasetError, match="is tombstoned"):
+        Loader(**settings, processor=Packer())
+    monkeypatch.setattr("deemo_dist.dataset.loader.LOOK_SECONDS", -1.0)
+    with pytest.raises(DatasetError, match="is tombstoned"):
+        next(iter(loader))
 
 
 def test_dropout_keeps_one_and_depends_on_the_place_alone(examples: list[Example]) -> None:
