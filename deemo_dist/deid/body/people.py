@@ -31,6 +31,25 @@ class Bodies:
     breaks: frozenset[int] = field(default_factory=frozenset)
 
 
+class Beat:
+    """Moments ``period`` seconds apart. What is early by ``SLACK`` counts, and does not make the next one earlier;
+    times that jump (a cut, a broken clock) begin a new count."""
+
+    def __init__(self, period: float) -> None:
+        self.period = period
+        self.last = self.due = -np.inf
+
+    def is_due(self, time: float) -> bool:
+        """Whether a moment has come, or the clock went back."""
+        return bool(time >= self.due - SLACK or time < self.last)
+
+    def take(self, time: float) -> None:
+        """Note that it was taken at ``time``."""
+        in_step = self.due - SLACK <= time < self.due + self.period - SLACK
+        self.due = (self.due if in_step else time) + self.period
+        self.last = time
+
+
 class BodyModels:
     """The networks of the body, loaded once in a process; every clip has a :class:`BodyScan` of its own."""
 
@@ -54,27 +73,27 @@ class BodyScan:
         self._breaks: set[int] = set()
         self._region: Region | None = None
         self._known: tuple[float, Region] | None = None  # where and when the main person was last
-        self._looked = self._counted = -np.inf
+        self._looks, self._counts = Beat(POSE_SECONDS), Beat(PEOPLE_SECONDS)
         self._last: tuple[int, float, np.ndarray] | None = None
 
     def see(self, number: int, time: float, frame: np.ndarray) -> None:
         """Take the next frame (uint8 [H, W, 3] RGB, not to be changed until the next call) at ``time`` seconds."""
         self._last = (number, time, frame)
-        if abs(time - self._looked) >= POSE_SECONDS - SLACK:
+        if self._looks.is_due(time):
             self._look(number, time, frame)
 
     def finish(self) -> Bodies:
         """What was found in all frames."""
-        if self._last and abs(self._last[1] - self._looked) >= POSE_SECONDS / 2 + SLACK:
+        if self._last and abs(self._last[1] - self._looks.last) >= POSE_SECONDS / 2 + SLACK:
             self._look(*self._last)
         self._last = None
         return Bodies(poses=self._poses, heads=self._heads, hands=self._hands, breaks=frozenset(self._breaks))
 
     def _look(self, number: int, time: float, frame: np.ndarray) -> None:
-        self._looked = time
+        self._looks.take(time)
         others = np.zeros((0, 4))
-        if self._region is None or abs(time - self._counted) >= PEOPLE_SECONDS - SLACK:
-            self._counted = time
+        if self._region is None or self._counts.is_due(time):
+            self._counts.take(time)
             others, regions = self._models.people(frame)
             self._region = self._region or self._main(number, time, regions)
         tracked = self._models.poses(frame, self._region) if self._region else None
@@ -100,27 +119,9 @@ class BodyScan:
         return max(regions, key=lambda region: region.side)
 
 
-def find_bodies(frames: np.ndarray, people: PersonDetector, tracker: PoseTracker, *, fps: float, every: int) -> Bodies:
-    """The bodies in frames [T, H, W, 3] of a constant rate."""
-    scan = BodyScan(BodyModels())
-    for number, frame in enumerate(frames):
-        scan.see(number, number / fps, frame)
-    return scan.finish()
-
-
-def sampled(frames: int, every: int) -> list[int]:
-    """Frame numbers 0, every, 2 every, ... and the last."""
-    return sorted({*range(0, frames, every), frames - 1}) if frames > 0 else []
-
-
 def _heads(pose: Pose | None, others: np.ndarray) -> np.ndarray:
     """The main person's head box, and the detector's boxes that are not on it: float64 [N, 4]."""
     if pose is None:
         return others
     main = head_box(pose)[None]
     return np.concatenate([main, others[geometry.intersection(others, main)[:, 0] == 0]])
-
-
-def count(fps: float, seconds: float) -> int:
-    """Whole frames in ``seconds``, at least one."""
-    return max(1, int(np.ceil(fps * seconds)))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import geometry
-from deemo_dist.deid.body.people import Bodies, sampled
+from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.body.pose import Pose
 from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.scan import FaceTracks
@@ -21,6 +21,11 @@ box = st.tuples(number, number, st.floats(4, 80), st.floats(4, 80)).map(
 tracks = st.dictionaries(st.integers(0, FRAMES - 1), box, min_size=1, max_size=12).map(
     lambda found: Track(frames=np.array(sorted(found)), boxes=np.array([found[frame] for frame in sorted(found)]))
 )
+
+
+def sampled(frames: int, every: int) -> list[int]:
+    """Frame numbers 0, every, 2 every, ... and the last."""
+    return sorted({*range(0, frames, every), frames - 1}) if frames > 0 else []
 
 
 def contains(outer: np.ndarray, inner: np.ndarray) -> bool:
