@@ -81,7 +81,7 @@ def _rank(title: str, linkage: Linkage | None) -> tuple[str, str, str]:
 
 def _informed(found: SpeakerFigures) -> tuple[str, str, str]:
     """The equal error rate of the attacker who knows most."""
-    title = "Voice, equal error rate"
+    title = f"Voice under {found.method}, equal error"
     if not found.estimable:
         return title, "–", found.shortfall
     last = found.attacks[-1]
@@ -127,7 +127,7 @@ def _voice_plot(found: SpeakerFigures) -> bytes | None:
         return None
     return plots.curves(
         [
-            plots.Curve(label=item.attacker, points=item.curve, strong=item.attacker.endswith("informed"))
+            plots.Curve(label=attacker_words(item.attacker), points=item.curve, strong="informed" in item.attacker)
             for item in found.attacks
         ],
         x="strangers taken for the speaker",
