@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deemo_dist.config import RunConfig
@@ -41,12 +41,13 @@ def here(config: RunConfig, world: int, gpu: str | None) -> Room:
             needs=lambda plan: plan.total,
         )
     if torch.cuda.is_available():
+        held = int(torch.cuda.mem_get_info()[1])
         return Room(
-            gpu=gpu_of("h100"),
+            gpu=replace(gpu_of("h100"), name="here", memory=held),
             network=network,
             per_node=torch.cuda.device_count(),
             on_gpu=True,
-            available=int(torch.cuda.mem_get_info()[1]),
+            available=held,
             what="on each GPU here",
             needs=lambda plan: plan.total,
         )
