@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deemo_dist.config import KeysConfig
-from deemo_dist.deid.keys import DEMO_ROOT_KEY, KeyRing, hkdf
+from deemo_dist.deid.keys import DEMO_ROOT_KEY, KeyRing, hkdf, person_token
 from deemo_dist.errors import ConfigError
 
 SECRET = "00112233445566778899aabbccddeeff102132435465768798a9bacbdcedfe0f"
@@ -96,3 +96,14 @@ def test_what_is_sealed_opens_under_its_own_key_and_dataset_only(monkeypatch: py
     for key, data in ((other, sealed), (stranger, sealed), (ring, sealed[:-1]), (ring, b""), (ring, sealed[:12])):
         with pytest.raises(ConfigError, match="root key"):
             key.unseal(data)
+
+
+def test_one_suppression_key_for_all_datasets_and_none_of_another_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEMO_ROOT_KEY", SECRET)
+    ring = KeyRing.open(KeysConfig(), dataset="a")
+    assert ring.of("b") == KeyRing.open(KeysConfig(), dataset="b") and ring.of("a") == ring
+    assert ring.suppression_key() == ring.of("b").suppression_key()
+    token = person_token(ring.suppression_key(), "Zora")
+    assert len(token) == 64 and token not in (person_token(ring.suppression_key(), "zora"), ring.subject_key("Zora"))
+    monkeypatch.setenv("DEEMO_ROOT_KEY", SECRET[::-1])
+    assert KeyRing.open(KeysConfig()).suppression_key() != ring.suppression_key()
