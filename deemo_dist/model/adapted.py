@@ -62,7 +62,8 @@ def load_adapted(kind: "type[Model]", folder: Path, config: Any, dtype: torch.dt
     config = config if config is not None else kind.config_class.from_pretrained(folder)
     dtype = dtype or torch.float32
     with torch.random.fork_rng():
-        model = kind(config).to(dtype)
+        model = kind(config)
+    torch.nn.Module.to(model, dtype)
     sources = dict.fromkeys(PARTS, RANDOM) | (config.sources or {})
     load_parts(model, sources, dtype)
     read_adapters(model, folder / ADAPTER_FOLDER)

@@ -42,6 +42,6 @@ def _unpack(path: Path, folder: Path) -> None:
     parent, name = str(path.parent), path.name
     AutoTokenizer.from_pretrained(parent, gguf_file=name, trust_remote_code=False).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(parent, gguf_file=name, trust_remote_code=False, dtype=torch.float32)
-    model.hf_quantizer = None  # the weights are float32 by now, which transformers does not note
+    vars(model).pop("hf_quantizer", None)  # the weights are float32 by now, which transformers does not note
     vars(model.config).pop("quantization_config", None)
     model.save_pretrained(folder)

@@ -65,12 +65,12 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.cue_projector = CueProjector(config.media_shape.cue_keypoints, out, config.projector_shape("cue"))
         self.post_init()
 
-    def save_pretrained(self, save_directory: Any, **options: Any) -> None:
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """transformers' own; a model with adapters is written as ``model.adapted`` says."""
         if is_adapted(self):
             save_adapted(self, Path(save_directory))
         else:
-            super().save_pretrained(save_directory, **options)
+            super().save_pretrained(save_directory, *args, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
