@@ -1,10 +1,10 @@
-"""The doctor's checks: each takes what is known of a run so far, says in a line what it found, and raises a
-``DeemoError`` (what, where, what to do) for what would not work."""
+"""The doctor's checks: each takes what is known of a run so far, says in a line what it found, and raises one of the
+project's errors (what, where, what to do) for what would not work."""
 
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from deemo_dist.config import ModelConfig, RunConfig, TaskConfig
 from deemo_dist.dataset import Dataset
 from deemo_dist.environ import Placement
-from deemo_dist.errors import ConfigError, DatasetError, DeemoError, ModelError, TrainingError
+from deemo_dist.errors import ConfigError, DatasetError, ModelError, TrainingError
 from deemo_dist.storage import Store, open_store
 
 if TYPE_CHECKING:
@@ -154,21 +154,17 @@ def samples(known: Known) -> str:
     """Does every sample of the first steps load, decoded and packed?"""
     told = []
     for stage in known.stages:
-        packs, total, clips = known.batches.setdefault(stage.name, []), 0, 0
+        packs, clips = known.batches.setdefault(stage.name, []), 0
         ends = time.perf_counter() + known.seconds / len(known.stages)
         places = _places(known, stage)
-        total = len(places)
         for step, rank, world in places:
             if time.perf_counter() > ends and packs:
                 break
-            loaded = _loaded(known, stage, step, Placement(**_alone, rank=rank, world=world))
+            loaded = _loaded(known, stage, step, rank, world)
             packs.append(loaded[0])
             clips += loaded[1]
-        told.append(f"{stage.name}: {clips} samples in {len(packs)} of {total} packs")
+        told.append(f"{stage.name}: {clips} samples in {len(packs)} of {len(places)} packs")
     return "; ".join(told)
-
-
-_alone: dict[str, Any] = {"local_rank": 0, "launcher": "single", "master_addr": "127.0.0.1", "master_port": 0}
 
 
 def _places(known: Known, stage: "PlannedStage") -> list[tuple[int, int, int]]:
@@ -178,14 +174,13 @@ def _places(known: Known, stage: "PlannedStage") -> list[tuple[int, int, int]]:
     return [(step, rank, world) for step in range(steps) for rank in range(len(stage.plan.step(step)))]
 
 
-def _loaded(known: Known, stage: "PlannedStage", step: int, place: Placement) -> tuple[Mapping[str, Any], int]:
+def _loaded(known: Known, stage: "PlannedStage", step: int, rank: int, world: int) -> tuple[Mapping[str, Any], int]:
     """One pack as that rank would get it, and how many samples are in it."""
-    from dataclasses import replace
-
     from pipelines.batches import load_pack
 
     assert known.store is not None and known.dataset is not None and known.processor is not None
     config = replace(known.config, engine=replace(known.config.engine, loader_workers=0))
+    place = Placement(rank=rank, world=world, local_rank=0, launcher="single", master_addr="127.0.0.1", master_port=0)
     return load_pack(config, known.dataset, known.store, known.processor, stage, step, place)
 
 
@@ -313,5 +308,3 @@ CHECKS = (
     (memory, ("budgets", "engine")),
 )
 """Every check, and the checks without which it cannot be made."""
-
-__all__ = ["CHECKS", "DeemoError", "Known"]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from deemo_dist.planning.train.accounting import decoder_flops, hiding_tokens, utilisation
-from deemo_dist.planning.train.hardware import gpu_of, network_of
+from deemo_dist.planning.train.accounting import utilisation
+from deemo_dist.planning.train.hardware import gpu_of
 from deemo_dist.planning.train.symbolic import META, Symbolic
 from deemo_dist.planning.train.trace import Counter
 
@@ -24,6 +24,11 @@ ROWS = {
     "70b-64": (64_862_437_376, 80, 8192, 2048, 1_039, 42.57),
 }
 PEAK = gpu_of("h100").peak
+
+
+def decoder_flops(parameters: float, layers: int, hidden: int, segment: float) -> float:
+    """Operations a token of training a dense decoder, as llm-foundry counts them: 6 N + 12 L d s."""
+    return 6.0 * parameters + 12.0 * layers * hidden * segment
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
@@ -57,12 +62,6 @@ def test_the_count_on_the_modules_is_the_published_formula() -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     assert total == pytest.approx(decoder_flops(parameters, layers, width, length), rel=1e-3)
     assert 100 * utilisation(10_475 * total, 1.0, PEAK) == pytest.approx(45.7, abs=0.1)
-
-
-@pytest.mark.parametrize(("network", "tokens"), [("200g", 17_800), ("400g", 8_900), ("800g", 4_450)])
-def test_tokens_that_hide_the_traffic(network: str, tokens: float) -> None:
-    found = hiding_tokens(PEAK, network_of(network).node, 0.45)
-    assert found == pytest.approx(tokens, rel=0.01)
 
 
 def test_no_time_or_no_peak_is_no_utilisation() -> None:
