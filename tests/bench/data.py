@@ -1,53 +1,34 @@
-"""The data plane beside its peers: writing shards, and packing."""
+"""The data plane beside its peers: writing shards, reading them, resuming, and packing."""
 
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 
 import numpy as np
-import webdataset
 
-from deemo_dist.dataset.packing import Budget, pack
-from deemo_dist.dataset.shards import ShardWriter
+from deemo_dist.dataset.packing import pack
+from tests.bench import peers
 from tests.bench.harness import Work
+from tests.bench.plane.packs import BUDGET, MICRO, RANKS, TOKENS, draw_costs, evenness, fill
+from tests.bench.plane.reading import packs_of, stream, timed
+from tests.bench.plane.resuming import resumes, samples_a_request
+from tests.bench.plane.samples import make_dataset, make_samples, plan_of
+from tests.bench.plane.writing import on_ray, write_ours, write_webdataset
 
-SAMPLES = 400
-TOKENS = 4096
-BUDGET = Budget(tokens=TOKENS, frames=512, audio_seconds=600.0)
-SIZES = {"mp4": 64 * 1024, "flac": 32 * 1024, "cues.npy": 8 * 1024, "json": 600}
+SAMPLES, SHARDS, SHARD_SAMPLES = 400, 8, 200
+WARM, COUNT = 400, 1600
+RESUME_SECONDS = 0.05
+READERS = (("webdataset", 0, 1.2), ("webdataset", 2, 1.1), ("energon", 0, 2.0), ("streaming", 0, 0.9))
 
 
-def make_samples() -> list[tuple[str, dict[str, bytes]]]:
-    """Samples of the usual sizes: incompressible media, small JSON."""
-    return [(f"{number:032x}", {ext: os.urandom(size) for ext, size in SIZES.items()}) for number in range(SAMPLES)]
-
-
-def rate(work: Callable[[], object], count: int) -> float:
-    """``count`` divided by the seconds that ``work`` takes."""
+def rate(work: Callable[[], object], number: int) -> float:
+    """``number`` divided by the seconds that ``work`` takes."""
     started = time.perf_counter()
     work()
-    return count / (time.perf_counter() - started)
-
-
-def write_ours(samples: Sequence[tuple[str, dict[str, bytes]]], folder: Path) -> None:
-    """One shard by our writer, digests of every member and of the tar included."""
-    writer = ShardWriter(0)
-    for key, files in samples:
-        writer.add(key, files)
-    shard = writer.finish()
-    assert shard is not None
-    with (folder / "ours.tar").open("wb", buffering=0) as file:
-        shard.write(file)
-
-
-def write_theirs(samples: Sequence[tuple[str, dict[str, bytes]]], folder: Path) -> None:
-    """One shard by webdataset's TarWriter: no digests, no offsets."""
-    with webdataset.TarWriter(str(folder / "theirs.tar"), encoder=False) as writer:
-        for key, files in samples:
-            writer.write({"__key__": key, **files})
+    return number / (time.perf_counter() - started)
 
 
 def best_fit_windows(lengths: np.ndarray, window: int = 1000) -> None:
@@ -65,27 +46,113 @@ def best_fit_windows(lengths: np.ndarray, window: int = 1000) -> None:
 @contextmanager
 def works() -> Iterator[list[Work]]:
     """The comparisons of this bench."""
-    samples = make_samples()
-    draw = np.random.default_rng(0)
-    lengths = draw.integers(60, 1200, 100_000)
-    costs = np.stack([lengths, draw.integers(0, 17, len(lengths)), draw.integers(0, 30_000, len(lengths))], axis=1)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         yield [
-            Work(
-                work="write a shard",
-                peer="webdataset TarWriter",
-                unit="samples/s",
-                goal=2.0,
-                ours=lambda: rate(lambda: write_ours(samples, folder), SAMPLES),
-                theirs=lambda: rate(lambda: write_theirs(samples, folder), SAMPLES),
-            ),
-            Work(
-                work="pack 100,000 lengths",
-                peer="best-fit list, windows of 1,000",
-                unit="lengths/s",
-                goal=1.0,
-                ours=lambda: rate(lambda: pack(costs, BUDGET), len(lengths)),
-                theirs=lambda: rate(lambda: best_fit_windows(lengths), len(lengths)),
-            ),
+            writing(folder),
+            writing_on_ray(folder / "ray", stack),
+            *reading(folder / "read", stack),
+            *resuming(folder / "plan"),
+            *packing(),
         ]
+
+
+def writing(folder: Path) -> Work:
+    """One process, one shard."""
+    samples = make_samples(SAMPLES)
+    return Work(
+        work="write a shard, all digests included",
+        peer="webdataset TarWriter",
+        unit="samples/s",
+        goal=2.0,
+        ours=lambda: rate(lambda: write_ours(samples, folder), SAMPLES),
+        theirs=lambda: rate(lambda: write_webdataset(samples, folder), SAMPLES),
+    )
+
+
+def writing_on_ray(folder: Path, stack: ExitStack) -> Work:
+    """Ray is started at the first round, and ends with the bench."""
+    started: list[tuple[Callable[[], float], Callable[[], float]]] = []
+
+    def side(number: int) -> float:
+        if not started:
+            started.append(stack.enter_context(on_ray(folder)))
+        return started[0][number]()
+
+    return Work(
+        work="write shards under Ray, 2 CPUs",
+        peer="Ray Data write_webdataset",
+        unit="samples/s",
+        goal=1.5,
+        ours=lambda: side(0),
+        theirs=lambda: side(1),
+    )
+
+
+def reading(folder: Path, stack: ExitStack) -> Iterator[Work]:
+    """Shuffled samples as raw bytes; ours checks every member's digest."""
+    store, examples = make_dataset(folder / "store", SHARDS, SHARD_SAMPLES)
+    plan = plan_of(examples, 3)
+    script = Path(__file__).parent / "plane" / "peer_readers.py"
+
+    def ours(workers: int) -> float:
+        with ExitStack() as closing:
+            batches = stream(store, packs_of(examples, plan), workers)
+            closing.callback(batches.close)  # type: ignore[attr-defined]
+            return timed(batches, WARM, COUNT)
+
+    for peer, workers, goal in READERS:
+        ask = stack.enter_context(peers.asked(script, str(folder), peer, str(workers)))
+        yield Work(
+            work=f"read shuffled, {workers} workers",
+            peer=peer,
+            unit="samples/s",
+            goal=goal,
+            ours=lambda workers=workers: ours(workers),  # type: ignore[misc]
+            theirs=ask,
+        )
+    caches = count()
+    yield Work(
+        work="read a bucket through the node's cache",
+        peer="without it (reads coalesced)",
+        unit="samples/request",
+        goal=2.0,
+        ours=lambda: samples_a_request(store, examples, folder / f"cache-{next(caches)}"),
+        theirs=lambda: samples_a_request(store, examples, None),
+    )
+
+
+def resuming(folder: Path) -> Iterator[Work]:
+    """From an opened plan of 100,000 examples to the reads of one step."""
+    resume = resumes(folder)
+    for position, peer, goal, other in (
+        (0.8, "the bound of 50 ms", 1.0, lambda: 1 / RESUME_SECONDS),
+        (0.9, "resume at 10 %", 0.8, lambda: resume(0.1)),
+    ):
+        yield Work(
+            work=f"resume at {position:.0%} of an epoch",
+            peer=peer,
+            unit="resumes/s",
+            goal=goal,
+            ours=lambda position=position: resume(position),  # type: ignore[misc]
+            theirs=other,
+        )
+
+
+def packing() -> Iterator[Work]:
+    """Lengths to packs: how fast, how full, and how even over the ranks."""
+    costs = draw_costs(100_000)
+    yield Work(
+        work="pack 100,000 lengths",
+        peer="best-fit list, windows of 1,000",
+        unit="lengths/s",
+        goal=1.0,
+        ours=lambda: rate(lambda: pack(costs, BUDGET), len(costs)),
+        theirs=lambda: rate(lambda: best_fit_windows(costs[:, 0]), len(costs)),
+    )
+    for work, peer, ours, bound in (
+        ("pack 100,000 lengths", "the bound of 500,000", lambda: rate(lambda: pack(costs, BUDGET), len(costs)), 5e5),
+        ("tokens of packs in use", "the bound of 99.9 %", fill, 0.999),
+        (f"mean over max work, {RANKS} ranks, {MICRO} micro-steps", "the bound of 1 / 1.02", evenness, 1 / 1.02),
+    ):
+        yield Work(work=work, peer=peer, unit="", goal=1.0, ours=ours, theirs=lambda bound=bound: bound)  # type: ignore[misc]

@@ -59,8 +59,12 @@ def publish(name: str, rows: Sequence[Row], folder: Path = Path("build/bench")) 
     for column in ("work", "peer", "unit", "ours", "theirs", "ratio", "goal", "holds"):
         table.add_column(column, justify="left" if column in ("work", "peer", "unit") else "right")
     for row in rows:
-        figures = [f"{row.ours:,.1f}", f"{row.theirs:,.1f}", f"{row.ratio:.2f}", f"{row.goal:.2f}"]
+        figures = [_figure(row.ours), _figure(row.theirs), f"{row.ratio:.4g}", f"{row.goal:.2f}"]
         table.add_row(row.work, row.peer, row.unit, *figures, "yes" if row.holds else "no")
     Console().print(table)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.1f}" if value >= 10 else f"{value:.4f}"

@@ -1,16 +1,19 @@
 """Peers that the project does not depend on: pinned in ``peers.txt``, put once into ``build/peers``, run beside us.
 
-A bench asks for :func:`python` and runs a script with it, or calls :func:`ask`.
+A bench asks for :func:`python` and runs a script with it, or has it answer by :func:`asked`.
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 PINS = Path(__file__).with_name("peers.txt")
 FOLDER = Path("build/peers")
@@ -21,25 +24,47 @@ def python() -> Path:
     binary = FOLDER.resolve() / "bin" / "python"
     stamp = FOLDER / ".pins"
     wanted = hashlib.sha256(PINS.read_bytes()).hexdigest()
-    if not (binary.exists() and stamp.exists() and stamp.read_text() == wanted):
-        _install(binary)
-        stamp.write_text(wanted)
+    FOLDER.parent.mkdir(exist_ok=True)
+    with FOLDER.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two benches at once install once
+        if not (binary.exists() and stamp.exists() and stamp.read_text() == wanted):
+            _install(binary)
+            stamp.write_text(wanted)
     return binary
 
 
-def ask(script: Path, *arguments: str, seconds: float = 300.0) -> Any:
-    """Run ``script`` among the peers and return the JSON on the last line it prints. Raises where it fails."""
+@contextmanager
+def asked(script: Path, *arguments: str) -> Iterator[Callable[[], float]]:
+    """Run ``script`` among the peers for as long as the context lasts; each call asks it for one more figure.
+
+    The script answers every line of its input with a number as a line of JSON. A call raises where it ended.
+    """
     command = [str(python()), str(script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{script.name} {' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    with tempfile.TemporaryFile("w+") as said:
+        life = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
+        assert life.stdin and life.stdout
+        source, sink = life.stdin, life.stdout
+
+        def ask() -> float:
+            try:
+                source.write("next\n")
+                source.flush()
+                return float(json.loads(sink.readline()))
+            except (OSError, ValueError):
+                said.seek(0)
+                raise RuntimeError(f"{script.name} {' '.join(arguments)} ended:\n{said.read()[-2000:]}") from None
+
+        try:
+            yield ask
+        finally:
+            life.kill()
+            life.wait()
 
 
 def _install(binary: Path) -> None:
     """A virtual environment that sees our own packages too, with the pins on top."""
     sys.stderr.write("bench: installing the peers into build/peers\n")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", str(FOLDER)], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(FOLDER)], check=True)
     site = next((FOLDER / "lib").glob("python3*")) / "site-packages"
     (site / "ours.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     source = {"UV_FIND_LINKS": os.environ["PIP_FIND_LINKS"]} if "PIP_FIND_LINKS" in os.environ else {}
