@@ -102,7 +102,7 @@ def reading(folder: Path, stack: ExitStack) -> Iterator[Work]:
             return timed(batches, WARM, COUNT)
 
     for peer, workers, goal in READERS:
-        ask = stack.enter_context(peers.asked(script, str(folder), peer, str(workers)))
+        ask = stack.enter_context(peers.asked([peers.python(), script, folder, peer, str(workers)]))
         yield Work(
             work=f"read shuffled, {workers} workers",
             peer=peer,

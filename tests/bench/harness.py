@@ -24,7 +24,9 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The medians of one comparison; ``ratio`` is ours over theirs, ``holds`` whether it reaches ``goal``."""
+    """The medians of one comparison; ``ratio`` is ours over theirs, ``low`` and ``high`` the interval that the median
+    lies in: the least and the largest of five pairs, 94 % (binomial). ``holds``: whether ``ratio`` reaches ``goal``.
+    """
 
     work: str
     peer: str
@@ -32,6 +34,8 @@ class Row:
     ours: float
     theirs: float
     ratio: float
+    low: float
+    high: float
     goal: float
     holds: bool
 
@@ -40,7 +44,8 @@ def compare(work: Work, rounds: int = 5) -> Row:
     """Run ours and theirs in turn, ``rounds`` times after one warm-up; the ratio is the median of the pairs' ratios."""
     work.ours(), work.theirs()
     pairs = [(work.ours(), work.theirs()) for _ in range(rounds)]
-    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+    ratios = sorted(ours / theirs for ours, theirs in pairs)
+    ratio = statistics.median(ratios)
     return Row(
         work=work.work,
         peer=work.peer,
@@ -48,6 +53,8 @@ def compare(work: Work, rounds: int = 5) -> Row:
         ours=statistics.median(ours for ours, _ in pairs),
         theirs=statistics.median(theirs for _, theirs in pairs),
         ratio=ratio,
+        low=ratios[0],
+        high=ratios[-1],
         goal=work.goal,
         holds=ratio >= work.goal,
     )
@@ -56,10 +63,11 @@ def compare(work: Work, rounds: int = 5) -> Row:
 def publish(name: str, rows: Sequence[Row], folder: Path = Path("build/bench")) -> None:
     """Print the table and write ``build/bench/NAME.json``."""
     table = Table(title=f"bench {name}: medians, in one run")
-    for column in ("work", "peer", "unit", "ours", "theirs", "ratio", "goal", "holds"):
+    for column in ("work", "peer", "unit", "ours", "theirs", "ratio", "interval", "goal", "holds"):
         table.add_column(column, justify="left" if column in ("work", "peer", "unit") else "right")
     for row in rows:
-        figures = [_figure(row.ours), _figure(row.theirs), f"{row.ratio:.4g}", f"{row.goal:.2f}"]
+        figures = [_figure(row.ours), _figure(row.theirs), f"{row.ratio:.4g}"]
+        figures += [f"{row.low:.3g}-{row.high:.3g}", f"{row.goal:.2f}"]
         table.add_row(row.work, row.peer, row.unit, *figures, "yes" if row.holds else "no")
     Console().print(table)
     folder.mkdir(parents=True, exist_ok=True)

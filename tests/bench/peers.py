@@ -1,8 +1,9 @@
 """Peers that the project does not depend on: pinned in ``peers.txt``, put once into ``build/peers``, run beside us.
 
-A bench asks for :func:`python` and runs a script with it, or has it answer by :func:`asked`.
+A bench asks for :func:`python` and runs a script with it, or has it (or a process of our own) answer by :func:`asked`.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -11,9 +12,10 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PINS = Path(__file__).with_name("peers.txt")
 FOLDER = Path("build/peers")
@@ -34,29 +36,32 @@ def python() -> Path:
 
 
 @contextmanager
-def asked(script: Path, *arguments: str) -> Iterator[Callable[[], float]]:
-    """Run ``script`` among the peers for as long as the context lasts; each call asks it for one more figure.
+def asked(command: Sequence[str | Path]) -> Iterator[Callable[..., Any]]:
+    """Run ``command`` for as long as the context lasts; each call says a word to it and asks for one more answer.
 
-    The script answers every line of its input with a number as a line of JSON. A call raises where it ended.
+    It answers every line of its input with a line of JSON. A call raises where it ended.
     """
-    command = [str(python()), str(script), *arguments]
     with tempfile.TemporaryFile("w+") as said:
         life = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True)
         assert life.stdin and life.stdout
         source, sink = life.stdin, life.stdout
 
-        def ask() -> float:
+        def ask(word: str = "next") -> Any:
             try:
-                source.write("next\n")
+                source.write(f"{word}\n")
                 source.flush()
-                return float(json.loads(sink.readline()))
+                return json.loads(sink.readline())
             except (OSError, ValueError):
                 said.seek(0)
-                raise RuntimeError(f"{script.name} {' '.join(arguments)} ended:\n{said.read()[-2000:]}") from None
+                told = said.read()[-2000:]
+                raise RuntimeError(f"{' '.join(map(str, command))} ended:\n{told}") from None
 
         try:
             yield ask
         finally:
+            source.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                life.wait(5)
             life.kill()
             life.wait()
 
