@@ -14,6 +14,7 @@ from deemo_dist.dataset import Dataset, build_examples, load_example, restrict
 from deemo_dist.digests import canonical_json, digest_of, plain
 from deemo_dist.errors import NotFoundError
 from deemo_dist.evaluation import (
+    BODY,
     MODALITIES,
     Evaluation,
     Explanation,
@@ -37,13 +38,14 @@ from pipelines.stages import PlannedStage, plan_stages, run_prefix
 from pipelines.tracked import open_tracker
 
 BATCH = 8
-RESULT_VERSION = 1
+RESULT_VERSION = 2
+ALONE = (*MODALITIES, BODY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationResult:
     """The figures that a summary needs; ``report``: the local file; ``ablation``: accuracy of each
-    modality alone; ``chance``: of always naming the most frequent truth."""
+    modality alone, and of ``body``, video and cues together; ``chance``: of always naming the most frequent truth."""
 
     accuracy: float
     weighted_f1: float
@@ -118,7 +120,7 @@ def _evaluate(
         weighted_f1=likelihood.weighted_f1.value,
         macro_f1=likelihood.macro_f1.value,
         chance=likelihood.chance_majority,
-        ablation={row.name: row.recognition.accuracy.value for row in evaluation.ablation if row.name in MODALITIES},
+        ablation={row.name: row.recognition.accuracy.value for row in evaluation.ablation if row.name in ALONE},
         residual_face_rate=data.deid.residual_face_rate,
         parse_failures=evaluation.generation.parse_failures if evaluation.generation else None,
         report=str(report),

@@ -1,6 +1,6 @@
 """Evaluation: figures with intervals over predictions, ablation, subgroups, explanations, and the report."""
 
-from deemo_dist.evaluation.ablation import MODALITIES, AblationRow, ablate, conditions
+from deemo_dist.evaluation.ablation import BODY, MODALITIES, AblationRow, ablate, conditions
 from deemo_dist.evaluation.driver import Evaluation, answers_of, available, evaluate, explain, show
 from deemo_dist.evaluation.explanations import Explanation, choose
 from deemo_dist.evaluation.facts import DeidFigures, Film, Picture, ReportData, StageCurve, deid_figures
@@ -11,6 +11,7 @@ from deemo_dist.evaluation.report import render_report, write_report
 from deemo_dist.evaluation.subgroups import SubgroupRow, by_subgroup, widest_gap
 
 __all__ = [
+    "BODY",
     "MODALITIES",
     "AblationRow",
     "DeidFigures",

@@ -9,15 +9,20 @@ from deemo_dist.evaluation.recognition import READERS, Recognition, counts_of, r
 
 MODALITIES = ("video", "audio", "cues", "text")
 ALL = "all"
+BODY = "body"
+SEEN = ("video", "cues")
+"""What tells of the body: both are of the same movement, so what either is worth shows only beside both."""
 
 
 def conditions(modalities: Sequence[str] = MODALITIES) -> dict[str, tuple[str, ...]]:
-    """``all``, each modality alone under its name, and ``without_NAME``, where that is not one of the others."""
+    """``all``, each modality alone under its name, ``body`` (video and cues together), and ``without_NAME``, where that
+    is not one of the others."""
     kept = tuple(name for name in MODALITIES if name in modalities)
     found = {ALL: kept}
     if len(kept) > 1:
         found |= {name: (name,) for name in kept}
     if len(kept) > 2:
+        found |= {BODY: SEEN} if set(SEEN) < set(kept) else {}
         found |= {f"without_{name}": tuple(other for other in kept if other != name) for name in kept}
     return found
 

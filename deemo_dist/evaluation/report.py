@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.evaluation import plots
-from deemo_dist.evaluation.ablation import ALL, AblationRow
+from deemo_dist.evaluation.ablation import ALL, BODY, AblationRow
 from deemo_dist.evaluation.facts import ReportData, StageCurve
 from deemo_dist.evaluation.metrics import Estimate
 from deemo_dist.evaluation.recognition import Recognition
@@ -115,9 +115,10 @@ def _subgroup_bars(rows: Sequence[SubgroupRow]) -> list[plots.Bar]:
 
 
 def condition_title(name: str) -> str:
-    """``without_audio`` as ``without audio``, ``audio`` as ``audio alone``, ``all`` as ``all modalities``."""
-    if name == ALL:
-        return "all modalities"
+    """``without_audio`` as ``without audio``, ``audio`` as ``audio alone``, ``all`` as ``all modalities``, ``body`` as
+    what it is."""
+    if name in (ALL, BODY):
+        return "all modalities" if name == ALL else "video and cues alone"
     return name.replace("_", " ") if name.startswith("without_") else f"{name} alone"
 
 

@@ -20,9 +20,9 @@ def curves(project: Project, run: str = "tiny") -> dict[str, list[float]]:
     return {prefix.rsplit("/", 1)[1]: [row["loss"] for row in read_curve(store, prefix)] for prefix in prefixes}
 
 
-def wait_for_commit(project: Project, stage: str, *, seconds: float = 240) -> None:
+def wait_for_commit(project: Project, stage: str, *, run: str = "tiny", seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
-    while not any(f"/{stage}-" in key and "/commits/" in key for key in project.store.list("runs/tiny/")):
+    while not any(f"/{stage}-" in key and "/commits/" in key for key in project.store.list(f"runs/{run}/")):
         assert time.monotonic() < deadline, "no checkpoint was committed in time"
         time.sleep(0.05)
 

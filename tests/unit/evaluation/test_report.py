@@ -16,11 +16,12 @@ from tests.unit.evaluation.conftest import CHOICES, attestation, loaded, row, sc
 def test_conditions_are_each_alone_and_each_left_out():
     assert list(conditions()) == [
         "all",
-        *("video", "audio", "cues", "text"),
+        *("video", "audio", "cues", "text", "body"),
         *("without_video", "without_audio", "without_cues", "without_text"),
     ]
     assert conditions(("text", "video")) == {"all": ("video", "text"), "video": ("video",), "text": ("text",)}
     assert conditions(("audio",)) == {"all": ("audio",)}
+    assert conditions()["body"] == ("video", "cues") and "body" not in conditions(("video", "audio", "text"))
 
 
 def test_the_driver_fills_every_table(evaluation):
