@@ -10,15 +10,20 @@ NOT_BENCHES = {"__init__", "__main__", "harness", "peers"}
 
 
 def main(name: str) -> int:
-    """Run one bench or all; each module offers ``works()``. Returns the exit code: 2 for a name that is none."""
+    """Run one bench or all; each module offers ``works()``. Returns the exit code: 1 where a goal does not hold, 2 for
+    a name that is none."""
     known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in NOT_BENCHES)
     if name not in (*known, "all"):
         sys.stderr.write(f"there is no bench '{name}'; one of: {', '.join(known)}, all\n")
         return 2
+    missed: list[str] = []
     for chosen in known if name == "all" else [name]:
         with importlib.import_module(f"tests.bench.{chosen}").works() as works:
-            publish(chosen, [compare(work) for work in works])
-    return 0
+            rows = [compare(work) for work in works]
+        publish(chosen, rows)
+        missed += [f"{chosen}: {row.work} beside {row.peer}" for row in rows if not row.holds]
+    sys.stderr.writelines(f"goal not reached: {line}\n" for line in missed)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":
