@@ -138,7 +138,7 @@ def budgets(known: Known) -> str:
 def engine(known: Known) -> str:
     """Can the engine do what is asked, and does every stage train something?"""
     from deemo_dist.training.engine_config import check
-    from pipelines.plan_train import stage_model
+    from pipelines.stage_model import stage_model
 
     settings = known.config.engine
     check(settings, world=known.world, on_gpu=_has_gpu() or known.gpu is not None)

@@ -24,7 +24,7 @@ VERSION = 1
 def stage_costs(config: RunConfig, name: str, model: "nn.Module | None" = None) -> Costs:
     """The units of work of the stage's model (``model``, where it is made already); kept in ``storage.cache``, for the
     next process."""
-    from pipelines.plan_train import rules_before, stage_model
+    from pipelines.stage_model import rules_before, stage_model
 
     named = {"version": VERSION, "model": config_digest(config.model), "precision": config.engine.precision}
     rules = [*rules_before(config, name), config.stages[name].trains]

@@ -1,16 +1,16 @@
 """``deemo plan train``: what a run's stages need and take on GPUs that are not here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from deemo_dist.config import RunConfig, StageConfig, TrainRule
+from deemo_dist.config import RunConfig, StageConfig
 from deemo_dist.errors import ConfigError, DeemoError
 from deemo_dist.planning.train.capacity import Capacity, Stage, capacity
 from deemo_dist.planning.train.hardware import Gpu, Network, gpu_of, network_of
 from deemo_dist.planning.train.memory import Parameter, Zero, other_ways
 from deemo_dist.planning.train.roofline import Cluster
+from pipelines.stage_model import stage_model
 from pipelines.workload import Workload, assumed, planned
 
 if TYPE_CHECKING:
@@ -161,23 +161,6 @@ def stage_shape(
         slowest=workload.slowest,
     )
     return stage, _parts(model)
-
-
-def stage_model(config: RunConfig, name: str) -> "nn.Module":
-    """The run's model without values, in training mode, with the adapters of this stage and those before it, its
-    parameters frozen or not as in the stage."""
-    from deemo_dist.planning.train.sizes import empty_model
-    from deemo_dist.training import apply_rules
-
-    model = empty_model(config.model, precision=config.engine.precision)
-    apply_rules(model, config.stages[name].trains, before=rules_before(config, name))
-    return model.train()
-
-
-def rules_before(config: RunConfig, name: str) -> list[Mapping[str, TrainRule]]:
-    """What the stages before it train, whose adapters it finds."""
-    earlier = takewhile(lambda item: item[0] != name, config.stages.items())
-    return [stage.trains for _, stage in earlier]
 
 
 def _zero(config: RunConfig, stage: StageConfig, parameters: Sequence[Parameter], *, on_gpu: bool) -> Zero:

@@ -35,8 +35,9 @@ def test_smollm2_trains_resumes_exports_and_answers(project: Project, tmp_path: 
 
 def _answer(folder: Path, number: int) -> str:
     """What the exported model writes after a question."""
-    import deemo_dist.model  # noqa: F401  registers the classes
     from transformers import AutoModelForCausalLM, AutoProcessor
+
+    import deemo_dist.model  # noqa: F401  registers the classes
 
     model, processor = AutoModelForCausalLM.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
     question = processor.tokenizer.apply_chat_template(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deemo_dist.config import RunConfig, load
-from pipelines.plan_train import stage_model
+from pipelines.stage_model import stage_model
 
 pytestmark = pytest.mark.slow
 
