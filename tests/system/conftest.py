@@ -46,10 +46,10 @@ class Project:
         env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **self.env}
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
 
-    def deemo(self, *verb: str, more: Sequence[str] = (), code: int = 0) -> str:
+    def deemo(self, *verb: str, more: Sequence[str] = (), code: int = 0, seconds: float = 600) -> str:
         """Run a verb to its end; what it printed. Fails the test when it ends otherwise than with ``code``."""
         process = self.start(verb, *more)
-        said = process.communicate(timeout=600)[0]
+        said = process.communicate(timeout=seconds)[0]
         assert process.returncode == code, f"deemo {' '.join(verb)} ended with {process.returncode}:\n{said[-6000:]}"
         return said
 
