@@ -102,7 +102,7 @@ def test_the_command_line(prepared: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert [stage["name"] for stage in json.loads(result.stdout)["stages"]] == [
-        "align-video",
+        "align-body",
         "align-audio",
         "instruct",
     ]
