@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deemo_dist.config import RunConfig, TrainRule
-from deemo_dist.errors import DeemoError, TrainingError
+from deemo_dist.errors import DeemoError, TrainingError, WeightsError
 from pipelines import checks, room
 from pipelines.checks import Known
 from pipelines.doctor import Finding, examine, preflight
@@ -93,7 +93,7 @@ def test_weights_of_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     config = run_in(tmp_path)
     llm = replace(config.model.llm, source="weights:blazeface-short")
     settings = replace(config.weights, mirror=str(mirror), cache=str(cache))
-    with pytest.raises(DeemoError):
+    with pytest.raises(WeightsError, match=r"sha256|digest|bytes"):
         checks.weights(Known(config=replace(config, model=replace(config.model, llm=llm), weights=settings), world=1))
 
 
