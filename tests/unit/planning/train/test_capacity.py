@@ -18,7 +18,7 @@ LENGTH = 2048
 def decoder(
     parameters: float, layers: int, width: int, *, sequences: int, checkpointing: bool = False, length: int = LENGTH
 ) -> Stage:
-    """A dense decoder in bf16 whose packs are so many sequences of ``length`` tokens, by the formulas of its operations.
+    """A dense decoder in bf16 whose packs are so many sequences of ``length`` tokens, by its operations' formulas.
 
     Kept bytes a token and layer: 34 widths of bf16 units (Korthikanti et al. 2022, arXiv 2205.05198, with fused
     attention); a layer's input where layers are recomputed.
