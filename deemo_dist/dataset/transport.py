@@ -14,6 +14,8 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from typing import Any
 
+from deemo_dist.errors import DatasetError
+
 ALIGNMENT = 64
 
 
@@ -32,17 +34,25 @@ def send(pipe: Connection, value: Any) -> None:
 
 
 def receive(pipe: Connection) -> Any:
-    """What the other end sent. Raises ``EOFError`` or ``OSError`` where it is gone."""
+    """What the other end sent. Raises ``EOFError`` or ``OSError`` where it is gone, ``DatasetError`` for what came
+    whole and cannot be rebuilt here: the pipe serves on."""
     spans, size = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own child
     data = pipe.recv_bytes()
     if not size:
-        return pickle.loads(data)  # noqa: S301
+        return _rebuilt(data, [])
     descriptor = reduction.recv_handle(pipe)
     try:
         memory = memoryview(mmap.mmap(descriptor, size))
     finally:
         os.close(descriptor)
-    return pickle.loads(data, buffers=[memory[start : start + length] for start, length in spans])  # noqa: S301
+    return _rebuilt(data, [memory[start : start + length] for start, length in spans])
+
+
+def _rebuilt(data: bytes, buffers: Sequence[memoryview]) -> Any:
+    try:
+        return pickle.loads(data, buffers=buffers)  # noqa: S301 - of our own parent or child
+    except Exception as error:
+        raise DatasetError(f"what a process sent cannot be rebuilt: {type(error).__name__}: {error}") from error
 
 
 def _layout(sizes: Sequence[int]) -> tuple[list[tuple[int, int]], int]:

@@ -11,7 +11,7 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -52,7 +52,8 @@ class Workers(Generic[Task, Result]):
 
     A worker that dies (killed, out of memory) is named in the log and replaced, and what it was doing done again: up to
     three times, then that task fails with ``DatasetError``. Errors of ``work`` are those of the future. ``landed`` is
-    called on each result in the pool's own thread.
+    called on each result in the pool's own thread; its errors are the future's too. Should that thread end (no process
+    can be started, say), every task there is or comes fails with ``DatasetError``: nobody waits for it.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Workers(Generic[Task, Result]):
                 hint="make the processor picklable, or set engine.loader_kind=thread",
             ) from None
         self._landed = landed
+        self._open: set[Future[Result]] = set()
         self._waiting: deque[_Job[Task, Result]] = deque()
         self._children: list[_Child[Task, Result] | None] = [None] * count
         self._lock = threading.Lock()
         self._stopping = False
+        self._broken: DatasetError | None = None
         self._wake, self._woken = multiprocessing.Pipe()
-        self._thread = threading.Thread(target=self._serve, name="deemo-loader", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="deemo-loader", daemon=True)
         self._thread.start()
         atexit.register(self.shutdown)  # before multiprocessing's own end, which would ask with a signal they ignore
 
@@ -80,6 +83,11 @@ class Workers(Generic[Task, Result]):
         """Have ``task`` done; ``name`` is how messages call it."""
         future: Future[Result] = Future()
         with self._lock:
+            if self._broken is not None:
+                future.set_exception(self._broken)
+                return future
+            self._open.add(future)
+            future.add_done_callback(self._open.discard)
             self._waiting.append(_Job(task, name, future))
         self._wake.send_bytes(b"1")
         return future
@@ -102,10 +110,23 @@ class Workers(Generic[Task, Result]):
             if child.process.is_alive():
                 child.process.kill()
             child.process.join()
-        for job in [*self._waiting, *(job for child in children for job in child.jobs)]:
-            job.future.cancel()
+        for future in list(self._open):
+            future.cancel()
         self._wake.close()
         self._woken.close()
+
+    def _run(self) -> None:
+        """The thread: serve, and fail whatever is open where that cannot go on."""
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+            logger.exception("the loader's own thread ended")
+            message = f"the loader cannot go on: {type(error).__name__}: {error}"
+            with self._lock:
+                self._broken = DatasetError(message, hint="its log says where it ended")
+                futures = list(self._open)
+            for future in futures:
+                _settle(future, error=self._broken)
 
     def _serve(self) -> None:
         """The thread that gives out tasks and takes results, until :meth:`shutdown`."""
@@ -132,8 +153,16 @@ class Workers(Generic[Task, Result]):
                         continue
                     job = self._waiting.popleft()
                     child.jobs.append(job)
-                with contextlib.suppress(OSError):  # dead: its sentinel says so
-                    transport.send(child.pipe, job.task)
+                self._send(child, job)
+
+    def _send(self, child: _Child[Task, Result], job: _Job[Task, Result]) -> None:
+        try:
+            transport.send(child.pipe, job.task)
+        except OSError:  # dead: its sentinel says so
+            return
+        except Exception as error:  # noqa: BLE001 - of the task's pickling: nothing was sent
+            child.jobs.remove(job)
+            _settle(job.future, error=DatasetError(f"{job.name} cannot be sent to a loader's worker: {error}"))
 
     def _start(self, place: int) -> _Child[Task, Result]:
         context = multiprocessing.get_context("spawn")
@@ -151,15 +180,19 @@ class Workers(Generic[Task, Result]):
             answer = transport.receive(child.pipe) if child.pipe.poll() else None
         except (EOFError, OSError):
             answer = None
+        except DatasetError as unreadable:
+            answer = None, unreadable
         if answer is None:
             self._bury(place, child)
             return
         job = child.jobs.popleft()
         result, error = answer
-        if error is not None:
-            job.future.set_exception(error)
-        else:
-            job.future.set_result(self._landed(result))
+        if error is None:
+            try:
+                result = self._landed(result)
+            except Exception as failed:  # noqa: BLE001 - handed to the caller
+                error = failed
+        _settle(job.future, result, error)
 
     def _bury(self, place: int, child: _Child[Task, Result]) -> None:
         """Name a dead worker and put its jobs back in front; the next task starts another in its place."""
@@ -176,6 +209,15 @@ class Workers(Generic[Task, Result]):
             if first.deaths >= TRIES:
                 child.jobs.popleft()
                 message = f"{first.name} ended its loader worker {TRIES} times ({how})"
-                first.future.set_exception(DatasetError(message, hint="is the memory too small for it?"))
+                _settle(first.future, error=DatasetError(message, hint="is the memory too small for it?"))
         with self._lock:
             self._waiting.extendleft(reversed(child.jobs))
+
+
+def _settle(future: "Future[Any]", result: Any = None, error: Exception | None = None) -> None:
+    """Give a future its end; one that was cancelled meanwhile has it."""
+    with contextlib.suppress(InvalidStateError):
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

@@ -95,6 +95,45 @@ def test_a_module_that_the_worker_cannot_import_is_said() -> None:
     pool.shutdown()
 
 
+def refuse_four(result: Any) -> Any:
+    """A step in the pool's own thread that fails on one result."""
+    if result[0] == 4:
+        raise RuntimeError("no page-locked memory left")
+    return result
+
+
+def test_a_result_that_cannot_be_had_fails_alone(tmp_path: Path) -> None:
+    pool: Workers[Any, Any] = Workers(Echo(tmp_path), 2, landed=refuse_four)
+    futures = [pool.submit(task, f"pack {task}") for task in (*range(8), "unreadable", 8)]
+    unsendable = pool.submit(lambda: None, "pack of a closure")
+    with pytest.raises(RuntimeError, match="no page-locked memory"):
+        futures.pop(4).result(30)
+    with pytest.raises(DatasetError, match="cannot be rebuilt: ValueError"):
+        futures.pop(7).result(30)
+    with pytest.raises(DatasetError, match="pack of a closure cannot be sent"):
+        unsendable.result(30)
+    assert [future.result(30)[0] for future in futures] == [0, 1, 2, 3, 5, 6, 7, 8]
+    pool.shutdown()
+
+
+def test_nobody_waits_for_a_pool_whose_thread_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool: Workers[Any, Any] = Workers(Echo(tmp_path), 1)
+    assert pool.submit(1, "pack 1").result(30)[0] == 1
+    busy, waiting = pool.submit("sleep", "pack 2"), pool.submit(3, "pack 3")
+    while not (tmp_path / "asleep").exists():
+        time.sleep(0.02)
+    monkeypatch.setattr(Workers, "_give", lambda self: 1 // 0)
+    later = pool.submit(4, "pack 4")
+    for future in (busy, waiting, later):
+        with pytest.raises(DatasetError, match="cannot go on: ZeroDivisionError"):
+            future.result(30)
+    with pytest.raises(DatasetError, match="cannot go on"):
+        pool.submit(5, "pack 5").result(30)
+    started = time.monotonic()
+    pool.shutdown()
+    assert time.monotonic() - started < 3
+
+
 def test_tensors_cross_whole() -> None:
     import torch
 

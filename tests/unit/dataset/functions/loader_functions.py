@@ -44,6 +44,8 @@ class Echo:
             sys.exit(3)
         if task == "media":
             raise MediaError("no picture", reason="broken")
+        if task == "unreadable":
+            return Unreadable()
         if task == "unsendable":
             return lambda: None
         if task == "odd error":
@@ -52,6 +54,13 @@ class Echo:
             (self.folder / "asleep").touch()
             time.sleep(60)
         return raw, os.getpid()
+
+
+class Unreadable:
+    """What can be sent but not rebuilt."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("not a number",)
 
 
 class OddError(Exception):
