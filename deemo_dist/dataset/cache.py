@@ -24,6 +24,7 @@ from deemo_dist.storage import Store
 SMALLEST_BLOCK = 2**16
 LOCKS = 512
 LOCK_SECONDS = 10.0
+SWEEP_SECONDS = 1.0
 STALE_SECONDS = 3600.0
 KEEP = 7 / 8
 """The share of the bound that a sweep leaves."""
@@ -192,8 +193,11 @@ class CachedStore:
             os.close(descriptor)
 
     def _sweep(self) -> None:
-        """Remove the blocks not used for longest until the rest fits; one process at a time."""
-        with self._lock("sweep", 1.0):
+        """Remove the blocks not used for longest until the rest fits; one process at a time: two would each remove
+        what is too much. One that another keeps waiting leaves it to that one."""
+        with self._lock("sweep", SWEEP_SECONDS) as alone:
+            if not alone:
+                return
             blocks = sorted(block for shard in _shards(self.folder) for block in _blocks(shard))
             used = sum(size for _, size, _ in blocks)
             for _, size, path in blocks:

@@ -1,5 +1,6 @@
 """The node's cache of blocks: the same bytes, fewer requests, bounded, shared, and never believed without a digest."""
 
+import fcntl
 import os
 import random
 import signal
@@ -72,6 +73,19 @@ def test_it_stays_within_its_bound_and_keeps_what_was_used(store: Store, tmp_pat
     assert len(far.reads) == before
     cache.get_range(KEY, 8 * BLOCK, 1)
     assert len(far.reads) == before + 1
+
+
+def test_only_one_sweeps_at_a_time(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one sweeper is removing another must not make up for: the two together would empty the cache."""
+    monkeypatch.setattr("deemo_dist.dataset.cache.SWEEP_SECONDS", 0.01)
+    cache, _, data = filled(store, tmp_path / "blocks", size=80 * BLOCK)
+    cache.get_range(KEY, 0, BLOCK)
+    with (tmp_path / "blocks" / "locks" / "sweep").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        cache.get_range(KEY, 0, 80 * BLOCK)
+        assert used(tmp_path / "blocks") == 80 * BLOCK
+    cache._sweep()
+    assert LIMIT * 3 / 4 < used(tmp_path / "blocks") <= LIMIT
 
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "emptied"])
