@@ -1,20 +1,58 @@
 """``deemo dataset audit``: proof of what training was fed, from committed steps and the rows of its ranks."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset import open_dataset
+from deemo_dist.dataset import Examples, MixedExamples, open_dataset
 from deemo_dist.errors import CorruptDataError, DatasetError
-from deemo_dist.records.consumed import ConsumedRow, keys_digest
+from deemo_dist.records import Example
+from deemo_dist.records.consumed import ConsumedRow, fed_name, keys_digest, mark
 from deemo_dist.storage import Store, open_store
 from pipelines.stages import PlannedStage, plan_stages
 
 Rows = Mapping[tuple[int, int], Mapping[int, ConsumedRow]]
 """Rows by (attempt, step), then by rank."""
+
+
+def fed_names(examples: Sequence[Example]) -> list[str]:
+    """The ledger's name of each example, in their order."""
+    if isinstance(examples, MixedExamples):
+        return [name for part in examples.parts.values() for name in fed_names(part)]
+    if isinstance(examples, Examples):
+        keys = examples.dataset.index.column("key").take(examples.rows).to_pylist()
+        tasks = [examples.names[number] for number in examples.asked.tolist()]
+        return [fed_name(key, task) for key, task in zip(keys, tasks, strict=True)]
+    return [fed_name(example.key, example.task) for example in examples]
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names of a stage's examples, and back from the marks of a ledger to their numbers."""
+
+    names: Sequence[str]
+
+    @cached_property
+    def by_mark(self) -> dict[int, int]:
+        """The example of each mark; made where a row differs."""
+        return {mark(name): number for number, name in enumerate(self.names)}
+
+    def numbers(self, marks: Sequence[int]) -> list[int | None]:
+        """The example of each mark; None for one of another stage."""
+        return [self.by_mark.get(each) for each in marks]
+
+    def said(self, number: int | None) -> str:
+        """What messages call an example."""
+        return "one that is not of this stage" if number is None else self.names[number]
+
+    def digest(self, numbers: Sequence[int], version: int) -> str:
+        """The ``keys_digest`` of these examples in a ledger's version."""
+        names = (self.names[number] for number in numbers)
+        return keys_digest(names if version > 1 else (name.partition(":")[0] for name in names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +108,8 @@ def proved(audits: Sequence[StageAudit]) -> str:
 
 
 def audit_stage(store: Store, stage: PlannedStage) -> StageAudit:
-    """Each committed step's rows against the plan: every rank there, the right plan, the keys of its packs."""
+    """Each committed step's rows against the plan: every rank there, the right plan, the examples of its packs. What
+    was fed is counted by the rows."""
     from deemo_dist.training import commits, lives_of, read_rows
 
     newest = next(iter(commits(store, stage.prefix, stage.key)), None)
@@ -78,16 +117,14 @@ def audit_stage(store: Store, stage: PlannedStage) -> StageAudit:
     lives = lives_of(newest[1].state, newest[1].attempt) if newest else []
     rows, problems = _by_step(read_rows(store, stage.prefix))
     fed = np.zeros(len(stage.examples), np.int64)
-    keys = [example.key for example in stage.examples] if steps else []
+    names = Names(fed_names(stage.examples) if steps else [])
     made: list[tuple[int, int, int, int]] = []
     for (attempt, start), (_, stop) in zip(lives, [*lives[1:], (0, steps)], strict=True):
         world = 0
         for step in range(start, stop):
             found = rows.get((attempt, step), {})
             world = next((row.world for row in found.values()), world)
-            problems += _step_problems(stage, step, attempt, found, keys)
-            for pack in stage.plan.step(step):
-                np.add.at(fed, list(pack), 1)  # of a mix, a pack may hold an example twice
+            problems += _step_problems(stage, step, attempt, found, names, fed)
         if stop > start:
             made.append((attempt, start, stop, world))
     ends = np.cumsum([len(part) for part in stage.parts.values()])[:-1]
@@ -122,17 +159,46 @@ def _by_step(rows: Sequence[ConsumedRow]) -> tuple[Rows, list[str]]:
 
 
 def _step_problems(
-    stage: PlannedStage, step: int, attempt: int, rows: Mapping[int, ConsumedRow], keys: Sequence[str]
+    stage: PlannedStage,
+    step: int,
+    attempt: int,
+    rows: Mapping[int, ConsumedRow],
+    names: Names,
+    fed: np.ndarray,
 ) -> Iterator[str]:
-    """What is wrong with a step's rows."""
+    """What is wrong with a step's rows; what they say was fed is added to ``fed`` (times by example, int64 [N])."""
     worlds = {row.world for row in rows.values()}
-    if len(worlds) != 1 or set(rows) != set(range(next(iter(worlds)))):
+    whole = len(worlds) == 1 and set(rows) == set(range(next(iter(worlds))))
+    if not whole:
         yield f"step {step} (attempt {attempt}) has the rows of {len(rows)} ranks of {sorted(worlds) or 'none'}"
-        return
     for rank, row in sorted(rows.items()):
-        if row.plan_digest != stage.plan.digest:
-            yield f"step {step}, rank {rank} was fed by another plan ({row.plan_digest[:12]})"
+        known = whole and row.plan_digest == stage.plan.digest
+        planned = [number for pack in stage.plan.slice(step, rank, row.world) for number in pack or ()] if known else []
+        if known and row.keys_digest == names.digest(planned, row.version):
+            np.add.at(fed, planned, 1)  # of a mix, a pack may hold an example twice
             continue
-        packs = stage.plan.slice(step, rank, row.world)
-        if row.keys_digest != keys_digest(keys[number] for pack in packs for number in pack or ()):
-            yield f"step {step}, rank {rank} was fed other samples than planned"
+        numbers = names.numbers(row.examples)
+        np.add.at(fed, [number for number in numbers if number is not None], 1)
+        if whole and not known:
+            yield f"step {step}, rank {rank} was fed by another plan ({row.plan_digest[:12]})"
+        elif known:
+            yield f"step {step}, rank {rank} was fed {_difference(row, planned, numbers, names)}"
+
+
+def _difference(row: ConsumedRow, planned: Sequence[int], numbers: Sequence[int | None], names: Names) -> str:
+    """In words, what was fed instead of the plan's examples."""
+    if row.version < 2:
+        return "other samples than planned"
+    missing: Counter[int | None] = Counter(planned)
+    others: Counter[int | None] = Counter(numbers)
+    shared = missing & others
+    missing, others = missing - shared, others - shared
+    if not missing and not others:
+        return "in another order than planned"
+    lacks, has = (_some([names.said(number) for number in found.elements()]) for found in (missing, others))
+    said = [f"{word} {some}" for word, some in (("without", lacks), ("with", has)) if some]
+    return f"other examples than planned: {', '.join(said)}"
+
+
+def _some(found: Sequence[str]) -> str:
+    return " and ".join(found[:2]) + (f" and {len(found) - 2} more" if len(found) > 2 else "")

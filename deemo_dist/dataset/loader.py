@@ -26,7 +26,8 @@ LOOK_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class MicroBatch:
-    """One pack of this rank, ready for the model. ``keys``: the samples fed (empty for a null pack)."""
+    """One pack of this rank, ready for the model. ``keys``: the names (key:task) of the examples in it, as the
+    work that packed it says, not the plan (empty for a null pack)."""
 
     batch: dict[str, Any]
     keys: tuple[str, ...]
@@ -48,7 +49,7 @@ class StepBatch:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Sample keys fed to this rank in this step."""
+        """Names of the examples fed to this rank in this step."""
         return tuple(key for micro in self.micro for key in micro.keys)
 
 
@@ -176,8 +177,8 @@ class Loader:
     def _micro(self, pack: "_Pack", loaded: Loaded) -> MicroBatch:
         return MicroBatch(
             batch=loaded.batch,
-            keys=tuple(example.key for example in pack.examples),
-            examples=len(pack.examples),
+            keys=loaded.fed,
+            examples=len(loaded.fed),
             tokens=int(self.plan.lengths.tokens[list(pack.numbers)].sum()),
             bytes=loaded.bytes,
         )

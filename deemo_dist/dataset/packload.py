@@ -2,13 +2,15 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.media import Files, decode_example, read_members
+from deemo_dist.errors import DatasetError
 from deemo_dist.records import Example, LoadedExample
+from deemo_dist.records.consumed import fed_name
 
 
 class Packer(Protocol):
@@ -25,10 +27,12 @@ class Packer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Loaded:
-    """A batch, and the bytes of media it was made of."""
+    """A batch, the bytes of media it was made of, and the names of the examples in it (``fed_name``), by the objects
+    that were packed."""
 
     batch: dict[str, Any]
     bytes: float
+    fed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,30 @@ class PackLoading:
         return files
 
     def make(self, examples: tuple[Example, ...], files: Files) -> Loaded:
-        """Decode and pack; no examples make a null pack."""
+        """Decode and pack; no examples make a null pack. Raises ``DatasetError`` when the processor left one out."""
         if not examples:
             return Loaded(batch=self.processor.null_pack(), bytes=0.0)
         loaded = [decode_example(example, files, frames=self.frames) for example in examples]
-        return Loaded(batch=self.processor.pack(loaded), bytes=sum(item.figures["bytes"] for item in loaded))
+        batch = self.processor.pack(loaded)
+        _refuse_loss(batch, len(loaded))
+        return Loaded(
+            batch=batch,
+            bytes=sum(item.figures["bytes"] for item in loaded),
+            fed=tuple(fed_name(item.example.key, item.example.task) for item in loaded),
+        )
 
     def whole(self, examples: tuple[Example, ...]) -> Loaded:
         """Read and make."""
         return self.make(examples, self.read(examples))
+
+
+def _refuse_loss(batch: Mapping[str, Any], count: int) -> None:
+    """A batch says by ``cu_seqlens`` ([n + 1]) how many examples are in it; one that does not is not judged."""
+    ends = batch.get("cu_seqlens")
+    if ends is not None and len(ends) - 1 != count:
+        raise DatasetError(
+            f"the processor put {len(ends) - 1} examples into a pack of {count}", hint="a processor drops none"
+        )
 
 
 def pinned(loaded: Loaded) -> Loaded:

@@ -1,7 +1,8 @@
 """The consumption ledger of a stage, as a rank writes it and as an audit reads it.
 
-Each rank notes the keys that it really fed, and puts the rows beside every checkpoint, before its receipt. Rows count
-only where a commit stands upon them: the commit's ``lives`` say which attempt made which of its steps.
+Each rank notes the examples that it really fed, as the work that packed them says, and puts the rows beside every
+checkpoint, before its receipt. Rows count only where a commit stands upon them: the commit's ``lives`` say which
+attempt made which of its steps.
 """
 
 import io
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from deemo_dist.errors import CorruptDataError
-from deemo_dist.records.consumed import CONSUMED_SCHEMA, ConsumedRow, keys_digest
+from deemo_dist.records.consumed import CONSUMED_SCHEMA, CONSUMED_VERSION, ConsumedRow, keys_digest, mark
 
 if TYPE_CHECKING:
     from deemo_dist.storage import Store
@@ -28,9 +29,11 @@ class Fed:
         self.names: dict[str, Any] = {"attempt": attempt, "rank": rank, "world": world, "plan_digest": plan_digest}
         self.rows: list[ConsumedRow] = []
 
-    def note(self, step: int, keys: Sequence[str]) -> None:
-        """``keys`` were fed in ``step``."""
-        self.rows.append(ConsumedRow(step=step, keys_digest=keys_digest(keys), samples=len(keys), **self.names))
+    def note(self, step: int, names: Sequence[str]) -> None:
+        """The examples of these names (``fed_name``) were fed in ``step``."""
+        marks = tuple(mark(name) for name in names)
+        digest = keys_digest(names)
+        self.rows.append(ConsumedRow(step=step, keys_digest=digest, samples=len(names), examples=marks, **self.names))
 
     def until(self, step: int) -> list[ConsumedRow]:
         """The rows of the steps before ``step``."""
@@ -64,14 +67,21 @@ def put_rows(store: "Store", prefix: str, rows: Sequence[ConsumedRow]) -> None:
 
 
 def read_rows(store: "Store", prefix: str) -> list[ConsumedRow]:
-    """All rows of a stage, of committed steps and of others. Raises ``CorruptDataError`` for a damaged file."""
+    """All rows of a stage, of committed steps and of others. Raises ``CorruptDataError`` for a damaged file or one of a
+    newer format."""
+    return [row for key in store.list(f"{prefix}/consumed/") for row in _rows(store.get(key), key)]
+
+
+def _rows(data: bytes, key: str) -> list[ConsumedRow]:
     import pyarrow.parquet as pq
 
-    rows: list[ConsumedRow] = []
-    for key in store.list(f"{prefix}/consumed/"):
-        try:
-            table = pq.read_table(pa.BufferReader(store.get(key)))
-            rows += [ConsumedRow(**row) for row in table.select(CONSUMED_SCHEMA.names).to_pylist()]
-        except (pa.ArrowException, KeyError, OSError):
-            raise CorruptDataError(f"{key}: not a readable consumption ledger") from None
-    return rows
+    try:
+        table = pq.read_table(pa.BufferReader(data))
+        version = int((table.schema.metadata or {}).get(b"deemo.version", b"0"))
+        names = [name for name in CONSUMED_SCHEMA.names if version > 1 or name != "examples"]
+        found = table.select(names).to_pylist()
+    except (pa.ArrowException, KeyError, OSError):
+        raise CorruptDataError(f"{key}: not a readable consumption ledger") from None
+    if not 1 <= version <= CONSUMED_VERSION:
+        raise CorruptDataError(f"{key}: a consumption ledger of format {version}", hint="read it with a newer deemo")
+    return [ConsumedRow(**{**row, "examples": tuple(row.get("examples") or ()), "version": version}) for row in found]

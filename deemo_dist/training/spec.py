@@ -20,7 +20,7 @@ class StepBatches:
     ``batches``: M keyword dicts for the model, one a micro-step, null packs included; ``targets``: tokens that carry
     loss in the *whole* step, over all ranks; ``packs``: global number of each pack within the step, -1 for a null pack
     (seeds dropout; empty: micro * world + rank); ``tokens`` and ``samples``: this rank's, for throughput alone
-    (``tokens`` 0: counted from ``input_ids``); ``keys``: the sample keys in them, for the consumption ledger;
+    (``tokens`` 0: counted from ``input_ids``); ``keys``: names of the examples in them, for the consumption ledger;
     ``flops``: operations that the model needs for this rank's packs (0: not known).
     """
 

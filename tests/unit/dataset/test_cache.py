@@ -78,7 +78,7 @@ def test_it_stays_within_its_bound_and_keeps_what_was_used(store: Store, tmp_pat
 def test_only_one_sweeps_at_a_time(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one sweeper is removing another must not make up for: the two together would empty the cache."""
     monkeypatch.setattr("deemo_dist.dataset.cache.SWEEP_SECONDS", 0.01)
-    cache, _, data = filled(store, tmp_path / "blocks", size=80 * BLOCK)
+    cache, _, _ = filled(store, tmp_path / "blocks", size=80 * BLOCK)
     cache.get_range(KEY, 0, BLOCK)
     with (tmp_path / "blocks" / "locks" / "sweep").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

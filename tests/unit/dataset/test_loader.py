@@ -1,5 +1,6 @@
 """The loader: media true to the shards, resumable by a step, the same for any ranks, dropout by place."""
 
+import dataclasses
 import multiprocessing
 from typing import Any
 
@@ -25,7 +26,8 @@ from deemo_dist.dataset import (
 )
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.dataset.media import wanted_members
-from deemo_dist.dataset.packload import Loaded, pinned
+from deemo_dist.dataset.packload import Loaded, PackLoading, pinned
+from deemo_dist.dataset.workers import Workers
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example, Length
 from deemo_dist.storage import Store
@@ -148,6 +150,50 @@ def test_processes_give_what_threads_give_though_one_is_killed(
     rest = [(b.step, [micro.batch["shown"] for micro in b.micro], b.targets, b.keys) for b in steps]
     assert rest == whole[1:]
     assert not [child for child in multiprocessing.active_children() if child.name.startswith("deemo-loader")]
+
+
+@pytest.mark.parametrize("kind", ["process", "thread"])
+def test_the_keys_of_a_step_are_those_that_a_worker_packed(
+    dataset: Dataset,
+    store: Store,
+    examples: list[Example],
+    plan: StepPlan,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two packs of one step whose work is mixed up: what is reported is what was loaded, not what was planned."""
+    planned = shown(loader_of(dataset, store, examples, plan))
+    packs = list(loader_of(dataset, store, examples, plan).packs(1))
+    first, second = packs[0].examples, packs[1].examples
+    submit, whole = Workers.submit, PackLoading.whole
+
+    def swap(task: Any) -> Any:
+        return second if task == first else first if task == second else task
+
+    monkeypatch.setattr(Workers, "submit", lambda self, task, name: submit(self, swap(task), name))
+    monkeypatch.setattr(PackLoading, "whole", lambda self, task: whole(self, swap(task)))
+    mixed = shown(loader_of(dataset, store, examples, plan, workers=1, kind=kind))
+    assert [step[3] for step in mixed if step[0] != 1] == [step[3] for step in planned if step[0] != 1]
+    assert mixed[1][3] == named(packs[1]) + named(packs[0]) + named(packs[2])
+    assert planned[1][3] == named(packs[0]) + named(packs[1]) + named(packs[2])
+
+
+def named(pack: Any) -> tuple[str, ...]:
+    return tuple(f"{example.key}:{example.task}" for example in pack.examples)
+
+
+class Losing(Packer):
+    """A processor that packs one example fewer than it is given, and says so by its ``cu_seqlens``."""
+
+    def pack(self, examples: Any) -> dict[str, Any]:
+        return {**super().pack(examples), "cu_seqlens": np.arange(len(examples))}
+
+
+def test_a_processor_that_drops_an_example_is_refused(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
+) -> None:
+    with pytest.raises(DatasetError, match=r"put \d examples into a pack of \d"):
+        shown(dataclasses.replace(loader_of(dataset, store, examples, plan), processor=Losing()))
 
 
 def test_errors_of_processes_reach_the_loop(

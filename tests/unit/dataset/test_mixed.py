@@ -20,6 +20,7 @@ from deemo_dist.dataset import (
 )
 from deemo_dist.errors import NotFoundError
 from deemo_dist.records import Length
+from deemo_dist.records.consumed import fed_name
 from deemo_dist.storage import Store
 from deemo_dist.training.checkpoint.commit import put_commit
 from deemo_dist.training.checkpoint.layout import Commit
@@ -86,7 +87,7 @@ def test_each_is_loaded_from_its_own_shards(examples: MixedExamples, store: Stor
         return Loader(dataset=demo, store=store, examples=examples, plan=plan, processor=Packer(), **how)
 
     whole = [(step.keys, [micro.bytes for micro in step.micro]) for step in loader(0)]
-    names = [example.key for example in examples]
+    names = [fed_name(example.key, example.task) for example in examples]
     for step, (keys, _) in enumerate(whole):
         assert list(keys) == [names[number] for items in plan.step(step) for number in items]
     assert min(size for _, sizes in whole[:-1] for size in sizes) > 0
@@ -103,7 +104,7 @@ def test_the_audit_counts_each_dataset_over_restarts(examples: MixedExamples, st
     stage = PlannedStage(
         name="s", config=stage_of(shares), examples=examples, plan=plan, key="k", prefix="runs/r/s", validation=None
     )
-    names = [example.key for example in examples]
+    names = [fed_name(example.key, example.task) for example in examples]
     for attempt, start, world in ((1, 0, 2), (2, 3, 1)):
         for rank in range(world):
             fed = Fed(attempt=attempt, rank=rank, world=world, plan_digest=plan.digest)

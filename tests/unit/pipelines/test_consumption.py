@@ -1,16 +1,21 @@
 """The consumption ledger proves what was fed, and what was not."""
 
 import dataclasses
+import io
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deemo_dist.config import StageConfig, StorageConfig, TrainRule
 from deemo_dist.dataset import Budget, LengthTable, PlanSettings, StepPlan
 from deemo_dist.errors import CorruptDataError
-from deemo_dist.records.consumed import ConsumedRow
+from deemo_dist.records.consumed import CONSUMED_SCHEMA, ConsumedRow, fed_name, keys_digest
 from deemo_dist.storage import Store, open_store
 from deemo_dist.training.checkpoint.commit import put_commit
 from deemo_dist.training.checkpoint.layout import Commit
@@ -34,7 +39,7 @@ def stage() -> PlannedStage:
     budget = Budget(tokens=100, frames=1, audio_seconds=1.0)
     settings = PlanSettings(seed=1, epochs=2, packs_per_step=4, budget=budget)
     config = StageConfig(tasks=("t",), trains={"*": TrainRule()}, packs_per_step=4, epochs=2)
-    examples = [SimpleNamespace(key=f"{number:032x}") for number in range(COUNT)]
+    examples = [SimpleNamespace(key=f"{number // 2:032x}", task="ab"[number % 2]) for number in range(COUNT)]
     plan = StepPlan(lengths, np.zeros(COUNT, np.int64), settings)
     return PlannedStage(
         name="stage",
@@ -47,13 +52,18 @@ def stage() -> PlannedStage:
     )
 
 
+def names_of(stage: PlannedStage, packs: Sequence[tuple[int, ...] | None]) -> list[str]:
+    shown = [stage.examples[number] for pack in packs for number in pack or ()]
+    return [fed_name(example.key, example.task) for example in shown]
+
+
 def live(store: Store, stage: PlannedStage, attempt: int, start: int, stop: int, world: int) -> None:
     """One attempt's ranks feed the steps [start, stop) and put their rows."""
     for rank in range(world):
         fed = Fed(attempt=attempt, rank=rank, world=world, plan_digest=stage.plan.digest)
         for step in range(start, stop):
             packs = stage.plan.slice(step, rank, world)
-            fed.note(step, [stage.examples[number].key for pack in packs for number in pack or ()])
+            fed.note(step, names_of(stage, packs))
         put_rows(store, PREFIX, fed.until(stop))
 
 
@@ -95,10 +105,68 @@ def test_what_was_not_fed_as_planned_is_named(store: Store, stage: PlannedStage)
     audit = audit_stage(store, stage)
     assert audit.problems == (
         "step 4 (attempt 2) has the rows of 0 ranks of none",
-        "step 6, rank 1 was fed other samples than planned",
+        "step 6, rank 1 was fed in another order than planned",
     )
     with pytest.raises(CorruptDataError, match="not proved: stage: step 4"):
         proved([audit])
+
+
+def test_the_ledger_says_which_example_was_fed_instead(store: Store, stage: PlannedStage) -> None:
+    """Two tasks of one sample are told apart, a lost example is named, and what was fed is counted by the rows."""
+    end = stage.plan.steps
+    fed = Fed(attempt=1, rank=0, world=1, plan_digest=stage.plan.digest)
+    for step in range(end):
+        names = names_of(stage, stage.plan.slice(step, 0, 1))
+        if step == 1:
+            key, _, task = names[0].partition(":")
+            other, names[0] = names[0], f"{key}:{'ba'['ab'.index(task)]}"
+            twin = names[0]
+        if step == 2:
+            lost = names.pop()
+        if step == 3:
+            names.append("f" * 32 + ":a")
+        if step == 4:
+            names[:2] = names[1::-1]
+        fed.note(step, names)
+    put_rows(store, PREFIX, fed.until(end))
+    commit(store, end, 1, [(1, 0)])
+    audit = audit_stage(store, stage)
+    assert audit.problems == (
+        f"step 1, rank 0 was fed other examples than planned: without {other}, with {twin}",
+        f"step 2, rank 0 was fed other examples than planned: without {lost}",
+        "step 3, rank 0 was fed other examples than planned: with one that is not of this stage",
+        "step 4, rank 0 was fed in another order than planned",
+    )
+    times = Counter(dict.fromkeys(names_of(stage, [tuple(range(COUNT))]), 2))
+    times.update({twin: 1, other: -1})
+    times.update({lost: -1})
+    assert audit.times == Counter(times.values())
+
+
+def test_the_ledgers_of_the_first_format_are_still_proved(store: Store, stage: PlannedStage) -> None:
+    old = pa.schema([field for field in CONSUMED_SCHEMA if field.name != "examples"], {"deemo.version": "1"})
+    end = stage.plan.steps
+
+    def rows(wrong: int) -> pa.Table:
+        made = []
+        for step in range(end):
+            keys = [name.partition(":")[0] for name in names_of(stage, stage.plan.slice(step, 0, 1))]
+            digest = keys_digest(keys[1:] if step == wrong else keys)
+            names = {"attempt": 1, "rank": 0, "world": 1, "plan_digest": stage.plan.digest}
+            made.append({"step": step, "keys_digest": digest, "samples": len(keys), **names})
+        return pa.Table.from_pylist(made, schema=old)
+
+    commit(store, end, 1, [(1, 0)])
+    for wrong, problems in ((-1, ()), (3, ("step 3, rank 0 was fed other samples than planned",))):
+        sink = io.BytesIO()
+        pq.write_table(rows(wrong), sink)
+        store.put(f"{PREFIX}/consumed/0001-old-rank-00000.parquet", sink.getvalue())
+        assert audit_stage(store, stage).problems == problems
+    newer = old.with_metadata({"deemo.version": "9"})
+    pq.write_table(rows(-1).select(old.names).cast(newer), sink := io.BytesIO())
+    store.put(f"{PREFIX}/consumed/0001-old-rank-00000.parquet", sink.getvalue())
+    with pytest.raises(CorruptDataError, match="0001-old"):
+        read_rows(store, PREFIX)
 
 
 def test_two_accounts_of_one_step_must_agree(store: Store, stage: PlannedStage) -> None:
