@@ -149,7 +149,7 @@ def _samples(stage: PlannedStage) -> np.ndarray:
     """Which sample each example is of: numbers over all of the stage's datasets, int64 [N]."""
     parts = [part for part in stage.parts.values() if isinstance(part, Examples)]
     bases = np.cumsum([0, *(len(part.dataset.index) for part in parts)])
-    return np.concatenate([part.rows + base for part, base in zip(parts, bases, strict=False)])
+    return np.concatenate([part.rows.astype(np.int64) + base for part, base in zip(parts, bases, strict=False)])
 
 
 def _shares(stage: PlannedStage) -> np.ndarray | None:

@@ -18,7 +18,8 @@ from deemo_dist.console import logger
 from deemo_dist.dataset import columns
 from deemo_dist.dataset.fields import FIELD, fill, fill_prompt
 from deemo_dist.dataset.opened import Dataset
-from deemo_dist.digests import digest_of, digest_of_rows, sha256_bytes
+from deemo_dist.dataset.windows import CHUNK, Groups, digest_of_integers
+from deemo_dist.digests import digest_of, digest_of_rows
 from deemo_dist.errors import ConfigError
 from deemo_dist.records import Annotation, Example, IndexRow, Turn
 
@@ -31,7 +32,8 @@ MEASURES = {"video": "frames", "audio": "audio_seconds", "cues": "cue_frames"}
 class Examples(Sequence[Example]):
     """Examples by number, each made when it is asked for.
 
-    ``rows``: its sample's number in the index, int64 [N]; ``asked``: its task's number in ``names``, int64 [N].
+    ``rows``: its sample's number in the index, [N]; ``asked``: its task's number in ``names``, [N]; both as narrow
+    integers.
     """
 
     dataset: Dataset
@@ -60,9 +62,9 @@ class Examples(Sequence[Example]):
             yield self._made(row, self.names[asked])
 
     @property
-    def units(self) -> np.ndarray:
-        """The unit of each example's sample: int64 [N]."""
-        return self.dataset.index.column("unit").to_numpy()[self.rows]
+    def groups(self) -> Groups:
+        """The examples by the unit of their sample."""
+        return Groups.of_units(self.dataset.index.column("unit").to_numpy(), self.rows)
 
     @cached_property
     def digest(self) -> str:
@@ -73,8 +75,8 @@ class Examples(Sequence[Example]):
                 "annotations": self.dataset.info.annotations_digest,
                 "tasks": {name: semantic(self.tasks[name]) for name in self.names},
                 "wanted": self.wanted,
-                "rows": sha256_bytes(np.ascontiguousarray(self.rows, "<i8").tobytes()),
-                "asked": sha256_bytes(np.ascontiguousarray(self.asked, "<i8").tobytes()),
+                "rows": digest_of_integers(self.rows),
+                "asked": digest_of_integers(self.asked),
             }
         )
 
@@ -100,15 +102,31 @@ def build_examples(
     wanted = tuple(name for name in MODALITIES if modalities is None or name in modalities)
     rows = dataset.split_numbers(split)
     makes = [_makes(dataset, rows, name, tasks[name], wanted, split) for name in task_names]
-    numbers, asked = np.nonzero(np.stack(makes, axis=1)) if makes else (rows[:0], rows[:0])
-    return Examples(dataset, tasks, tuple(task_names), wanted, rows[numbers], asked)
+    return Examples(dataset, tasks, tuple(task_names), wanted, *_numbered(rows, makes))
+
+
+def _numbered(rows: np.ndarray, makes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The row and the task of each example, sample by sample, as narrow integers. ``makes``: of each task, which of
+    ``rows`` make an example for it, bool [len(rows)]."""
+    counts = np.zeros(len(rows), np.min_scalar_type(len(makes)))
+    for each in makes:
+        counts += each
+    narrow = rows.astype(np.min_scalar_type(int(rows[-1]) if len(rows) else 0))
+    asked = np.empty(int(counts.sum(dtype=np.int64)), np.min_scalar_type(max(len(makes) - 1, 0)))
+    at = 0
+    for start in range(0, len(rows), CHUNK):
+        found = np.nonzero(np.stack([each[start : start + CHUNK] for each in makes], axis=1))[1] if makes else asked[:0]
+        asked[at : at + len(found)] = found
+        at += len(found)
+    return np.repeat(narrow, counts), asked
 
 
 def _makes(
     dataset: Dataset, rows: np.ndarray, name: str, task: TaskConfig, wanted: Sequence[str], split: str
 ) -> np.ndarray:
     """Which of ``rows`` make an example for a task: bool [N]. The others are counted by reason, and logged."""
-    samples = dataset.index.table.take(pa.array(rows, pa.int64()))
+    asked = ["key", *(MEASURES[mode] for mode in wanted if mode in MEASURES)]
+    samples = dataset.index.table.select(asked).take(pa.array(rows, pa.int64()))
     annotations = dataset.annotations.rows.table
     found = pc.index_in(samples.column("key"), annotations.column("key"))
     said = annotations.take(found)

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -14,11 +15,18 @@ from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.instructions import examples_digest
 from deemo_dist.dataset.layout import lengths_key
 from deemo_dist.dataset.mixing import Stitched
+from deemo_dist.dataset.ranged import ObjectFile
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example, Length
 
 LENGTHS_VERSION = 1
+CHUNK = 2**16
+"""Rows that are measured before they are made narrow."""
+
+ROWS = 2**20
+"""Rows of a stored group: what is wide in memory at once when a table is read."""
+
 _SCHEMA = pa.schema(
     [("tokens", pa.int32()), ("targets", pa.int32()), ("frames", pa.int32()), ("audio_ms", pa.int32())],
     metadata={"deemo.kind": "lengths", "deemo.version": str(LENGTHS_VERSION)},
@@ -74,18 +82,18 @@ def measure_lengths(
     key = lengths_key(digest)
     if store is not None:
         with suppress(NotFoundError):
-            return _table(digest, _decode(store.get(key), len(examples), key))
-    rows = np.array([_row(example, length_of(example)) for example in examples], np.int64).reshape(-1, 4)
+            return read_lengths(store, key, len(examples), digest=digest)
+    columns = _measured(examples, length_of)
     if store is not None:
-        store.put(key, _encode(rows, dataset_digest))
-    return _table(digest, rows)
+        write_lengths(store, key, columns, dataset_digest=dataset_digest)
+    return _table(digest, columns)
 
 
 def table_of(lengths: Sequence[Length], digest: str = "") -> LengthTable:
     """A table of lengths already at hand."""
     rows = [(length.tokens, length.targets, length.frames, audio_ms(length.audio_seconds)) for length in lengths]
     array = np.array(rows, np.int64).reshape(-1, 4)
-    return _table(digest or digest_of(array.tolist()), array)
+    return _table(digest or digest_of(array.tolist()), list(array.T))
 
 
 def audio_ms(seconds: float) -> int:
@@ -101,9 +109,19 @@ def _row(example: Example, length: Length) -> tuple[int, int, int, int]:
     return length.tokens, length.targets, length.frames, audio_ms(length.audio_seconds)
 
 
-def _table(digest: str, rows: np.ndarray) -> LengthTable:
-    columns = [narrow(rows[:, column]) for column in range(4)]
-    return LengthTable(digest=digest, tokens=columns[0], targets=columns[1], frames=columns[2], audio_ms=columns[3])
+def _measured(examples: Sequence[Example], length_of: Callable[[Example], Length]) -> list[np.ndarray]:
+    """The four columns, made chunk by chunk: what stands in memory is narrow."""
+    parts: list[list[np.ndarray]] = [[] for _ in _SCHEMA.names]
+    rows = (_row(example, length_of(example)) for example in examples)
+    while chunk := list(islice(rows, CHUNK)):
+        for part, column in zip(parts, np.array(chunk, np.int64).T, strict=True):
+            part.append(narrow(column))
+    return [np.concatenate(part) if part else np.zeros(0, np.uint8) for part in parts]
+
+
+def _table(digest: str, columns: Sequence[np.ndarray]) -> LengthTable:
+    named = {name: narrow(column) for name, column in zip(_SCHEMA.names, columns, strict=True)}
+    return LengthTable(digest=digest, **named)
 
 
 def narrow(values: np.ndarray) -> np.ndarray:
@@ -122,24 +140,54 @@ def lengths_of_what(data: bytes) -> str:
     return str(metadata.get(b"deemo.dataset", b"").decode())
 
 
-def _encode(rows: np.ndarray, dataset_digest: str) -> bytes:
+def write_lengths(store: Door, key: str, columns: Sequence[np.ndarray], *, dataset_digest: str) -> None:
+    """Put a table: tokens, targets, frames, audio milliseconds, integers [N] each, in groups of ``ROWS`` rows."""
     sink = io.BytesIO()
-    columns = [pa.array(rows[:, column], pa.int32()) for column in range(4)]
     schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, b"deemo.dataset": dataset_digest.encode()})
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd")
-    return sink.getvalue()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for start in range(0, len(columns[0]), ROWS):
+            part = [pa.array(column[start : start + ROWS], pa.int32()) for column in columns]
+            writer.write_table(pa.Table.from_arrays(part, schema=schema))
+    store.put(key, sink.getvalue())
 
 
-def _decode(data: bytes, count: int, where: str) -> np.ndarray:
+def read_lengths(store: Door, key: str, count: int, *, digest: str) -> LengthTable:
+    """A stored table of ``count`` rows, one column after the other and a group of rows at a time: no more than one
+    group is wide or packed in memory.
+
+    Raises ``NotFoundError`` where there is none, ``CorruptDataError`` for a damaged one.
+    """
+    file = ObjectFile(store, key)
     try:
-        table = pq.read_table(pa.BufferReader(data))
-        found = int((table.schema.metadata or {}).get(b"deemo.version", b"0"))
-        check_version("lengths", found, LENGTHS_VERSION, where)
-        rows = np.stack([table.column(name).to_numpy().astype(np.int64) for name in _SCHEMA.names], axis=1)
+        table = pq.ParquetFile(pa.PythonFile(file, mode="r"))
+        found = int((table.schema_arrow.metadata or {}).get(b"deemo.version", b"0"))
+        check_version("lengths", found, LENGTHS_VERSION, key)
+        rows = int(table.metadata.num_rows)
+        columns = [_column(table, name) for name in _SCHEMA.names] if rows == count else []
     except (pa.ArrowException, KeyError, OSError):
         raise CorruptDataError(
-            f"{where}: not a readable table of lengths", hint="delete it: it is measured anew"
+            f"{key}: not a readable table of lengths", hint="delete it: it is measured anew"
         ) from None
-    if len(rows) != count:
-        raise CorruptDataError(f"{where}: {len(rows)} rows instead of {count}", hint="delete it: it is measured anew")
-    return rows
+    if rows != count:
+        raise CorruptDataError(f"{key}: {rows} rows instead of {count}", hint="delete it: it is measured anew")
+    return _table(digest, columns)
+
+
+def _column(table: pq.ParquetFile, name: str) -> np.ndarray:
+    """A column [N] as narrow as its groups of rows let it be. Raises ``KeyError`` where there is none."""
+    groups = range(table.num_row_groups)
+    place = table.schema_arrow.get_field_index(name)
+    if place < 0:
+        raise KeyError(name)
+    bounds = [table.metadata.row_group(group).column(place).statistics for group in groups]
+    known = all(bound is not None and bound.has_min_max for bound in bounds)
+    most = max((int(bound.max) for bound in bounds), default=0) if known else np.iinfo(np.int32).max
+    column = np.empty(table.metadata.num_rows, np.min_scalar_type(most))
+    start = 0
+    for group in groups:
+        part = table.read_row_group(group, columns=[name], use_threads=False).column(0).to_numpy()
+        if len(part) and not 0 <= part.min() <= part.max() <= most:
+            raise pa.ArrowInvalid(f"column {name} holds what its statistics exclude")
+        column[start : start + len(part)] = part
+        start += len(part)
+    return column

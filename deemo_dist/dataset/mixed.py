@@ -11,7 +11,6 @@ from deemo_dist.config import MixConfig
 from deemo_dist.dataset.instructions import Examples
 from deemo_dist.dataset.lengths import LengthTable
 from deemo_dist.dataset.mixing import Mix, Source, Stitched, draws_of
-from deemo_dist.dataset.windows import Groups
 from deemo_dist.digests import digest_of
 from deemo_dist.records import Example
 
@@ -60,7 +59,7 @@ class MixedExamples(Sequence[Example]):
         """What a plan of ``epochs`` draws from each, by its share (none: whole). Raises as ``draws_of`` does."""
         sizes = {name: len(part) for name, part in self.parts.items()}
         draws = draws_of({name: shares.get(name, MixConfig()) for name in sizes}, sizes, epochs)
-        return Mix(tuple(Source(Groups.of(part.units), draws[name]) for name, part in self.parts.items()))
+        return Mix(tuple(Source(part.groups, draws[name]) for name, part in self.parts.items()))
 
 
 def _placed(example: Example, examples: Examples) -> Example:

@@ -24,7 +24,7 @@ from deemo_dist.dataset.lengths import LengthTable
 from deemo_dist.dataset.mixed import MixedExamples
 from deemo_dist.dataset.mixing import Mix, MixedWindows
 from deemo_dist.dataset.packing import Budget, Packs, check_fits, pack
-from deemo_dist.dataset.windows import PACKS, EpochWindows, Groups, Windows, permutation
+from deemo_dist.dataset.windows import CHUNK, PACKS, EpochWindows, Groups, Windows, permutation
 from deemo_dist.digests import canonical_json, digest_of
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example
@@ -66,7 +66,7 @@ class StepPlan:
         made_of = shards if isinstance(shards, Groups | Mix) else Groups.of(shards)
         _check(lengths, made_of.examples, settings)
         if any(most > limit for most, limit in zip(lengths.largest(), settings.budget.as_integers(), strict=True)):
-            check_fits(lengths.costs(), settings.budget)
+            _check_fits(lengths, settings.budget)
         self._steps: OrderedDict[int, list[tuple[int, ...]]] = OrderedDict()
         self._kept: OrderedDict[int, tuple[Packs, np.ndarray]] = OrderedDict()
         self.digest = digest_of(
@@ -213,6 +213,15 @@ def _counts(value: dict[str, Any], windows: int, key: str) -> list[int]:
     return counts
 
 
+def _check_fits(lengths: LengthTable, budget: Budget) -> None:
+    """Raise as ``check_fits`` does, of all lengths, of which some are over budget."""
+    over = [np.zeros((0, 3), np.int64)]
+    for start in range(0, len(lengths), CHUNK):
+        costs = lengths.costs(np.arange(start, min(start + CHUNK, len(lengths))))
+        over.append(costs[(costs > budget.as_integers()).any(axis=1)])
+    check_fits(np.concatenate(over), budget)
+
+
 def _check(lengths: LengthTable, examples: int, settings: PlanSettings) -> None:
     if not len(lengths) or examples != len(lengths):
         raise DatasetError(f"a plan needs examples: {len(lengths)} lengths, {examples} shard numbers")
@@ -243,11 +252,11 @@ def plan_stage(
     if isinstance(examples, MixedExamples):
         mix = examples.mix(stage.mix if epochs is None else {}, settings.epochs)
         return StepPlan(lengths, mix, settings, store=store)
-    return StepPlan(lengths, _units(examples), settings, store=store)
+    return StepPlan(lengths, _groups(examples), settings, store=store)
 
 
-def _units(examples: Sequence[Example]) -> np.ndarray:
-    """The shard number of each example: int64 [N]."""
+def _groups(examples: Sequence[Example]) -> Groups:
+    """The examples by shard."""
     if isinstance(examples, Examples):
-        return examples.units
-    return np.array([example.sample.unit for example in examples], np.int64)
+        return examples.groups
+    return Groups.of(np.array([example.sample.unit for example in examples], np.int64))

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar, overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deemo_dist.dataset.codec import from_plain
 
@@ -58,21 +59,51 @@ class Rows(Sequence[T]):
 
 
 class ByKey(Mapping[str, T], Generic[T]):
-    """Rows found by their ``key`` column."""
+    """Rows found by their ``key`` column, by binary search: where they stand in the order of their keys, as overlays
+    do, nothing is held beside the table. Of rows with one key, the last counts."""
 
     def __init__(self, rows: Rows[T]) -> None:
         self.rows = rows
 
     @cached_property
-    def places(self) -> dict[str, int]:
-        """Row number by key."""
-        return {key: number for number, key in enumerate(self.rows.column("key").to_pylist())}
+    def _keys(self) -> pa.Array:
+        return self.rows.column("key")
+
+    @cached_property
+    def _order(self) -> np.ndarray | None:
+        """Row numbers in the order of keys, [N]; None where that is the rows' own."""
+        keys = self._keys
+        if len(keys) < 2 or pc.all(pc.less_equal(keys.slice(0, len(keys) - 1), keys.slice(1))).as_py():
+            return None
+        return np.lexsort((np.arange(len(keys)), pc.rank(keys, tiebreaker="dense").to_numpy()))
+
+    def place(self, key: str) -> int:
+        """The row number of ``key``. Raises ``KeyError``."""
+        keys, order = self._keys, self._order
+        low, high = 0, len(keys)
+        while low < high:
+            middle = (low + high) // 2
+            if keys[middle if order is None else int(order[middle])].as_py() <= key:
+                low = middle + 1
+            else:
+                high = middle
+        found = low - 1 if order is None else int(order[low - 1])
+        if not low or keys[found].as_py() != key:
+            raise KeyError(key)
+        return found
 
     def __getitem__(self, key: str) -> T:
-        return self.rows[self.places[key]]
+        return self.rows[self.place(key)]
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            return isinstance(key, str) and self.place(key) >= 0
+        except KeyError:
+            return False
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.places)
+        for start in range(0, len(self), BATCH):
+            yield from self._keys.slice(start, BATCH).to_pylist()
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -4,12 +4,16 @@ All randomness is a counter-based stream (Philox, whose raw stream NumPy keeps s
 window): any window of any epoch can be made on its own.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from deemo_dist.digests import digest_of, sha256_bytes
+from deemo_dist.digests import digest_of
+
+CHUNK = 2**20
+"""Numbers that are wide in memory at once."""
 
 SHARDS, EXAMPLES, PACKS, MODALITIES, MIXED = range(5)
 """Purposes of random streams."""
@@ -23,6 +27,14 @@ def stream(*words: int) -> np.random.Philox:
 def permutation(count: int, *words: int) -> np.ndarray:
     """A random order of ``count`` numbers, int64 [count], fixed by the words."""
     return np.argsort(stream(*words).random_raw(count), kind="stable").astype(np.int64)
+
+
+def digest_of_integers(values: np.ndarray) -> str:
+    """Hex SHA-256 of integers as little-endian int64, whatever their type here, made wide a chunk at a time."""
+    state = hashlib.sha256()
+    for start in range(0, len(values), CHUNK):
+        state.update(np.ascontiguousarray(values[start : start + CHUNK], "<i8").tobytes())
+    return state.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,18 @@ class Groups:
         cuts = np.flatnonzero(row[1:] != row[:-1]) + 1
         return cls(offsets=np.concatenate([[0], cuts, [len(row)]]).astype(np.int64), members=members)
 
+    @classmethod
+    def of_units(cls, units: np.ndarray, rows: np.ndarray) -> "Groups":
+        """From the shard number of each row (integers) and the row of each example (integers [N]), without a number an
+        example where these stand in the order of their shards, as those of an index do."""
+        cuts = [np.zeros(0, np.int64)]
+        for start in range(0, len(rows), CHUNK):
+            near = units[rows[max(start - 1, 0) : start + CHUNK]]
+            if (near[1:] < near[:-1]).any():
+                return cls.of(units[rows])
+            cuts.append(np.flatnonzero(near[1:] != near[:-1]) + max(start, 1))
+        return cls(offsets=np.concatenate([[0], *cuts, [len(rows)]]).astype(np.int64))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -54,7 +78,7 @@ class Groups:
     def digest(self) -> str:
         """Digest of which examples stand in which group."""
         arrays = (self.offsets,) if self.members is None else (self.offsets, self.members)
-        return digest_of([sha256_bytes(np.ascontiguousarray(values, "<i8").tobytes()) for values in arrays])
+        return digest_of([digest_of_integers(values) for values in arrays])
 
     def of_shard(self, shard: int) -> np.ndarray:
         """The examples of a shard: int64 [n]."""

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deemo_dist.config import TaskConfig
 from deemo_dist.dataset import Dataset, build_examples, measure_lengths, open_dataset, plan_units, restrict
-from deemo_dist.errors import ConfigError, DatasetError
+from deemo_dist.dataset.lengths import lengths_of_what, read_lengths, write_lengths
+from deemo_dist.dataset.windows import Groups, digest_of_integers
+from deemo_dist.digests import sha256_bytes
+from deemo_dist.errors import ConfigError, CorruptDataError, DatasetError
 from deemo_dist.records import Example, Length
 from deemo_dist.storage import Store
 
@@ -109,6 +113,40 @@ def test_lengths_are_measured_once(dataset: Dataset, store: Store) -> None:
     assert (again.costs() == first.costs()).all()
     assert first.audio_ms.tolist() == [int(1000 * e.sample.audio_seconds) for e in examples]
     assert len({first.digest, table("q").digest, table(some=examples[:3]).digest}) == 3
+
+
+def test_examples_are_numbered_sample_by_sample_in_narrow_integers(dataset: Dataset) -> None:
+    both = build_examples(dataset, {**TASKS, "again": TASKS["emotion"]}, ["emotion", "again"], "train")
+    pairs = list(zip(both.rows.tolist(), both.asked.tolist(), strict=True))
+    assert pairs == sorted(pairs) == [(int(row), task) for row in dataset.split_numbers("train") for task in (0, 1)]
+    assert both.rows.dtype == both.asked.dtype == np.uint8
+    units = [example.sample.unit for example in both]
+    assert both.groups.digest == Groups.of(np.array(units)).digest and both.groups.members is None
+    assert digest_of_integers(both.rows) == sha256_bytes(both.rows.astype("<i8").tobytes())
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_stored_lengths_come_back_narrow_and_damaged_ones_are_refused(
+    store: Store, monkeypatch: pytest.MonkeyPatch, wide: bool
+) -> None:
+    """``wide``: a table too large to be read at once, in many groups of rows."""
+    if wide:
+        monkeypatch.setattr("deemo_dist.dataset.lengths.ROWS", 7)
+        monkeypatch.setattr("deemo_dist.dataset.ranged.WHOLE", 10)
+    columns = [np.arange(20) + least for least in (1, 0, 300, 70_000)]
+    write_lengths(store, "lengths/a", columns, dataset_digest="d")
+    found = read_lengths(store, "lengths/a", 20, digest="a")
+    for column, expected, kind in zip(
+        (found.tokens, found.targets, found.frames, found.audio_ms), columns, ("u1", "u1", "u2", "u4"), strict=True
+    ):
+        assert np.array_equal(column, expected) and column.dtype == kind
+    assert lengths_of_what(store.get("lengths/a")) == "d"
+    with pytest.raises(CorruptDataError, match="20 rows instead of 19"):
+        read_lengths(store, "lengths/a", 19, digest="a")
+    for damage in (b"rubbish", store.get("lengths/a")[:-9], store.get("lengths/a").replace(b"frames", b"fromes")):
+        store.put("lengths/b", damage)
+        with pytest.raises(CorruptDataError, match="lengths/b: not a readable table"):
+            read_lengths(store, "lengths/b", 20, digest="a")
 
 
 def test_lengths_that_make_no_sense_are_refused(dataset: Dataset) -> None:
