@@ -5,8 +5,8 @@ length: a modality, a dataset, a label. So a bin takes items in the order given,
 does not fit; then the largest that fit in what is left. Every second bin begins with the largest item there is, or
 the large ones would be left over at the end.
 
-Items stand in buckets by what they *need*: the share of a bin, in ``LEVELS`` steps, of the resource that they take most
-of. Words of 64 bits say which buckets hold any, so that the best fit is a few words away.
+Items stand in buckets by what they take, in ``LEVELS`` steps, of the *main* resource: the one that all items together
+take most of. Words of 64 bits say which buckets hold any, so that the best fit is a few words away.
 """
 
 from collections.abc import Callable
@@ -18,14 +18,18 @@ import numpy as np
 LEVELS = 4096
 LARGEST_FIRST = 2
 """Every so many bins one begins with the largest item. Measured: at 1, steps lean to like lengths again (dispersion of
-long examples over steps 1.3 to 2.7 times that of draws, 0.8 to 1.1 here); at 4, wide items fill 97.3 %, here 99.1."""
+long examples over steps 1.3 to 2.7 times that of draws, 0.8 to 1.1 here); at 4, bins are as full within 0.05 %."""
 
 TRIES = 16
-"""How many items that need more of what is short are tried for a bin before it is closed: some may need none of it."""
+"""How many items are tried where the best one is not at hand: of those that the others might not let in, and of pairs
+that close a bin."""
+
+EVEN = 0.1
+"""Work of a bin that is this near to the usual, in shares of a pack's budget, is near enough. Measured: at 0.06 bins
+are 0.02 % less full, at 0.15 the work of ranks differs by 2.1 % where it does by 1.9 % here."""
 
 WORD = 64
 NONE = -1
-NOTHING = np.zeros(3, np.int64)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -77,13 +81,6 @@ def remove(top: np.ndarray, links: np.ndarray, mask: np.ndarray, level: int, ite
 
 
 @compiled
-def level_of(left: np.ndarray, item: np.ndarray, limits: np.ndarray) -> int:
-    """The need up to which an item surely fits in what is left once ``item`` is taken of it."""
-    tokens, frames, sound = left[0] - item[0], left[1] - item[1], left[2] - item[2]
-    return int(min(tokens * LEVELS // limits[0], frames * LEVELS // limits[1], sound * LEVELS // limits[2]))
-
-
-@compiled
 def fits(item: np.ndarray, left: np.ndarray) -> bool:
     """Whether an item fits in what is left."""
     return bool(left[0] >= item[0] and left[1] >= item[1] and left[2] >= item[2])
@@ -98,59 +95,105 @@ def next_free(chosen: np.ndarray, place: int) -> int:
 
 
 @compiled
-def closer(
+def largest(
     costs: np.ndarray,
+    work: np.ndarray,
     left: np.ndarray,
-    limits: np.ndarray,
-    chosen: np.ndarray,
+    short: float,
+    main: int,
+    limit: int,
     top: np.ndarray,
+    links: np.ndarray,
     mask: np.ndarray,
-    place: int,
 ) -> int:
-    """The largest item that surely fits in what is left; else one of the next ones that fits all the same; or -1."""
-    level = highest_upto(mask, level_of(left, NOTHING, limits))
-    if level != NONE:
-        return int(top[level])
-    for _ in range(TRIES):
-        place = next_free(chosen, place)
-        if place == len(chosen):
-            return NONE
-        if fits(costs[place], left):
-            return place
-        place += 1
-    return NONE
+    """The item that takes most of the ``main`` resource among those that fit in what is left, by the first ``TRIES``;
+    of a bucket's, the one whose work is nearest to ``short``. Or -1."""
+    level, tries, best, off = highest_upto(mask, -(-left[main] * LEVELS // limit)), TRIES, NONE, np.inf
+    while level != NONE and best == NONE:
+        item = top[level]
+        while item != NONE and tries:
+            if abs(short - work[item]) < off and fits(costs[item], left):
+                best, off = int(item), abs(short - work[item])
+            tries -= 1
+            item = links[item, 1]
+        level = highest_upto(mask, level - 1) if level and tries else NONE
+    return best
 
 
 @compiled
-def fill_bins(costs: np.ndarray, needs: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, int]:
+def closer(
+    costs: np.ndarray,
+    work: np.ndarray,
+    left: np.ndarray,
+    short: float,
+    main: int,
+    limits: np.ndarray,
+    chosen: np.ndarray,
+    top: np.ndarray,
+    links: np.ndarray,
+    mask: np.ndarray,
+    place: int,
+) -> int:
+    """The item that closes a bin best: the largest that fits; where that leaves a gap, or the bin's work far from the
+    usual, one of the next ones, if with the largest that fits beside it the gap is less, or alike and the work nearer.
+    Or -1. ``short``: by how much the bin's work is below the usual."""
+    best = largest(costs, work, left, short, main, limits[main], top, links, mask)
+    gap = left[main] - (costs[best, main] if best != NONE else 0)
+    off = abs(short - (work[best] if best != NONE else 0.0))
+    rest = np.empty(3, np.int64)
+    for _ in range(TRIES):
+        place = next_free(chosen, place)
+        if (not gap and off < EVEN) or place == len(chosen):
+            break
+        if fits(costs[place], left):
+            for resource in range(3):
+                rest[resource] = left[resource] - costs[place, resource]
+            after, missing = rest[main], short - work[place]
+            beside = largest(costs, work, rest, missing, main, limits[main], top, links, mask)
+            if beside != NONE and beside != place:
+                after, missing = after - costs[beside, main], missing - work[beside]
+            if best == NONE or after < gap or (after == gap and abs(missing) < off):
+                best, gap, off = place, after, abs(missing)
+        place += 1
+    return best
+
+
+@compiled
+def fill_bins(
+    costs: np.ndarray, work: np.ndarray, needs: np.ndarray, limits: np.ndarray, main: int
+) -> tuple[np.ndarray, int]:
     """Put each item into a bin.
 
-    ``costs``: int64 [N, 3], in random order; ``needs``: int64 [N], 1 to ``LEVELS``, the level from which on an item
-    surely fits; ``limits``: int64 [3], at least 1. An item is not taken as it comes where it would leave a gap that
-    nothing fits. Returns each item's bin (int64 [N]) and how many bins there are.
+    ``costs``: int64 [N, 3], in random order; ``work``: float64 [N], what is to be alike over bins; ``needs``: int64
+    [N], 0 to ``LEVELS``, what each takes of the resource ``main``, rounded up; ``limits``: int64 [3], at least 1. An
+    item is not taken as it comes where it would leave a gap that nothing fits. Returns each item's bin (int64 [N]) and
+    how many bins there are.
     """
     items, bins, start = len(costs), 0, 0
     chosen, links = np.full(items, NONE, np.int64), np.full((items, 2), NONE, np.int64)
     top, mask = np.full(LEVELS + 1, NONE, np.int64), np.zeros((LEVELS + 1) // WORD + 1, np.uint64)
     for item in range(items - 1, -1, -1):
         insert(top, links, mask, needs[item], item)
-    smallest = needs.min() if items else 1
+    smallest = costs[:, main].min() if items else 1
+    usual = work.sum() / max(costs[:, main].sum(), 1) * limits[main]
     for _ in range(items):
         start = next_free(chosen, start)
         if start == items:
             break
-        left, place, closing = limits.copy(), start, False
+        left, place, closing, short = limits.copy(), start, False, usual
         item = top[highest_upto(mask, LEVELS)] if bins % LARGEST_FIRST == 0 else start
         while item != NONE:
             chosen[item] = bins
             for resource in range(3):
                 left[resource] -= costs[item, resource]
+            short -= work[item]
             remove(top, links, mask, needs[item], item)
             place = next_free(chosen, place)
             closing = closing or place == items or not fits(costs[place], left)
             if not closing:
-                gap = level_of(left, costs[place], limits)
-                closing = 0 < gap < smallest
-            item = closer(costs, left, limits, chosen, top, mask, place) if closing else place
+                closing = 0 < left[main] - costs[place, main] < smallest
+            item = place
+            if closing:
+                item = closer(costs, work, left, short, main, limits, chosen, top, links, mask, place)
         bins += 1
     return chosen, bins

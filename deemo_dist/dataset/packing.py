@@ -20,6 +20,12 @@ class Budget:
         """Tokens, frames, and audio in whole milliseconds."""
         return self.tokens, self.frames, int(self.audio_seconds * 1000 + 1e-6)
 
+    def work(self, costs: np.ndarray) -> np.ndarray:
+        """What packs of ``costs`` (int64 [P, 3]) are of this, all three resources together: float64 [P]."""
+        shares = costs / np.maximum(self.as_integers(), 1)
+        work: np.ndarray = shares[:, 0] + shares[:, 1] + shares[:, 2]
+        return work
+
 
 @dataclass(frozen=True)
 class Packs:
@@ -54,8 +60,10 @@ def pack(costs: np.ndarray, budget: Budget) -> Packs:
 
     check_fits(costs, budget)
     limits = np.maximum(np.array(budget.as_integers(), np.int64), 1)  # a limit of 0 is never short: nothing asks
-    needs = np.maximum(-(-costs.astype(np.int64) * LEVELS // limits), 1).max(axis=1, initial=1)
-    chosen, bins = fill_bins(costs.astype(np.int64), needs, limits)
+    wide = costs.astype(np.int64)
+    main = int(np.argmax(wide.sum(axis=0) / limits)) if len(wide) else 0
+    needs = -(-wide[:, main] * LEVELS // limits[main])
+    chosen, bins = fill_bins(wide, budget.work(wide), needs, limits, main)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(chosen, minlength=bins))]).astype(np.int64)
     return Packs(items=np.argsort(chosen, kind="stable"), offsets=offsets)
 

@@ -29,7 +29,7 @@ from deemo_dist.digests import canonical_json, digest_of
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example
 
-PLAN_VERSION = 3
+PLAN_VERSION = 4
 KEPT_WINDOWS = 3
 KEPT_STEPS = 16
 
@@ -101,7 +101,7 @@ class StepPlan:
         return -(-self.packs // self.packs_per_step)
 
     def step(self, step: int) -> list[tuple[int, ...]]:
-        """The packs (example numbers) of a step, dearest first: the same whatever the number of ranks.
+        """The packs (example numbers) of a step, dearest first by ``Budget.work``: the same for any number of ranks.
 
         Raises ``DatasetError`` for a step the plan does not have.
         """
@@ -118,7 +118,7 @@ class StepPlan:
         first = step * self.packs_per_step
         found = [self._pack(number) for number in range(first, min(first + self.packs_per_step, self.packs))]
         cost = np.array([cost for _, cost in found])
-        order = np.lexsort((-cost[:, 2], -cost[:, 1], -cost[:, 0]))
+        order = np.lexsort((-cost[:, 2], -cost[:, 1], -cost[:, 0], -self.settings.budget.work(cost)))
         return [tuple(found[number][0].tolist()) for number in order.tolist()]
 
     def slice(self, step: int, rank: int, world: int) -> list[tuple[int, ...] | None]:

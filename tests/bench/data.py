@@ -12,7 +12,19 @@ import numpy as np
 from deemo_dist.dataset.packing import pack
 from tests.bench import peers
 from tests.bench.harness import Work
-from tests.bench.plane.packs import BUDGET, MICRO, RANKS, TOKENS, draw_costs, evenness, fill
+from tests.bench.plane.packs import (
+    ANCHORS,
+    BUDGET,
+    DISTRIBUTIONS,
+    MICRO,
+    RANKS,
+    TOKENS,
+    WINDOW,
+    best_fit_fill,
+    draw_costs,
+    evenness,
+    fill,
+)
 from tests.bench.plane.reading import packs_of, stream, timed
 from tests.bench.plane.resuming import resumes, samples_a_request
 from tests.bench.plane.samples import make_dataset, make_samples, plan_of
@@ -152,7 +164,16 @@ def packing() -> Iterator[Work]:
     )
     for work, peer, ours, bound in (
         ("pack 100,000 lengths", "the bound of 500,000", lambda: rate(lambda: pack(costs, BUDGET), len(costs)), 5e5),
-        ("tokens of packs in use", "the bound of 99.9 %", fill, 0.999),
+        (f"tokens in use, windows of {WINDOW:,}", "the bound of 99.9 %", lambda: fill(ANCHORS), 0.999),
         (f"mean over max work, {RANKS} ranks, {MICRO} micro-steps", "the bound of 1 / 1.02", evenness, 1 / 1.02),
     ):
         yield Work(work=work, peer=peer, unit="", goal=1.0, ours=ours, theirs=lambda bound=bound: bound)  # type: ignore[misc]
+    for name in DISTRIBUTIONS:
+        yield Work(
+            work=f"tokens in use, {name}",
+            peer="best-fit decreasing, not mixed",
+            unit="",
+            goal=0.999,
+            ours=lambda name=name: fill(name),  # type: ignore[misc]
+            theirs=lambda name=name: best_fit_fill(name),  # type: ignore[misc]
+        )
