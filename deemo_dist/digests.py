@@ -38,8 +38,27 @@ def digest_of(value: Any) -> str:
 
 def digest_of_rows(rows: Iterable[Any]) -> str:
     """Hex SHA-256 over rows in their order, one canonical JSON line each, in constant memory."""
-    state = hashlib.sha256()
+    digest = RowsDigest()
     for row in rows:
-        state.update(canonical_json(row))
-        state.update(b"\n")
-    return state.hexdigest()
+        digest.add(row)
+    return digest.hex()
+
+
+class RowsDigest:
+    """As :func:`digest_of_rows`, of rows that are added one by one."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+
+    def add(self, row: Any) -> None:
+        """One more row."""
+        self.add_line(canonical_json(row))
+
+    def add_line(self, line: bytes) -> None:
+        """One more row, as its canonical JSON."""
+        self._state.update(line)
+        self._state.update(b"\n")
+
+    def hex(self) -> str:
+        """The digest of all that was added."""
+        return self._state.hexdigest()

@@ -3,7 +3,7 @@
 All of it can be rebuilt from the receipts; running it twice changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, PartFile, begin_version
 from deemo_dist.dataset.layout import annotations_key, dataset_prefix, index_key, info_key, ledger_key
 from deemo_dist.dataset.receipts import committed_units, read_receipt
-from deemo_dist.digests import canonical_json, digest_of_rows, sha256_bytes
+from deemo_dist.digests import RowsDigest, canonical_json, digest_of_rows, sha256_bytes
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Annotation, Receipt, Unit
 from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
@@ -73,14 +73,27 @@ def dataset_digest(receipts: Iterable[Receipt]) -> str:
 
     Neither Parquet bytes nor statistics enter it, nor the toolchain (the tars' digests already say what bytes came).
     """
-    return digest_of_rows(_canonical_rows(receipts))
-
-
-def _canonical_rows(receipts: Iterable[Receipt]) -> Iterator[Any]:
+    digest = DatasetDigest()
     for receipt in sorted(receipts, key=lambda receipt: receipt.unit):
-        yield {"unit": receipt.unit, "tar": receipt.tar, "policy_digest": receipt.policy_digest}
-        yield from receipt.index
-        yield from receipt.ledger
+        digest.add(receipt)
+    return digest.hex()
+
+
+class DatasetDigest:
+    """As :func:`dataset_digest`, of receipts that are added one by one in the order of units."""
+
+    def __init__(self) -> None:
+        self._rows = RowsDigest()
+
+    def add(self, receipt: Receipt) -> None:
+        """One more receipt."""
+        self._rows.add({"unit": receipt.unit, "tar": receipt.tar, "policy_digest": receipt.policy_digest})
+        for row in (*receipt.index, *receipt.ledger):
+            self._rows.add(row)
+
+    def hex(self) -> str:
+        """The digest of all that was added."""
+        return self._rows.hex()
 
 
 def _receipts(store: Door, prefix: str, units: Sequence[Unit]) -> list[Receipt]:
