@@ -1,14 +1,18 @@
 """Receipts: the commit of a unit. The first receipt put wins; a loser's tar is garbage that nothing refers to."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from deemo_dist.dataset.codec import check_version, from_plain, parse_json
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.layout import receipt_key, receipts_prefix, shard_key
-from deemo_dist.digests import canonical_json, sha256_bytes
+from deemo_dist.dataset.lifecycle.purge import purge_object
+from deemo_dist.dataset.lifecycle.tombstones import refuse_tombstoned
+from deemo_dist.dataset.shards import Shard
+from deemo_dist.digests import canonical_json
 from deemo_dist.errors import AlreadyExistsError, CorruptDataError, DatasetError
 from deemo_dist.records import Receipt, Unit
 from deemo_dist.records.receipt import RECEIPT_VERSION
+from deemo_dist.storage import Store
 
 
 def encode_receipt(receipt: Receipt) -> bytes:
@@ -23,28 +27,49 @@ def decode_receipt(data: bytes, where: str) -> Receipt:
     return from_plain(Receipt, value, where)
 
 
-def commit_unit(store: Door, prefix: str, receipt: Receipt, tar: bytes | None) -> Receipt:
+def commit_unit(store: Store, prefix: str, receipt: Receipt, shard: Shard | None) -> Receipt:
     """Commit a unit under the dataset's ``prefix``: the tar first, then the receipt if there is none.
 
-    Returns the receipt that stands: this one, or that of whoever came first. The tar's name holds its digest, so
-    two committers never overwrite each other's bytes with others. Raises ``DatasetError`` when tar and receipt differ.
+    Returns the receipt that stands: this one, or that of whoever came first. The tar's name holds its digest, taken as
+    it was written, so two committers never overwrite each other's bytes with others. Raises ``DatasetError`` when shard
+    and receipt differ, and as :func:`commit_put` does.
     """
-    _check_tar(receipt, tar)
-    if receipt.tar is not None and tar is not None:
-        store.put(shard_key(prefix, receipt.tar.name), tar)
+    if receipt.tar != (shard.tar if shard else None) or (shard is None and receipt.index):
+        raise DatasetError(f"unit {receipt.unit}: the shard is not the one of its receipt")
+    chunks = shard.chunks if shard else ()
+    return commit_put(store, prefix, receipt, lambda key: store.put_chunks(key, chunks))
+
+
+def commit_put(store: Store, prefix: str, receipt: Receipt, put: Callable[[str], object]) -> Receipt:
+    """Commit a unit whose tar ``put`` brings to the key that it is given; the receipt that stands.
+
+    A version that was tombstoned takes nothing any more: ``DatasetError``, and what came in while it was is removed
+    again. A tar that was collected as garbage before its receipt stood is put once more.
+    """
+    refuse_tombstoned(store, prefix)
+    tar = shard_key(prefix, receipt.tar.name) if receipt.tar else None
+    if tar is not None:
+        put(tar)
     try:
         store.put_new(receipt_key(prefix, receipt.unit), encode_receipt(receipt))
+        standing = receipt
     except AlreadyExistsError:
-        return read_receipt(store, prefix, receipt.unit)
-    return receipt
+        standing = read_receipt(store, prefix, receipt.unit)
+    if tar is not None and standing.tar == receipt.tar and not store.exists(tar):
+        put(tar)
+    _leave_tombstoned(store, prefix, receipt, tar)
+    return standing
 
 
-def _check_tar(receipt: Receipt, tar: bytes | None) -> None:
-    """A receipt's tar is there, and is the one it speaks of; samples need one."""
-    if (receipt.tar is None) != (tar is None) or (receipt.tar is None and receipt.index):
-        raise DatasetError(f"unit {receipt.unit}: a receipt has a tar exactly when it has samples")
-    if receipt.tar is not None and tar is not None and sha256_bytes(tar) != receipt.tar.sha256:
-        raise CorruptDataError(f"unit {receipt.unit}: the tar is not the one of its receipt")
+def _leave_tombstoned(store: Store, prefix: str, receipt: Receipt, tar: str | None) -> None:
+    """Whoever ended the version may have looked through it before this unit came in: take it back."""
+    try:
+        refuse_tombstoned(store, prefix)
+    except DatasetError:
+        for key in (receipt_key(prefix, receipt.unit), tar):
+            if key is not None:
+                purge_object(store, key)
+        raise
 
 
 def read_receipt(store: Door, prefix: str, unit: int) -> Receipt:

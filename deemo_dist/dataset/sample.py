@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from deemo_dist.dataset.shards import ShardWriter
+from deemo_dist.dataset.shards import Shard, ShardWriter
 from deemo_dist.digests import canonical_json
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Annotation, Attestation, IndexRow, LedgerRow, Member, Receipt
@@ -110,8 +110,8 @@ class UnitBuilder:
         """Record that a clip was refused; ``stage`` and ``reason`` are short stable words."""
         self._take(key, LedgerRow(key=key, unit=self.unit, status="rejected", stage=stage, reason=reason))
 
-    def finish(self, statistics: Mapping[str, float] | None = None) -> tuple[Receipt, bytes | None]:
-        """The receipt, and the tar's bytes (None when every clip was rejected). Raises ``DatasetError`` on a gap."""
+    def finish(self, statistics: Mapping[str, float] | None = None) -> tuple[Receipt, Shard | None]:
+        """The receipt, and the shard (None when every clip was rejected). Raises ``DatasetError`` on a gap."""
         if len(self._ledger) != self.clips:
             raise DatasetError(f"unit {self.unit}: {len(self._ledger)} of {self.clips} clips are accounted for")
         shard = self._writer.finish()
@@ -130,7 +130,7 @@ class UnitBuilder:
             toolchain_digest=self.toolchain_digest,
             statistics=dict(statistics or {}),
         )
-        return receipt, shard.data if shard else None
+        return receipt, shard
 
     def _take(self, key: str, row: LedgerRow | None) -> None:
         if key in self._ledger:

@@ -1,26 +1,20 @@
 """Units from a manifest, and shards: deterministic ustar tars that any WebDataset reader reads."""
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
-from typing import BinaryIO
 
 from deemo_dist.dataset.layout import shard_name
 from deemo_dist.dataset.ustar import END, header, padding
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip, Member, TarReceipt, Unit
-
-SINGLE_PUT_BYTES = 5 * 2**30
-"""S3 takes one PUT up to 5 GiB: a shard stays below, so that it appears whole or not at all."""
+from deemo_dist.storage import SINGLE_PUT_BYTES
 
 HASH_BATCH = 2**20
 """Bytes that are handed to the thread of the tar's digest at once."""
 
-VECTOR = min(1024, os.sysconf("SC_IOV_MAX"))
 HEX = frozenset("0123456789abcdef")
 EXTENSIONS = ("mp4", "flac", "cues.npy", "hands.npy", "json")
 
@@ -55,18 +49,6 @@ class Shard:
     tar: TarReceipt
     chunks: tuple[bytes, ...]
     members: Mapping[str, tuple[Member, ...]]
-
-    @cached_property
-    def data(self) -> bytes:
-        """The tar as one piece: a copy, made once. :meth:`write` makes none."""
-        return b"".join(self.chunks)
-
-    def write(self, file: BinaryIO) -> None:
-        """Write the tar to a binary file opened without a buffer (``buffering=0``) or with one."""
-        file.flush()
-        number = file.fileno()
-        for start in range(0, len(self.chunks), VECTOR):
-            _write_all(number, self.chunks[start : start + VECTOR])
 
 
 class ShardWriter:
@@ -121,17 +103,6 @@ class ShardWriter:
         self._chunks.append(data)
         self._size += len(data)
         self._digest.update(data)
-
-
-def _write_all(number: int, chunks: Sequence[bytes]) -> None:
-    """``writev`` until all is written: a kernel may take less at once."""
-    left = list(chunks)
-    while left:
-        done = os.writev(number, left)
-        while left and done >= len(left[0]):
-            done -= len(left.pop(0))
-        if done:
-            left[0] = left[0][done:]
 
 
 class _TarDigest:

@@ -5,13 +5,16 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from deemo_dist.errors import AlreadyExistsError, NotFoundError, StorageError
 from deemo_dist.storage.keys import TEMPORARY
+
+VECTOR = min(1024, os.sysconf("SC_IOV_MAX"))
+"""Pieces that one ``writev`` takes."""
 
 _HINTS: dict[int, str] = {
     errno.ENOSPC: "free some space, or choose another storage.root",
@@ -67,10 +70,31 @@ def write_whole(target: Path, fill: Callable[[BinaryIO], object], *, new: bool =
             temporary.unlink()
 
 
+def write_chunks(file: BinaryIO, chunks: Sequence[bytes]) -> None:
+    """Write pieces to a file of the disk as they lie in memory, many by one call. Raises ``OSError`` as it comes."""
+    file.flush()
+    for start in range(0, len(chunks), VECTOR):
+        _write_all(file.fileno(), chunks[start : start + VECTOR])
+
+
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a file to ``target`` by ``write_whole``."""
     with source.open("rb") as stream:
         write_whole(target, lambda file: shutil.copyfileobj(stream, file, 1 << 20))
+
+
+def _write_all(number: int, chunks: Sequence[bytes]) -> None:
+    """``writev`` until all is written: a kernel may take less at once."""
+    left = list(chunks)
+    while left:
+        done = os.writev(number, left)
+        whole = 0
+        while whole < len(left) and done >= len(left[whole]):
+            done -= len(left[whole])
+            whole += 1
+        left = left[whole:]
+        if done:
+            left[0] = left[0][done:]
 
 
 def _link(temporary: Path, target: Path) -> None:

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deemo_dist.errors import AlreadyExistsError, CorruptDataError, StorageError
-from deemo_dist.storage.files import copy_whole, translated, write_whole
-from deemo_dist.storage.keys import check_key, file_path, file_uri, folder_prefix, is_temporary
+from deemo_dist.storage.files import copy_whole, translated, write_chunks, write_whole
+from deemo_dist.storage.keys import TEMPORARY, check_key, file_path, file_uri, folder_prefix, is_temporary
 from deemo_dist.storage.store import Store, Stored
 
 
@@ -57,6 +58,12 @@ class LocalStore(Store):
         except AlreadyExistsError:
             raise AlreadyExistsError(f"{key} exists already in {self.root}") from None
 
+    def put_chunks(self, key: str, chunks: Sequence[bytes]) -> None:
+        """Write or replace by rename, from where the pieces lie."""
+        path = self._path(key)
+        with translated("write", key, self.root):
+            write_whole(path, lambda file: write_chunks(file, chunks))
+
     def exists(self, key: str) -> bool:
         """Whether the file is there."""
         path = self._path(key)
@@ -78,6 +85,15 @@ class LocalStore(Store):
     def entries(self, prefix: str) -> Sequence[Stored]:
         """Files below the folder ``prefix``; half-written ones are left out."""
         return [stored for stored in self.history(prefix) if not is_temporary(stored.key.rpartition("/")[2])]
+
+    def stat(self, key: str) -> Stored:
+        """Size and time of the file."""
+        path = self._path(key)
+        with translated("look at", key, self.root):
+            if path.is_dir():
+                raise IsADirectoryError
+            state = path.stat()
+        return Stored(key=key, size=state.st_size, modified=state.st_mtime)
 
     def history(self, prefix: str) -> Sequence[Stored]:
         """All files below the folder ``prefix``."""
@@ -104,8 +120,13 @@ class LocalStore(Store):
             copy_whole(origin, path)
 
     def clock(self) -> float:
-        """This machine's clock."""
-        return time.time()
+        """The clock of the file system, by a file made for it: over NFS that is the server's. This machine's where
+        nothing can be written."""
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.folder, prefix=".", suffix=TEMPORARY) as file:
+                return Path(file.name).stat().st_mtime
+        except OSError:
+            return time.time()
 
     def delete(self, key: str) -> None:
         """Remove the file if it is there."""

@@ -18,10 +18,11 @@ from deemo_dist.storage.client import endpoint_of, make_client
 from deemo_dist.storage.files import translated, write_whole
 from deemo_dist.storage.keys import check_key, folder_prefix, split_s3
 from deemo_dist.storage.local import short_object
+from deemo_dist.storage.pieces import Pieces
 from deemo_dist.storage.store import Store, Stored
 
 Result = TypeVar("Result")
-SINGLE_PUT_BYTES = 1 << 30
+PARTS_ABOVE_BYTES = 1 << 30
 CHUNK_BYTES = 1 << 20
 _WRITER = "deemo-writer"
 
@@ -112,6 +113,11 @@ class S3Store(Store):
         name = self._name(key)
         self._try(lambda attempt: self.client.put_object(Bucket=self.bucket, Key=name, Body=data), key)
 
+    def put_chunks(self, key: str, chunks: Sequence[bytes]) -> None:
+        """Write or replace in one request, from where the pieces lie."""
+        name = self._name(key)
+        self._try(lambda attempt: self.client.put_object(Bucket=self.bucket, Key=name, Body=Pieces(chunks)), key)
+
     def put_new(self, key: str, data: bytes) -> None:
         """Write under ``If-None-Match: *``.
 
@@ -148,6 +154,13 @@ class S3Store(Store):
             # an answer to HEAD has no body: 404 may mean the bucket
             self._try(lambda attempt: self._head_bucket(), key)
             raise
+
+    def stat(self, key: str) -> Stored:
+        """Size and time of the object."""
+        name = self._name(key)
+        answer = self._try(lambda attempt: self._head(name), key)
+        modified, version = answer["LastModified"].timestamp(), answer.get("VersionId")
+        return Stored(key=key, size=int(answer["ContentLength"]), modified=modified, version=version)
 
     def list(self, prefix: str) -> list[str]:
         """Sorted keys below the folder ``prefix``, page by page."""
@@ -213,10 +226,10 @@ class S3Store(Store):
         return None
 
     def upload(self, path: Path, key: str) -> None:
-        """Send a file: one request up to 1 GiB, in parts above."""
+        """Send a file: one request up to 1 GiB, in parts (at once, each retried alone) above."""
         name = self._name(key)
         with translated("read", key, "the folder it is uploaded from"):
-            large = path.stat().st_size > SINGLE_PUT_BYTES
+            large = path.stat().st_size > PARTS_ABOVE_BYTES
 
         def send(attempt: int) -> None:
             if large:

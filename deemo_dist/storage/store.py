@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+SINGLE_PUT_BYTES = 5 * 2**30
+"""S3 takes one PUT up to 5 GiB. Below, an object appears whole or not at all, and its copy is one request too."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
@@ -51,6 +54,10 @@ class Store(ABC):
         """Write the object only if the key is free; ``AlreadyExistsError`` otherwise. One of many writers wins."""
 
     @abstractmethod
+    def put_chunks(self, key: str, chunks: Sequence[bytes]) -> None:
+        """As :meth:`put`, of an object given in pieces, which are never joined in memory."""
+
+    @abstractmethod
     def exists(self, key: str) -> bool:
         """Whether the object is there."""
 
@@ -69,6 +76,10 @@ class Store(ABC):
     @abstractmethod
     def entries(self, prefix: str) -> Sequence[Stored]:
         """What :meth:`list` names, with sizes and times; sorted by key."""
+
+    @abstractmethod
+    def stat(self, key: str) -> Stored:
+        """Size and time of one object as it is now; ``NotFoundError`` when there is none."""
 
     @abstractmethod
     def history(self, prefix: str) -> Sequence[Stored]:

@@ -6,16 +6,16 @@ digest. Receipts are put first-wins, so that a run that was interrupted goes on 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from deemo_dist.dataset.compact import write_version
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version
-from deemo_dist.dataset.layout import dataset_prefix, receipt_key, shard_key, shard_name
-from deemo_dist.dataset.receipts import commit_unit, committed_units, encode_receipt, read_receipt
+from deemo_dist.dataset.layout import dataset_prefix, shard_key, shard_name
+from deemo_dist.dataset.ordered import in_order
+from deemo_dist.dataset.receipts import commit_put, commit_unit, committed_units, read_receipt
 from deemo_dist.dataset.shards import ShardWriter
 from deemo_dist.digests import sha256_bytes
-from deemo_dist.errors import AlreadyExistsError, CorruptDataError, DatasetError
+from deemo_dist.errors import CorruptDataError, DatasetError
 from deemo_dist.records import IndexRow, LedgerRow, Member, Receipt
 from deemo_dist.storage import Store
 
@@ -58,21 +58,27 @@ def derive(
         raise DatasetError(f"{name}/{version} would have no sample", hint="look at its sources: deemo dataset show")
     begin_version(store, name, version, header)
     prefix = dataset_prefix(name, version)
-    done = committed_units(store, prefix)
 
     def make(number: int) -> Receipt:
-        return read_receipt(store, prefix, number) if number in done else _unit(store, prefix, number, parts[number])
+        return _unit(store, prefix, number, parts[number])
+
+    return write_version(store, name, version, header, units_made(store, prefix, len(parts), make, on_unit))
+
+
+def units_made(
+    store: Store, prefix: str, units: int, make: Callable[[int], Receipt], on_unit: Callable[[], object]
+) -> list[Receipt]:
+    """The receipts of units 0 to ``units`` - 1 of a version: ``make`` commits those that have none yet."""
+    done = committed_units(store, prefix)
+
+    def one(number: int) -> Receipt:
+        return read_receipt(store, prefix, number) if number in done else make(number)
 
     receipts: list[Receipt] = []
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="deemo-derive") as pool:
-        try:
-            for receipt in pool.map(make, range(len(parts))):
-                receipts.append(receipt)
-                on_unit()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return write_version(store, name, version, header, receipts)
+    for receipt in in_order(one, range(units), AT_ONCE):
+        receipts.append(receipt)
+        on_unit()
+    return receipts
 
 
 def _unit(store: Store, prefix: str, number: int, part: Part) -> Receipt:
@@ -82,10 +88,9 @@ def _unit(store: Store, prefix: str, number: int, part: Part) -> Receipt:
         source, name = shard_key(part.source, tar.name), shard_name(number, tar.sha256)
         if store.size(source) != tar.size:
             raise CorruptDataError(f"{source}: not the size of its receipt", hint="restore it: deemo dataset verify")
-        store.copy(source, shard_key(prefix, name))
         members = {row.key: row.members for row in part.kept}
-        receipt = _receipt(number, part, name, members)
-        return _commit_copied(store, prefix, replace(receipt, tar=replace(tar, name=name)))
+        receipt = replace(_receipt(number, part, name, members), tar=replace(tar, name=name))
+        return commit_put(store, prefix, receipt, lambda key: store.copy(source, key))
     writer = ShardWriter(number)
     for row in part.kept:
         writer.add(row.key, read_sample(store, part.source, row))
@@ -93,7 +98,7 @@ def _unit(store: Store, prefix: str, number: int, part: Part) -> Receipt:
     if shard is None:
         return commit_unit(store, prefix, _receipt(number, part, "", {}), None)
     receipt = replace(_receipt(number, part, shard.tar.name, shard.members), tar=shard.tar)
-    return commit_unit(store, prefix, receipt, shard.data)
+    return commit_unit(store, prefix, receipt, shard)
 
 
 def _receipt(number: int, part: Part, shard: str, members: Mapping[str, tuple[Member, ...]]) -> Receipt:
@@ -108,15 +113,6 @@ def _receipt(number: int, part: Part, shard: str, members: Mapping[str, tuple[Me
     )
     said = tuple(row for row in part.receipt.annotations if row.key in offsets)
     return replace(part.receipt, unit=number, tar=None, index=index, ledger=ledger, annotations=said, statistics={})
-
-
-def _commit_copied(store: Store, prefix: str, receipt: Receipt) -> Receipt:
-    """Put the receipt of a shard that is there already; the one that stands."""
-    try:
-        store.put_new(receipt_key(prefix, receipt.unit), encode_receipt(receipt))
-    except AlreadyExistsError:
-        return read_receipt(store, prefix, receipt.unit)
-    return receipt
 
 
 def read_sample(store: Store, prefix: str, row: IndexRow) -> dict[str, bytes]:

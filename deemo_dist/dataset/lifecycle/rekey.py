@@ -6,16 +6,15 @@ clip: such sound is carried over as it is, or left out.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from deemo_dist.dataset.codec import parse_json
 from deemo_dist.dataset.compact import write_version
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version
 from deemo_dist.dataset.layout import dataset_prefix
-from deemo_dist.dataset.lifecycle.derive import AT_ONCE, read_sample
-from deemo_dist.dataset.receipts import commit_unit, committed_units, read_receipt
-from deemo_dist.dataset.shards import ShardWriter
+from deemo_dist.dataset.lifecycle.derive import read_sample, units_made
+from deemo_dist.dataset.receipts import commit_unit
+from deemo_dist.dataset.shards import Shard, ShardWriter
 from deemo_dist.digests import canonical_json
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import IndexRow, LedgerRow, Receipt
@@ -58,27 +57,15 @@ def rekey(
         )
     begin_version(store, *into, header)
     prefix = dataset_prefix(*into)
-    done = committed_units(store, prefix)
 
-    def make(receipt: Receipt) -> Receipt:
-        if receipt.unit in done:
-            return read_receipt(store, prefix, receipt.unit)
-        return commit_unit(store, prefix, *_unit(store, source, receipt, names))
+    def make(number: int) -> Receipt:
+        return commit_unit(store, prefix, *_unit(store, source, receipts[number], names))
 
-    made: list[Receipt] = []
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="deemo-rekey") as pool:
-        try:
-            for receipt in pool.map(make, receipts):
-                made.append(receipt)
-                on_unit()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return write_version(store, *into, header, made)
+    return write_version(store, *into, header, units_made(store, prefix, len(receipts), make, on_unit))
 
 
-def _unit(store: Store, source: str, receipt: Receipt, names: NewNames) -> tuple[Receipt, bytes | None]:
-    """A unit under new names, and its tar."""
+def _unit(store: Store, source: str, receipt: Receipt, names: NewNames) -> tuple[Receipt, Shard | None]:
+    """A unit under new names, and its shard."""
     writer = ShardWriter(receipt.unit)
     rows: list[IndexRow] = []
     for row in receipt.index:
@@ -98,7 +85,7 @@ def _unit(store: Store, source: str, receipt: Receipt, names: NewNames) -> tuple
         policy_digest=names.policy_digest,
         statistics={},
     )
-    return renamed, shard.data if shard else None
+    return renamed, shard
 
 
 def _renamed(row: IndexRow, files: Mapping[str, bytes], names: NewNames) -> tuple[IndexRow, dict[str, bytes]]:

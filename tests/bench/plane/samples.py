@@ -52,7 +52,7 @@ def make_dataset(folder: Path, shards: int, samples: int) -> tuple[Store, list[E
             writer.add(key, files)
         shard = writer.finish()
         assert shard is not None
-        store.put(shard_key(PREFIX, shard.tar.name), shard.data)
+        store.put_chunks(shard_key(PREFIX, shard.tar.name), shard.chunks)
         examples += [example_of(key, unit, shard.tar.name, members) for key, members in shard.members.items()]
     return store, examples
 

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from deemo_dist.config import StorageConfig
-from deemo_dist.dataset import DatasetHeader, DatasetInfo, Sample, UnitBuilder, commit_unit, compact, dataset_prefix
+from deemo_dist.dataset import (
+    DatasetHeader,
+    DatasetInfo,
+    Sample,
+    Shard,
+    UnitBuilder,
+    commit_unit,
+    compact,
+    dataset_prefix,
+)
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.records import Annotation, Attestation, Clip, NfblEvent, Receipt, Unit
 from deemo_dist.storage import Store, open_store
@@ -108,7 +117,7 @@ def clips_of(count: int) -> list[Clip]:
 
 def receipt_of(
     unit: Unit, rejected: Collection[str] = (), *, strength: str = "strong", toolchain: str = "t", **statistics: float
-) -> tuple[Receipt, bytes | None]:
+) -> tuple[Receipt, Shard | None]:
     builder = UnitBuilder(unit.index, len(unit.clips), policy_digest=POLICY, toolchain_digest=toolchain)
     for clip in unit.clips:
         key = key_of(clip.uri)

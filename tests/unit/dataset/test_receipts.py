@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from deemo_dist.dataset import UnitBuilder, commit_unit, committed_units, pending_units, plan_units, read_receipt
-from deemo_dist.dataset.receipts import decode_receipt, encode_receipt
+from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
+from deemo_dist.dataset.receipts import commit_put, decode_receipt, encode_receipt
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Unit
@@ -53,12 +54,45 @@ def test_only_units_without_a_receipt_are_pending(made: Any, store: Store) -> No
 
 
 def test_tar_and_receipt_must_belong_together(made: Any, unit: Unit, store: Store) -> None:
-    receipt, tar = made.receipt(unit)
-    with pytest.raises(DatasetError):
-        commit_unit(store, PREFIX, receipt, None)
-    with pytest.raises(CorruptDataError):
-        commit_unit(store, PREFIX, receipt, tar + b"x")
+    receipt, shard = made.receipt(unit)
+    for other in (None, replace(shard, tar=replace(shard.tar, sha256="0" * 64))):
+        with pytest.raises(DatasetError, match="not the one of its receipt"):
+            commit_unit(store, PREFIX, receipt, other)
     assert store.list(f"{PREFIX}/") == []
+
+
+def test_a_tombstoned_version_takes_no_unit(made: Any, unit: Unit, store: Store) -> None:
+    put_tombstone(store, PREFIX, why="erasure", replaced_by=None)
+    with pytest.raises(DatasetError, match="tombstoned"):
+        commit_unit(store, PREFIX, *made.receipt(unit))
+    assert store.list(PREFIX) == [f"{PREFIX}/tombstone.json"]
+
+
+def test_what_came_in_while_the_version_was_tombstoned_is_taken_back(made: Any, unit: Unit, store: Store) -> None:
+    receipt, shard = made.receipt(unit)
+
+    def put(key: str) -> None:
+        store.put_chunks(key, shard.chunks)
+        put_tombstone(store, PREFIX, why="erasure", replaced_by=None)
+
+    with pytest.raises(DatasetError, match="tombstoned"):
+        commit_put(store, PREFIX, receipt, put)
+    assert store.list(PREFIX) == [f"{PREFIX}/tombstone.json"]
+
+
+def test_a_tar_that_was_collected_before_its_receipt_stood_is_put_again(
+    made: Any, unit: Unit, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_new, shards = type(store).put_new, f"{PREFIX}/shards"
+
+    def late(self: Store, key: str, data: bytes) -> None:
+        for each in store.list(shards):
+            store.delete(each)
+        put_new(self, key, data)
+
+    monkeypatch.setattr(type(store), "put_new", late)
+    receipt = commit_unit(store, PREFIX, *made.receipt(unit))
+    assert store.list(shards) == [f"{shards}/{receipt.tar.name}"]
 
 
 def test_bad_receipts_are_named(made: Any, unit: Unit, store: Store) -> None:

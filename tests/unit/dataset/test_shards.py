@@ -35,15 +35,15 @@ def written(samples: dict[str, dict[str, bytes]]) -> Any:
 def test_the_same_samples_give_the_same_bytes_and_the_index_is_true(samples: dict[str, dict[str, bytes]]) -> None:
     shard = written(samples)
     assert shard == written(samples)
-    assert shard.tar.sha256 == sha256_bytes(shard.data)
+    assert shard.tar.sha256 == sha256_bytes(b"".join(shard.chunks))
     assert shard.tar.name == f"00007-{shard.tar.sha256[:16]}.tar"
-    with tarfile.open(fileobj=io.BytesIO(shard.data), mode="r:") as tar:
+    with tarfile.open(fileobj=io.BytesIO(b"".join(shard.chunks)), mode="r:") as tar:
         found = {info.name: tar.extractfile(info).read() for info in tar}  # type: ignore[union-attr]
         assert all((info.mtime, info.uid, info.gid, info.type) == (0, 0, 0, tarfile.REGTYPE) for info in tar)
     assert found == {f"{key}.{ext}": data for key, files in samples.items() for ext, data in files.items()}
     for key, members in shard.members.items():
         for member in members:
-            content = shard.data[member.offset : member.offset + member.size]
+            content = b"".join(shard.chunks)[member.offset : member.offset + member.size]
             assert content == samples[key][member.extension]
             assert member.sha256 == sha256_bytes(content)
 
@@ -52,7 +52,7 @@ def test_webdataset_reads_every_sample(made: Any, tmp_path: Path) -> None:
     clips = made.clips(6)
     samples = [made.sample(clip, number) for number, clip in enumerate(clips)]
     shard = written({sample.key: sample_files(sample) for sample in samples})
-    (tmp_path / shard.tar.name).write_bytes(shard.data)
+    (tmp_path / shard.tar.name).write_bytes(b"".join(shard.chunks))
     found = {row["__key__"]: row for row in webdataset.WebDataset(str(tmp_path / shard.tar.name), shardshuffle=False)}
     assert list(found) == [sample.key for sample in samples]
     for sample in samples:

@@ -2,7 +2,6 @@
 
 import io
 import tarfile
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -38,7 +37,7 @@ def test_what_ustar_cannot_say_is_refused(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513, HASH_BATCH - 512, HASH_BATCH + 1, 3 * HASH_BATCH])
-def test_a_shard_is_what_tarfile_would_write(size: int, tmp_path: Path) -> None:
+def test_a_shard_is_what_tarfile_would_write(size: int) -> None:
     files = {"mp4": b"m" * size, "flac": b"", "json": b"{}"}
     keys = [f"{number:032x}" for number in range(3)]
     writer, sink = ShardWriter(0), io.BytesIO()
@@ -49,19 +48,5 @@ def test_a_shard_is_what_tarfile_would_write(size: int, tmp_path: Path) -> None:
     sink.write(b"\0" * 1024)
     shard = writer.finish()
     assert shard is not None
-    assert shard.data == sink.getvalue()
+    assert b"".join(shard.chunks) == sink.getvalue()
     assert shard.tar.sha256 == sha256_bytes(sink.getvalue())
-    with (tmp_path / "shard.tar").open("wb") as file:
-        shard.write(file)
-    assert (tmp_path / "shard.tar").read_bytes() == shard.data
-
-
-def test_many_small_members_are_written_whole(tmp_path: Path) -> None:
-    writer = ShardWriter(0)
-    for number in range(700):
-        writer.add(f"{number:032x}", {"json": b"x" * (number % 3)})
-    shard = writer.finish()
-    assert shard is not None
-    with (tmp_path / "shard.tar").open("wb", buffering=0) as file:
-        shard.write(file)
-    assert (tmp_path / "shard.tar").read_bytes() == shard.data

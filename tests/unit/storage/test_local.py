@@ -44,6 +44,29 @@ def test_ranges_are_exact(store: Store) -> None:
         store.get_range("k", -1, 2)
 
 
+def test_pieces_are_written_as_one_object(store: Store) -> None:
+    pieces = [bytes([number % 251]) * (number % 7) for number in range(3000)]  # more than one call takes
+    store.put_chunks("deep/k", pieces)
+    assert store.get("deep/k") == b"".join(pieces)
+    store.put_chunks("deep/k", [])
+    assert store.get("deep/k") == b""
+
+
+def test_a_write_that_takes_less_than_it_was_given_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    writev = os.writev
+    monkeypatch.setattr(os, "writev", lambda number, pieces: writev(number, [pieces[0][:3]]))
+    store.put_chunks("k", [b"0123456789", b"", b"abc"])
+    assert store.get("k") == b"0123456789abc"
+
+
+def test_one_object_is_told_as_the_listing_tells_it(store: Store) -> None:
+    store.put("a/k", b"123")
+    assert [store.stat("a/k")] == list(store.entries("a"))
+    for key in ("a", "a/none"):
+        with pytest.raises(NotFoundError):
+            store.stat(key)
+
+
 def test_missing_objects_and_folders_are_not_found(store: Store) -> None:
     store.put("folder/file", b"x")
     for key in ("nope", "folder", "folder/file/below"):

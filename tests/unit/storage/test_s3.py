@@ -40,6 +40,19 @@ def test_an_empty_object(s3_store: Store) -> None:
     assert s3_store.get("empty") == b"" and s3_store.size("empty") == 0 and s3_store.list("") == ["empty"]
 
 
+def test_pieces_are_sent_as_one_object_and_it_is_told_as_it_is(s3_store: Store) -> None:
+    pieces = [os.urandom(number % 5000) for number in range(1500)]
+    s3_store.put_chunks("deep/k", pieces)
+    assert s3_store.get("deep/k") == b"".join(pieces)
+    (listed,) = s3_store.entries("deep")
+    told = s3_store.stat("deep/k")
+    assert (told.key, told.size) == (listed.key, listed.size) and abs(told.modified - listed.modified) < 1.0
+    s3_store.put_chunks("empty", [])
+    assert s3_store.get("empty") == b""
+    with pytest.raises(NotFoundError):
+        s3_store.stat("none")
+
+
 def test_more_keys_than_a_page(s3_store: Store) -> None:
     keys = [f"many/{number:04d}" for number in range(1100)]
     with ThreadPoolExecutor(4) as pool:
