@@ -19,12 +19,15 @@ from deemo_dist.dataset.lengths import lengths_of_what
 from deemo_dist.dataset.lifecycle.versions import COMMITTED, DAMAGED, TOMBSTONED, Version, list_versions
 from deemo_dist.dataset.opened import read_parts
 from deemo_dist.dataset.receipts import committed_units, read_receipt
-from deemo_dist.errors import CorruptDataError, DeemoError
+from deemo_dist.errors import CorruptDataError, DeemoError, NotFoundError
 from deemo_dist.records import IndexRow
 from deemo_dist.records.sample import INDEX_SCHEMA
 from deemo_dist.storage import Store, Stored
+from deemo_dist.storage.keys import is_temporary
 
 AT_ONCE = 8
+CLOCK_STEP = 1.0
+"""Seconds: a bucket tells the time of one object in whole ones."""
 
 
 @dataclass(frozen=True)
@@ -51,38 +54,68 @@ def garbage(store: Store, *, older_than: float, plans_in_use: Iterable[str] = ()
         found += [
             Garbage(each, "half-written files of processes that died")
             for each in store.history("")
-            if each.key.endswith(".tmp") and each.key.rpartition("/")[2].startswith(".")
+            if _is_half_written(each)
         ]
     return [each for each in found if each.stored.modified <= limit]
 
 
 def collect(store: Store, found: Sequence[Garbage], on_object: Callable[[], object] = lambda: None) -> int:
-    """Remove garbage; how many objects were. What was written again since it was found stays."""
+    """Remove garbage; how many objects were. What was written again since it was found, or is named by a receipt by
+    now, stays: each object is looked at right before it is removed."""
     folders: dict[str, list[Garbage]] = defaultdict(list)
-    for each in found:
-        folders[each.stored.key.rpartition("/")[0]].append(each)
     removed = 0
+    for each in found:
+        if each.history or _is_half_written(each.stored):
+            folders[each.stored.key.rpartition("/")[0]].append(each)
+            continue
+        if _is_still_garbage(store, each.stored):
+            store.delete(each.stored.key)
+            removed += 1
+        on_object()
     for folder, items in folders.items():
-        every = any(each.history for each in items) or store.local_path("any") is not None
         kept: dict[str, list[Stored]] = defaultdict(list)
-        for stored in store.history(folder) if every else store.entries(folder):
+        for stored in store.history(folder):
             kept[stored.key].append(stored)
         for each in items:
-            removed += _remove(store, each, kept[each.stored.key])
+            removed += _remove_all(store, each, kept[each.stored.key])
             on_object()
     return removed
 
 
-def _remove(store: Store, each: Garbage, kept: Sequence[Stored]) -> bool:
-    """Remove one piece of garbage, ``kept`` being what the store has under its key now; whether it was."""
+def _is_half_written(stored: Stored) -> bool:
+    return is_temporary(stored.key.rpartition("/")[2])
+
+
+def _is_still_garbage(store: Store, stored: Stored) -> bool:
+    """Whether an object is as it was when it was found, and no receipt has come to name it."""
+    try:
+        now = store.stat(stored.key)
+    except NotFoundError:
+        return False
+    written_again = now.size != stored.size or now.modified > stored.modified + CLOCK_STEP
+    return not written_again and not _is_committed(store, stored.key)
+
+
+def _is_committed(store: Store, key: str) -> bool:
+    """Whether ``key`` is a shard that the receipt of its unit names."""
+    parts = key.split("/")
+    unit = parts[-1].partition("-")[0]
+    if parts[0] != "datasets" or parts[3] != "shards" or not unit.isdigit():
+        return False
+    try:
+        receipt = read_receipt(store, "/".join(parts[:3]), int(unit))
+    except NotFoundError:
+        return False
+    return receipt.tar is not None and receipt.tar.name == parts[-1]
+
+
+def _remove_all(store: Store, each: Garbage, kept: Sequence[Stored]) -> bool:
+    """Remove one piece of garbage with ``kept``, all that the store has under its key now; whether it was."""
     current = next((stored for stored in kept if stored.current), None)
     if current is None or current.modified > each.stored.modified:
         return False
-    if each.history or each.stored.key.endswith(".tmp"):
-        for stored in kept:
-            store.remove(stored)
-    else:
-        store.delete(each.stored.key)
+    for stored in kept:
+        store.remove(stored)
     return True
 
 

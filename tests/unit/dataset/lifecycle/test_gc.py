@@ -21,6 +21,7 @@ from deemo_dist.dataset import (
 from deemo_dist.dataset.layout import plan_key
 from deemo_dist.dataset.lifecycle.gc import Garbage, by_reason, collect, drop_blocks, garbage, stale_blocks
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
+from deemo_dist.dataset.receipts import encode_receipt
 from deemo_dist.digests import canonical_json
 from deemo_dist.errors import CorruptDataError
 from deemo_dist.records import Length
@@ -116,6 +117,28 @@ def test_what_a_running_job_writes_stays(whole: Store, made: Any) -> None:
     again = next(each.stored.key for each in found if each.stored.key.endswith("ffff.tar"))
     whole.put(again, whole.get(again))  # a rerun puts the same shard while garbage is collected
     assert collect(whole, found) == len(found) - 1 and whole.exists(again)
+
+
+def test_a_shard_that_a_rerun_puts_again_while_garbage_is_collected_stays(whole: Store, made: Any) -> None:
+    litter(whole, made)
+    age(whole)
+    found = sorted(garbage(whole, older_than=DAY), key=lambda each: each.stored.key.endswith("eeee.tar"))
+    again = found[-1].stored.key
+    assert collect(whole, found, on_object=lambda: whole.put(again, whole.get(again))) == len(found) - 1
+    assert whole.exists(again)
+
+
+def test_a_shard_whose_receipt_came_meanwhile_stays(whole: Store, made: Any) -> None:
+    units = plan_units(made.clips(6), 3000)
+    begin_version(whole, "demo", "v2", made.header(units))
+    receipt, shard = made.receipt(units[1])
+    tar = f"datasets/demo/v2/shards/{shard.tar.name}"
+    whole.put_chunks(tar, shard.chunks)
+    age(whole)
+    found = garbage(whole, older_than=DAY)
+    assert kinds(found) == {tar}
+    whole.put_new("datasets/demo/v2/receipts/00001.json", encode_receipt(receipt))
+    assert collect(whole, found) == 0 and whole.exists(tar)
 
 
 def test_plans_that_checkpoints_name_stay(whole: Store, made: Any) -> None:
