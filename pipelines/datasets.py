@@ -15,14 +15,16 @@ from pipelines.work import work_lines
 
 def open_allowed(config: RunConfig, store: Store, name: str = "", version: str = "") -> Dataset:
     """The dataset of a run, or another that it uses, refused (``DatasetError``) unless it was made under the run's
-    policy, and that is strong or ``data.allow_weak_policy`` is set."""
-    return open_dataset(
+    policy, and that is strong or ``data.allow_weak_policy`` is set; and where somebody who withdrew is in it."""
+    dataset = open_dataset(
         store,
         name or config.data.name,
         version or config.data.version,
         allow_weak=config.data.allow_weak_policy,
         allowed=_allowed(config),
     )
+    _refuse_withdrawn(store, dataset)
+    return dataset
 
 
 def _allowed(config: RunConfig) -> Callable[[str], str]:
@@ -99,7 +101,6 @@ def check(config: RunConfig, *, deep: bool) -> str:
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
         raise CorruptDataError(f"{len(problems)} problems: {shown}", hint="rebuild the version, or restore the objects")
     dataset = open_allowed(config, store)
-    _refuse_withdrawn(store, dataset)
     how = "every member's digest read" if deep else "shallow: receipts, index, ledger and sizes"
     info = dataset.info
     fates = f"{info.samples} written + {info.rejected} rejected"

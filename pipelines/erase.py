@@ -14,8 +14,10 @@ from deemo_dist.dataset import manifest_digest, read_manifest, write_manifest
 from deemo_dist.dataset.codec import from_plain, parse_json
 from deemo_dist.dataset.layout import manifest_key
 from deemo_dist.dataset.lifecycle import erase as steps
-from deemo_dist.dataset.lifecycle.erase import Erasure, ManifestChange, Removed
+from deemo_dist.dataset.lifecycle.erase import Erasure, ManifestChange
 from deemo_dist.dataset.lifecycle.gc import drop_blocks
+from deemo_dist.dataset.lifecycle.purge import Removed, purge_object
+from deemo_dist.dataset.lifecycle.scan import file_holds_key
 from deemo_dist.dataset.lifecycle.suppression import Row, read_suppressed, suppress, token_of
 from deemo_dist.dataset.lifecycle.versions import Version, key_names, list_versions
 from deemo_dist.deid import KeyRing
@@ -28,8 +30,8 @@ from deemo_dist.tracking.pictures import SHOWING, remove_pictures
 from pipelines.erasure_receipt import ErasureReceipt, receipt_of
 from pipelines.private import by_place
 from pipelines.tracked import tracking_folder
+from pipelines.withdrawn import withdrawn_subjects
 
-LARGEST_PAGE = 256 * 2**20
 Manifests = dict[str, list[Clip]]
 
 
@@ -63,7 +65,7 @@ def run_erase(
         except AlreadyExistsError:
             raise DatasetError("the same erasure runs already", hint="wait for it, then run this again") from None
         after("decide")
-    return _finish(config, store, erasure, pending, after)
+    return _finish(config, store, ring, erasure, pending, after)
 
 
 def summary(erasure: Erasure) -> str:
@@ -79,11 +81,12 @@ def summary(erasure: Erasure) -> str:
 
 
 def _finish(
-    config: RunConfig, store: Store, erasure: Erasure, pending: str, after: Callable[[str], object]
+    config: RunConfig, store: Store, ring: KeyRing, erasure: Erasure, pending: str, after: Callable[[str], object]
 ) -> tuple[str, ErasureReceipt]:
     """Every step, whatever of it was done before."""
     suppress(store, erasure.key_id, erasure.rows)
     after("suppress")
+    erasure = _with_latecomers(store, ring, erasure, pending)
     steps.bury(store, erasure)
     after("tombstone")
     with progress("rewrite", None, unit="shards") as bar:
@@ -105,8 +108,16 @@ def _finish(
     key = f"erasures/{erasure.id}.json"
     store.put(key, canonical_json(receipt))
     after("receipt")
-    steps.purge_object(store, pending)
+    purge_object(store, pending)
     return store.uri(key), receipt
+
+
+def _with_latecomers(store: Store, ring: KeyRing, erasure: Erasure, pending: str) -> Erasure:
+    """What was begun since the erasure was decided belongs to it; that is kept too, for a run that is interrupted."""
+    whole = steps.with_latecomers(store, erasure)
+    if whole != erasure:
+        store.put(pending, ring.of("").seal(canonical_json(whole)))
+    return whole
 
 
 def _decide(
@@ -134,7 +145,8 @@ def _decide(
     if person is not None:
         subjects |= {each.subject_key(person) for each in rings}
     samples |= steps.samples_of(store, versions, subjects)
-    replaced = steps.affected(store, versions, subjects, samples)
+    begun_from = _digests({**own, **others}, person, store, ring)
+    replaced = steps.affected(store, versions, subjects, samples, begun_from=begun_from)
     manifests = _changes(own, person)
     if not clips and not replaced:
         known = read_suppressed(store, ring.key_id)
@@ -155,6 +167,7 @@ def _decide(
         rows=tuple(rows),
         replaced=tuple(replaced),
         manifests=manifests,
+        begun_from=begun_from,
     )
 
 
@@ -205,6 +218,18 @@ def _person_of(subject_key: str, rings: Sequence[KeyRing], manifests: Manifests)
     return None
 
 
+def _digests(manifests: Manifests, person: str | None, store: Store, ring: KeyRing) -> tuple[str, ...]:
+    """Digests of the manifests that name the person, as they are and without those who withdrew before: of either
+    preprocessing may be under way."""
+    found: set[str] = set()
+    for clips in manifests.values():
+        if any(clip.subject == person for clip in clips):
+            out = withdrawn_subjects(clips, store, ring) - {person}
+            left = [clip for clip in clips if clip.subject not in out]
+            found |= {manifest_digest(clips), manifest_digest(left)}
+    return tuple(sorted(found))
+
+
 def _changes(manifests: Manifests, person: str | None) -> tuple[ManifestChange, ...]:
     """What becomes of the store's manifests that name the person."""
     found: list[ManifestChange] = []
@@ -223,13 +248,13 @@ def _replace_manifests(config: RunConfig, store: Store, erasure: Erasure) -> Rem
     rings: list[KeyRing] = []
     for each in erasure.manifests:
         if not store.exists(each.old):
-            removed += steps.purge_object(store, each.old)
+            removed += purge_object(store, each.old)
             continue
         if each.new is not None and not store.exists(each.new):
             rings = rings or [KeyRing.open(config.keys, dataset=name) for name in _known_names(config, store)]
             clips = read_manifest(store.uri(each.old), config.storage)
             write_manifest([clip for clip in clips if not _is(clip, erasure, rings)], store)
-        removed += steps.purge_object(store, each.old)
+        removed += purge_object(store, each.old)
     return removed
 
 
@@ -254,9 +279,7 @@ def _clean_caches(config: RunConfig, store: Store, erasure: Erasure) -> int:
     cache = Path(config.storage.cache)
     for path in cache.rglob("*") if cache.is_dir() else ():
         kept = path.relative_to(cache).parts[0] in ("shards", "models")
-        if kept or not path.is_file() or path.suffix not in SHOWING or path.stat().st_size > LARGEST_PAGE:
-            continue
-        if erasure.sought.within(path.read_bytes(), path.name):
+        if not kept and path.is_file() and path.suffix in SHOWING and file_holds_key(path, erasure.sought):
             path.unlink(missing_ok=True)
             removed += 1
     return removed

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset.lifecycle.erase import Erasure, Removed
+from deemo_dist.dataset.lifecycle.erase import Erasure
+from deemo_dist.dataset.lifecycle.purge import Removed
 from deemo_dist.dataset.lifecycle.scan import Scan
 from deemo_dist.dataset.lifecycle.versions import list_versions
 from deemo_dist.storage import Store

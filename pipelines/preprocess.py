@@ -53,7 +53,7 @@ from deemo_dist.weights import use
 from pipelines.array import preprocess_array
 from pipelines.private import by_place, private_folder
 from pipelines.sealed import SealedUnit
-from pipelines.withdrawn import without_withdrawn
+from pipelines.withdrawn import refuse_withdrawn, without_withdrawn
 
 READERS = 16
 
@@ -96,8 +96,8 @@ class UnitWorker:
             with hiding(clip.uri, clip.subject, clip.transcript):
                 self._take(clip, builder)
         spent = {**self.deidentify.meter.figures(), **self.fetched}
-        receipt, tar = builder.finish({"seconds": time.monotonic() - started, **spent})
-        return commit_unit(self.store, self.prefix, receipt, tar)
+        receipt, shard = builder.finish({"seconds": time.monotonic() - started, **spent})
+        return commit_unit(self.store, self.prefix, receipt, shard)
 
     def _take(self, clip: Clip, builder: UnitBuilder) -> None:
         """One clip: written, or rejected with its stage and reason."""
@@ -187,12 +187,15 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     units = plan_units(clips, config.data.shard_bytes)
     header = _header(config, ring, clips, units)
     begin_version(store, config.data.name, config.data.version, header)
+    label = f"{config.data.name}/{config.data.version}"
+    refuse_withdrawn(clips, store, ring, label)  # an erasure that did not see the version begun is seen here
     _do_units(config, share(units, config.execution), units)
     if config.execution.tasks > 1:
         return None
     if info := _complete(config):
         return info
     audit_gate(config, clips)
+    refuse_withdrawn(clips, store, ring, label)
     info = compact(store, config.data.name, config.data.version, units, header)
     logger.info("dataset %s/%s: %d samples in %d shards", info.name, info.version, info.samples, info.shards)
     return info

@@ -22,21 +22,30 @@ def without_withdrawn(clips: Sequence[Clip], store: Store, ring: KeyRing) -> lis
     What is left is the manifest: plan, digest and ledger know nothing of the others. Raises ``DatasetError`` when
     nothing is left.
     """
-    lists = list(_lists(store, ring))
     _warn_of_others(store, ring)
-    if not lists:
-        return list(clips)
-    out = {
-        subject
-        for subject in {clip.subject for clip in clips}
-        if any(known.person(person_token(key, subject)) for key, known in lists)
-    }
+    out = withdrawn_subjects(clips, store, ring)
     kept = [clip for clip in clips if clip.subject not in out]
     if len(kept) < len(clips):
         logger.info("%d clips of people who withdrew are left out", len(clips) - len(kept))
     if not kept:
         raise DatasetError("every clip is of somebody who withdrew: nothing is left")
     return kept
+
+
+def withdrawn_subjects(clips: Sequence[Clip], store: Store, ring: KeyRing) -> set[str]:
+    """The raw subjects of ``clips`` who are on the list of the root key, or of keys that it took over from."""
+    lists = list(_lists(store, ring))
+    people = {clip.subject for clip in clips} if lists else set()
+    return {who for who in people if any(known.person(person_token(key, who)) for key, known in lists)}
+
+
+def refuse_withdrawn(clips: Sequence[Clip], store: Store, ring: KeyRing, label: str) -> None:
+    """Raise ``DatasetError`` where somebody of ``clips`` withdrew since these were read to make ``label`` of them."""
+    if out := withdrawn_subjects(clips, store, ring):
+        raise DatasetError(
+            f"{len(out)} people withdrew (under the root key {ring.key_id}) while {label} was being made",
+            hint="run `deemo dataset erase` for them again, then preprocess into another data.version",
+        )
 
 
 def take_over(store: Store, old: KeyRing, new: KeyRing) -> None:
@@ -55,7 +64,7 @@ def take_over(store: Store, old: KeyRing, new: KeyRing) -> None:
 def _warn_of_others(store: Store, ring: KeyRing) -> None:
     """Say which lists cannot be read: their people may come back."""
     applied = {ring.key_id, *(row.token for row in read_suppressed(store, ring.key_id).earlier())}
-    listed = {key.rpartition("/")[2].removesuffix(".jsonl") for key in store.list("suppressed")}
+    listed = {key.split("/")[1].removesuffix(".jsonl") for key in store.list("suppressed")}
     if others := sorted(listed - applied):
         logger.warning(
             "who withdrew under the root key %s is not known under this one; `deemo keys rotate` takes lists over",

@@ -63,9 +63,9 @@ def media() -> tuple[bytes, bytes]:
 
 
 def make(
-    config: RunConfig, clips: Sequence[Clip], rejected: Sequence[int] = (), *, finish: bool = True
+    config: RunConfig, clips: Sequence[Clip], rejected: Sequence[int] = (), *, finish: bool = True, first: int = 2
 ) -> DatasetInfo | None:
-    """What preprocessing leaves, without its models: media are random bytes."""
+    """What preprocessing leaves, without its models; unless it is to ``finish``, of its ``first`` units alone."""
     store, ring = open_store(config.storage), KeyRing.open(config.keys, dataset=config.data.name)
     policy = policy_digest(config.policy, ring.key_id)
     units = plan_units(clips, 3000)
@@ -80,7 +80,7 @@ def make(
         strength=policy_strength(config.policy),
     )
     begin_version(store, config.data.name, config.data.version, header)
-    for unit in units if finish else units[:2]:
+    for unit in units if finish else units[:first]:
         builder = UnitBuilder(unit.index, len(unit.clips), policy_digest=policy, toolchain_digest="t")
         for clip in unit.clips:
             key = ring.sample_key(clip.uri)

@@ -13,16 +13,20 @@ from deemo_dist.dataset.costs import total_costs
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, PartFile, begin_version
 from deemo_dist.dataset.layout import annotations_key, dataset_prefix, index_key, info_key, ledger_key
+from deemo_dist.dataset.lifecycle.purge import purge_object
+from deemo_dist.dataset.lifecycle.suppression import read_suppressed
+from deemo_dist.dataset.lifecycle.tombstones import refuse_tombstoned
 from deemo_dist.dataset.receipts import committed_units, read_receipt
 from deemo_dist.digests import RowsDigest, canonical_json, digest_of_rows, sha256_bytes
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Annotation, Receipt, Unit
 from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
+from deemo_dist.storage import Store
 
 PART_ROWS = 50_000
 
 
-def compact(store: Door, name: str, version: str, units: Sequence[Unit], header: DatasetHeader) -> DatasetInfo:
+def compact(store: Store, name: str, version: str, units: Sequence[Unit], header: DatasetHeader) -> DatasetInfo:
     """Compact the receipts of ``units`` into the dataset ``name``/``version`` and return its ``dataset.json``.
 
     Raises ``DatasetError`` when a receipt is missing, of another policy, or does not account for its unit's clips.
@@ -35,10 +39,14 @@ def compact(store: Door, name: str, version: str, units: Sequence[Unit], header:
 
 
 def write_version(
-    store: Door, name: str, version: str, header: DatasetHeader, receipts: Sequence[Receipt]
+    store: Store, name: str, version: str, header: DatasetHeader, receipts: Sequence[Receipt]
 ) -> DatasetInfo:
-    """Write index, ledger, annotations and at last ``dataset.json`` of receipts that were checked."""
+    """Write index, ledger, annotations and at last ``dataset.json`` of receipts that were checked.
+
+    Raises ``DatasetError`` where the version was tombstoned, or somebody withdrew whose clips are in it.
+    """
     prefix = dataset_prefix(name, version)
+    _refuse_withdrawn(store, prefix, header, receipts)
     annotations = sorted((row for receipt in receipts for row in receipt.annotations), key=lambda row: row.key)
     info = DatasetInfo(
         name=name,
@@ -58,7 +66,31 @@ def write_version(
         statistics=total_costs(receipts),
     )
     store.put(info_key(prefix), canonical_json(info))
+    _leave_tombstoned(store, info)
     return info
+
+
+def _refuse_withdrawn(store: Store, prefix: str, header: DatasetHeader, receipts: Iterable[Receipt]) -> None:
+    """An erasure that came while the version was being made has ended it, or its people are known by now."""
+    refuse_tombstoned(store, prefix)
+    withdrawn = read_suppressed(store, header.key_id)
+    clips = sum(len(withdrawn.of_receipt(receipt)) for receipt in receipts)
+    if clips:
+        raise DatasetError(
+            f"{prefix}: {clips} clips are of people who withdrew under the root key {header.key_id} meanwhile",
+            hint="run `deemo dataset erase` for them again, then make another version: they are left out of it",
+        )
+
+
+def _leave_tombstoned(store: Store, info: DatasetInfo) -> None:
+    """Whoever ended the version may have looked through it before its tables came in: take them back."""
+    try:
+        refuse_tombstoned(store, info.prefix)
+    except DatasetError:
+        for part in (*info.index, *info.ledger, *info.annotations):
+            purge_object(store, part.key)
+        purge_object(store, info_key(info.prefix))
+        raise
 
 
 def write_annotations(store: Door, annotations: Sequence[Annotation]) -> tuple[PartFile, ...]:

@@ -75,9 +75,19 @@ def annotations_key(digest: str, part: int) -> str:
     return f"annotations/{digest}/{part:05d}.parquet"
 
 
-def suppressed_key(key_id: str) -> str:
-    """Who was withdrawn, for the root key of this id."""
-    return f"suppressed/{key_id}.jsonl"
+def suppressed_prefix(key_id: str) -> str:
+    """Who was withdrawn, for the root key of this id: an object a withdrawal."""
+    return f"suppressed/{key_id}"
+
+
+def suppressed_key(key_id: str, digest: str) -> str:
+    """One withdrawal, by the digest of its rows."""
+    return f"{suppressed_prefix(key_id)}/{digest[:16]}.jsonl"
+
+
+def suppressed_once_key(key_id: str) -> str:
+    """Where all rows stood together before each withdrawal had an object of its own; still read."""
+    return f"{suppressed_prefix(key_id)}.jsonl"
 
 
 def lengths_key(digest: str) -> str:

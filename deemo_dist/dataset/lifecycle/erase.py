@@ -7,14 +7,15 @@ all its older versions.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deemo_dist.dataset.info import read_ended
 from deemo_dist.dataset.layout import dataset_prefix, info_key, tombstone_key
 from deemo_dist.dataset.lifecycle.combine import derived_header, receipts_of
 from deemo_dist.dataset.lifecycle.derive import Part, derive
+from deemo_dist.dataset.lifecycle.purge import Removed, purge
 from deemo_dist.dataset.lifecycle.scan import Scan, Sought, holds_key, scan
-from deemo_dist.dataset.lifecycle.suppression import Row
+from deemo_dist.dataset.lifecycle.suppression import Row, read_suppressed
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.dataset.lifecycle.versions import COMMITTED, Version, list_versions, named
 from deemo_dist.dataset.opened import read_parts
@@ -54,7 +55,8 @@ class ManifestChange:
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
     """All that an erasure will do: the person's subject and sample keys, the ``rows`` that keep the person out from now
-    on, the versions and manifests concerned."""
+    on, the versions and manifests concerned. ``begun_from``: digests of manifests that name the person, by which a
+    version is known that has nothing but its header yet."""
 
     id: str
     key_id: str
@@ -63,23 +65,13 @@ class Erasure:
     rows: tuple[Row, ...]
     replaced: tuple[Replaced, ...]
     manifests: tuple[ManifestChange, ...] = ()
+    begun_from: tuple[str, ...] = ()
     version: int = 1
 
     @property
     def sought(self) -> Sought:
         """What nothing may hold afterwards."""
         return Sought.of((*self.subjects, *self.samples))
-
-
-@dataclass(frozen=True)
-class Removed:
-    """What was removed for good: ``objects`` with their older versions, and their bytes."""
-
-    objects: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: "Removed") -> "Removed":
-        return Removed(self.objects + other.objects, self.bytes + other.bytes)
 
 
 def samples_of(store: Store, versions: Sequence[Version], subjects: Iterable[str]) -> frozenset[str]:
@@ -95,15 +87,31 @@ def samples_of(store: Store, versions: Sequence[Version], subjects: Iterable[str
 
 
 def affected(
-    store: Store, versions: Sequence[Version], subjects: Iterable[str], samples: Iterable[str]
+    store: Store,
+    versions: Sequence[Version],
+    subjects: Iterable[str],
+    samples: Iterable[str],
+    *,
+    begun_from: Iterable[str] = (),
+    known: Iterable[Replaced] = (),
 ) -> list[Replaced]:
-    """The versions that hold one of the keys, with what will take the place of each."""
-    sought, keys = Sought.of((*subjects, *samples)), frozenset(samples)
+    """The versions that hold one of the keys, with what will take the place of each; and the unfinished ones that were
+    begun from one of the manifests ``begun_from``, or from a version that holds one: what is being made will. Those
+    that are ``known``, and what takes their place, are passed over."""
+    sought, keys, manifests = Sought.of((*subjects, *samples)), frozenset(samples), frozenset(begun_from)
     taken = {version.label for version in versions}
+    before = {each.label for each in known}
+    passed = before | {each.new for each in known}
+    looked = [version for version in versions if version.label not in passed]
+    clips_in = {version.label: _clips(store, version, keys) for version in looked}
+    sources = before | {label for label, clips in clips_in.items() if clips}
     found: list[Replaced] = []
-    for version in versions:
-        clips = _clips(store, version, keys)
-        if not clips and (version.state == COMMITTED or not _anywhere(store, version, sought)):
+    for version in looked:
+        clips = clips_in[version.label]
+        if not clips and (
+            version.state == COMMITTED
+            or not (_begun_from(version, manifests, sources) or _anywhere(store, version, sought))
+        ):
             continue
         new = None
         if version.info is not None and version.state == COMMITTED and _others(store, version, keys):
@@ -122,6 +130,20 @@ def affected(
     return found
 
 
+def with_latecomers(store: Store, erasure: Erasure) -> Erasure:
+    """The erasure with the versions that were begun or committed since it was decided, by jobs that had read the
+    suppression list before the person was on it."""
+    late = affected(
+        store,
+        list_versions(store),
+        erasure.subjects,
+        erasure.samples,
+        begun_from=erasure.begun_from,
+        known=erasure.replaced,
+    )
+    return replace(erasure, replaced=(*erasure.replaced, *late)) if late else erasure
+
+
 def bury(store: Store, erasure: Erasure) -> None:
     """Tombstone every version that holds the person: from here on nothing reads it."""
     for each in erasure.replaced:
@@ -130,7 +152,7 @@ def bury(store: Store, erasure: Erasure) -> None:
 
 def replace_versions(store: Store, erasure: Erasure, on_unit: Callable[[], object] = lambda: None) -> None:
     """Make the versions without the person; those that are made already stay."""
-    gone = frozenset(erasure.samples)
+    gone, withdrawn = frozenset(erasure.samples), read_suppressed(store, erasure.key_id)
     manifests = {each.old_digest: each.new_digest for each in erasure.manifests}
     for each in erasure.replaced:
         if each.new is None or store.exists(info_key(dataset_prefix(*named(each.new)))):
@@ -140,7 +162,7 @@ def replace_versions(store: Store, erasure: Erasure, on_unit: Callable[[], objec
             Part(
                 source=info.prefix,
                 receipt=receipt,
-                ledger=tuple(row for row in receipt.ledger if row.key not in gone),
+                ledger=tuple(row for row in receipt.ledger if row.key not in gone | withdrawn.of_receipt(receipt)),
             )
             for receipt in receipts_of(store, info)
         ]
@@ -164,26 +186,6 @@ def purge_replaced(store: Store, erasure: Erasure) -> Removed:
     used = {version.info.annotations_digest for version in list_versions(store) if version.info}
     for digest in {each.annotations_digest for each in erasure.replaced} - used - {""}:
         removed += purge(store, f"annotations/{digest}")
-    return removed
-
-
-def purge(store: Store, prefix: str, *, keep: str = "") -> Removed:
-    """Remove everything below a folder for good, with every older version; ``keep`` is a key that stays."""
-    removed = Removed()
-    for stored in store.history(prefix):
-        if stored.key != keep:
-            store.remove(stored)
-            removed += Removed(1, stored.size)
-    return removed
-
-
-def purge_object(store: Store, key: str) -> Removed:
-    """Remove one object for good, with every older version."""
-    removed = Removed()
-    for stored in store.history(key.rpartition("/")[0]):
-        if stored.key == key:
-            store.remove(stored)
-            removed += Removed(1, stored.size)
     return removed
 
 
@@ -237,6 +239,16 @@ def _others(store: Store, version: Version, samples: frozenset[str]) -> bool:
     assert version.info is not None
     index = read_parts(store, IndexRow, version.info.index, INDEX_SCHEMA)
     return any(key not in samples for key in index.column("key").to_pylist())
+
+
+def _begun_from(version: Version, manifests: frozenset[str], sources: set[str]) -> bool:
+    """Whether an unfinished version is being made of one of the manifests, or of one of the versions."""
+    if version.header is None:
+        return False
+    made_of = version.header.derived
+    if made_of is None:
+        return version.header.manifest_digest in manifests
+    return any(f"{source.name}/{source.version}" in sources for source in made_of.sources)
 
 
 def _anywhere(store: Store, version: Version, sought: Sought) -> bool:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -106,6 +107,18 @@ def holds_key(store: Store, stored: Stored, sought: Sought) -> bool:
         return any(sought.within(piece, stored.key) for piece in _pieces(store, stored))
     except NotFoundError:
         return False
+
+
+def file_holds_key(path: Path, sought: Sought) -> bool:
+    """Whether a file of this machine holds a key; a large one is read in pieces."""
+    if path.suffix == ".parquet" or path.stat().st_size <= PIECE:
+        return sought.within(path.read_bytes(), path.name)
+    with path.open("rb") as file:
+        for start in range(0, path.stat().st_size, PIECE):
+            file.seek(start)
+            if sought.within(file.read(PIECE + KEY_HEX), path.name):
+                return True
+    return False
 
 
 def _pieces(store: Store, stored: Stored) -> Iterator[bytes]:

@@ -1,24 +1,25 @@
 """The suppression list: who was withdrawn, told by one-way tokens that only who meets the same key can compare.
 
-``suppressed/{key id}.jsonl``, a row a token. A *person*'s token is an HMAC of the raw subject under the root key:
-ingest and preprocessing compare it. Those of *subject* and *sample* keys are plain hashes of keys of 128 bits, which
-nobody guesses: merge and filter compare them without a root key. The list names nobody and holds no key. ``earlier``
-rows lead on to the list of a root key that was rotated away.
+``suppressed/{key id}/{digest}.jsonl``, an object a withdrawal, a row a token: each is put once and never written again,
+so that of two who add at once none undoes the other's rows. A *person*'s token is an HMAC of the raw subject under the
+root key: ingest and preprocessing compare it. Those of *subject* and *sample* keys are plain hashes of 128-bit keys,
+which nobody guesses: merge and filter compare them without a root key. The list names nobody and holds no key.
+``earlier`` rows lead on to the list of a root key that was rotated away.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from deemo_dist.dataset.codec import check_version
-from deemo_dist.dataset.layout import suppressed_key
+from deemo_dist.dataset.door import Door
+from deemo_dist.dataset.layout import suppressed_key, suppressed_once_key, suppressed_prefix
 from deemo_dist.digests import canonical_json, sha256_bytes
-from deemo_dist.errors import CorruptDataError, NotFoundError, StorageError
+from deemo_dist.errors import AlreadyExistsError, CorruptDataError, NotFoundError
 from deemo_dist.records import IndexRow, LedgerRow, Receipt
-from deemo_dist.storage import Store
 
 SUPPRESSION_VERSION = 1
-TRIES = 5
 
 
 @dataclass(frozen=True, order=True)
@@ -66,32 +67,26 @@ def token_of(kind: str, key: str) -> Row:
     return Row(kind, sha256_bytes(f"deemo suppressed {kind} {key}".encode()))
 
 
-def read_suppressed(store: Store, key_id: str) -> Suppressed:
+def read_suppressed(store: Door, key_id: str) -> Suppressed:
     """The list of a root key; empty where there is none. Raises ``CorruptDataError`` for a damaged one."""
-    key = suppressed_key(key_id)
-    try:
-        lines = store.get(key).decode().splitlines()
-    except NotFoundError:
-        return Suppressed()
-    return Suppressed(frozenset(_row(line, key) for line in lines if line.strip()))
+    rows: set[Row] = set()
+    for key in (suppressed_once_key(key_id), *store.list(suppressed_prefix(key_id))):
+        with contextlib.suppress(NotFoundError):
+            rows |= {_row(line, key) for line in store.get(key).splitlines() if line.strip()}
+    return Suppressed(frozenset(rows))
 
 
-def suppress(store: Store, key_id: str, rows: Iterable[Row]) -> None:
-    """Add rows to the list of a root key and see that they are there; writing them again changes nothing.
-
-    Raises ``StorageError`` where others' writes keep undoing ours.
-    """
-    wanted = frozenset(rows)
-    for _ in range(TRIES):
-        known = read_suppressed(store, key_id).rows
-        if wanted <= known:
-            return
-        lines = [canonical_json({"version": SUPPRESSION_VERSION, **vars(row)}) for row in sorted(known | wanted)]
-        store.put(suppressed_key(key_id), b"\n".join(lines) + b"\n")
-    raise StorageError("the suppression list is written by somebody else at the same time", hint="run it again")
+def suppress(store: Door, key_id: str, rows: Iterable[Row]) -> None:
+    """Add rows to the list of a root key; adding them again changes nothing."""
+    missing = frozenset(rows) - read_suppressed(store, key_id).rows
+    if not missing:
+        return
+    data = b"".join(canonical_json({"version": SUPPRESSION_VERSION, **vars(row)}) + b"\n" for row in sorted(missing))
+    with contextlib.suppress(AlreadyExistsError):  # the same rows, by somebody else at this moment
+        store.put_new(suppressed_key(key_id, sha256_bytes(data)), data)
 
 
-def _row(line: str, where: str) -> Row:
+def _row(line: bytes, where: str) -> Row:
     try:
         value = json.loads(line)
         check_version("suppression", int(value["version"]), SUPPRESSION_VERSION, where)

@@ -202,7 +202,7 @@ class Dying:
         self.left = limit
 
     def patch(self, monkeypatch: pytest.MonkeyPatch, kind: type[Store]) -> None:
-        for name in ("put", "put_new", "copy", "remove", "delete"):
+        for name in ("put", "put_chunks", "put_new", "copy", "remove", "delete"):
             monkeypatch.setattr(kind, name, self.counted(getattr(kind, name)))
 
     def counted(self, method: Callable[..., None]) -> Callable[..., None]:

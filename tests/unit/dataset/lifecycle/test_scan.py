@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deemo_dist.dataset import plan_units
 from deemo_dist.dataset.lifecycle import scan as scanning
-from deemo_dist.dataset.lifecycle.scan import Sought, scan
+from deemo_dist.dataset.lifecycle.scan import KEY_HEX, Sought, file_holds_key, scan
 from deemo_dist.storage import Store
 
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -83,3 +83,15 @@ def test_a_whole_prefix_is_searched(store: Store, made: Any, tmp_path: Path, mon
     assert {stored.key for stored in scan(store, Sought.of([person])).found} == {each.key for each in found.found}
     (tmp_path / "store/.dead.tmp").write_bytes(KEY.encode())
     assert [stored.key for stored in scan(store, SOUGHT).found] == [".dead.tmp"]
+
+
+@pytest.mark.parametrize("before", [0, 1000 - KEY_HEX, 1000 - 1, 2500])
+def test_a_file_larger_than_a_piece_is_searched_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    monkeypatch.setattr(scanning, "PIECE", 1000)
+    page = tmp_path / "report.json"
+    page.write_bytes(b"-" * before + KEY.encode() + b"-" * 3000)
+    assert file_holds_key(page, SOUGHT)
+    page.write_bytes(b"-" * before + KEY[:-1].encode() + b"-" * 3000)
+    assert not file_holds_key(page, SOUGHT)
