@@ -1,10 +1,14 @@
 """Digests: SHA-256 over bytes, and over canonical JSON of plain data."""
 
 import dataclasses
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+_SIMPLE = frozenset((str, int, float, bool, type(None)))
 
 
 def sha256_bytes(data: bytes | bytearray | memoryview) -> str:
@@ -14,15 +18,33 @@ def sha256_bytes(data: bytes | bytearray | memoryview) -> str:
 
 def plain(value: Any) -> Any:
     """Turn dataclasses, tuples and mappings into what JSON can say; raises ``TypeError`` for anything else."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    kind = type(value)
+    if kind in _SIMPLE:
+        return value
+    if names := _field_names(kind):
+        items = _fields_of(kind)(value) if len(names) > 1 else (getattr(value, names[0]),)
+        return {n: item if type(item) in _SIMPLE else plain(item) for n, item in zip(names, items, strict=True)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if value is None or isinstance(value, str | int | float | bool):
+    if dataclasses.is_dataclass(kind):
+        return {}
+    if isinstance(value, str | int | float | bool):
         return value
-    raise TypeError(f"not plain data: {type(value).__name__}")
+    raise TypeError(f"not plain data: {kind.__name__}")
+
+
+@functools.cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    """The names of a dataclass's fields; none for any other type."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
+
+
+@functools.cache
+def _fields_of(kind: type) -> Callable[[Any], tuple[Any, ...]]:
+    """All fields of a dataclass's object at once."""
+    return operator.attrgetter(*_field_names(kind))
 
 
 def canonical_json(value: Any) -> bytes:

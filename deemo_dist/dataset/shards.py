@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from deemo_dist.dataset.layout import shard_name
-from deemo_dist.dataset.ustar import END, header, padding
+from deemo_dist.dataset.ustar import BLOCK, END, header, padding
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip, Member, TarReceipt, Unit
 from deemo_dist.storage import SINGLE_PUT_BYTES
 
 HASH_BATCH = 2**20
-"""Bytes that are handed to the thread of the tar's digest at once."""
+"""Bytes of content that are handed to the thread of the digests at once."""
 
 HEX = frozenset("0123456789abcdef")
 EXTENSIONS = ("mp4", "flac", "cues.npy", "hands.npy", "json")
@@ -55,81 +55,96 @@ class ShardWriter:
     """Builds one tar in memory: ustar, times and owners zero, the members of a sample adjacent.
 
     The bytes are a function of the members alone, so the same samples always give the same shard. Contents are kept by
-    reference, never copied; the tar's digest is taken beside, in a thread, once there is enough to hand over.
+    reference, never copied; the digests of tar and members are taken beside, in a thread, once there is enough to hand
+    over.
     """
 
     def __init__(self, unit: int) -> None:
         self.unit = unit
-        self._members: dict[str, tuple[Member, ...]] = {}
+        self._places: dict[str, list[_Place]] = {}
         self._chunks: list[bytes] = []
         self._size = 0
-        self._digest = _TarDigest()
+        self._digests = _Digests()
 
     def add(self, key: str, files: Mapping[str, bytes]) -> None:
         """Append one sample: ``files`` maps extension to content, in the order given.
 
         Raises ``DatasetError`` for a key or extension a reader would take apart wrongly, or a key written before.
         """
-        if not files or key in self._members or len(key) != 32 or not set(key) <= HEX:
+        if not files or key in self._places or len(key) != 32 or not set(key) <= HEX:
             raise DatasetError(f"sample {key!r:.50} cannot be added to unit {self.unit}", hint="32 new hex digits")
         unknown = sorted(set(files) - set(EXTENSIONS))
         if unknown:
             raise DatasetError(f"unknown sample members: {', '.join(unknown)}", hint=f"known: {', '.join(EXTENSIONS)}")
-        self._members[key] = tuple([self._append(key, extension, data) for extension, data in files.items()])
+        self._places[key] = [self._append(key, extension, data) for extension, data in files.items()]
 
     def finish(self) -> Shard | None:
         """Close the tar; None when no sample was added."""
-        if not self._members:
+        if not self._places:
             return None
-        self._write(END)
+        self._chunks.append(END)
+        self._size += len(END)
         if self._size >= SINGLE_PUT_BYTES:
             raise DatasetError(
                 f"unit {self.unit} makes a shard of {self._size} bytes",
                 hint="lower data.shard_bytes: one PUT takes 5 GiB",
             )
-        digest = self._digest.finish()
+        digest, of_members = self._digests.finish()
         tar = TarReceipt(name=shard_name(self.unit, digest), size=self._size, sha256=digest)
-        return Shard(tar=tar, chunks=tuple(self._chunks), members=dict(self._members))
+        each = iter(of_members)
+        members = {
+            key: tuple([Member(extension=e, offset=o, size=n, sha256=next(each)) for e, o, n in places])
+            for key, places in self._places.items()
+        }
+        return Shard(tar=tar, chunks=tuple(self._chunks), members=members)
 
-    def _append(self, key: str, extension: str, data: bytes) -> Member:
-        """Header, content and padding of one member."""
-        self._write(header(f"{key}.{extension}", len(data)))
-        member = Member(extension=extension, offset=self._size, size=len(data), sha256=sha256_bytes(data))
-        self._write(data)
-        self._write(padding(len(data)))
-        return member
-
-    def _write(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._size += len(data)
-        self._digest.update(data)
+    def _append(self, key: str, extension: str, data: bytes) -> "_Place":
+        """Header, content and padding of one member; where its content is."""
+        chunks = (header(f"{key}.{extension}", len(data)), data, padding(len(data)))
+        start, size = self._size + BLOCK, len(data)
+        self._chunks += chunks
+        self._size = start + size + len(chunks[2])
+        self._digests.add(chunks)
+        return extension, start, size
 
 
-class _TarDigest:
-    """SHA-256 of the chunks given, in their order; by a thread (hashing leaves the interpreter's lock) in batches."""
+_Place = tuple[str, int, int]
+"""Extension, offset and size of a member's content."""
+
+_Parts = tuple[bytes, bytes, bytes]
+"""Header, content and padding of a member."""
+
+
+class _Digests:
+    """SHA-256 of the tar, and of each member's content in their order; by a thread, in batches: hashing leaves the
+    interpreter's lock."""
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._waiting: list[bytes] = []
+        self._tar = hashlib.sha256()
+        self._members: list[str] = []
+        self._waiting: list[_Parts] = []
         self._bytes = 0
         self._thread: ThreadPoolExecutor | None = None
 
-    def update(self, data: bytes) -> None:
-        """Take one more chunk."""
-        self._waiting.append(data)
-        self._bytes += len(data)
+    def add(self, parts: _Parts) -> None:
+        """Take one more member."""
+        self._waiting.append(parts)
+        self._bytes += len(parts[1])
         if self._bytes >= HASH_BATCH:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="deemo-digest")
             self._thread.submit(self._take, self._waiting)
             self._waiting, self._bytes = [], 0
 
-    def finish(self) -> str:
-        """The hex digest of all chunks."""
+    def finish(self) -> tuple[str, list[str]]:
+        """The hex digest of the whole tar, its end included, and those of the members."""
         if self._thread is not None:
             self._thread.shutdown(wait=True)
         self._take(self._waiting)
-        return self._hash.hexdigest()
+        self._tar.update(END)
+        return self._tar.hexdigest(), self._members
 
-    def _take(self, chunks: Sequence[bytes]) -> None:
-        for chunk in chunks:
-            self._hash.update(chunk)
+    def _take(self, members: Sequence[_Parts]) -> None:
+        for parts in members:
+            self._members.append(sha256_bytes(parts[1]))
+            for part in parts:
+                self._tar.update(part)

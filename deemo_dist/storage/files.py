@@ -88,6 +88,8 @@ def _write_all(number: int, chunks: Sequence[bytes]) -> None:
     left = list(chunks)
     while left:
         done = os.writev(number, left)
+        if done == sum(map(len, left)):
+            return
         whole = 0
         while whole < len(left) and done >= len(left[whole]):
             done -= len(left[whole])

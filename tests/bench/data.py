@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deemo_dist.dataset import sample_files
 from deemo_dist.dataset.packing import pack
 from tests.bench import peers
 from tests.bench.harness import Work
@@ -28,7 +29,7 @@ from tests.bench.plane.packs import (
 from tests.bench.plane.reading import packs_of, stream, timed
 from tests.bench.plane.resuming import resumes, samples_a_request
 from tests.bench.plane.samples import make_dataset, make_samples, plan_of
-from tests.bench.plane.writing import on_ray, write_ours, write_webdataset
+from tests.bench.plane.writing import on_ray, sample_of, write_ours, write_webdataset
 
 SAMPLES, SHARDS, SHARD_SAMPLES = 400, 8, 200
 WARM, COUNT = 400, 1600
@@ -61,7 +62,7 @@ def works() -> Iterator[list[Work]]:
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         yield [
-            writing(folder),
+            *writing(folder, stack),
             writing_on_ray(folder / "ray", stack),
             *reading(folder / "read", stack),
             *resuming(folder / "plan"),
@@ -69,17 +70,24 @@ def works() -> Iterator[list[Work]]:
         ]
 
 
-def writing(folder: Path) -> Work:
-    """One process, one shard."""
-    samples = make_samples(SAMPLES)
-    return Work(
-        work="write a shard, all digests included",
-        peer="webdataset TarWriter",
-        unit="samples/s",
-        goal=2.0,
-        ours=lambda: rate(lambda: write_ours(samples, folder), SAMPLES),
-        theirs=lambda: rate(lambda: write_webdataset(samples, folder), SAMPLES),
-    )
+def writing(folder: Path, stack: ExitStack) -> Iterator[Work]:
+    """One process, one unit: in memory, where the writers are the bound, and on the disk."""
+    files = make_samples(SAMPLES)
+    samples = [sample_of(*each) for each in files]
+    encoded = [(sample.key, sample_files(sample)) for sample in samples]
+    memory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))
+    for place, where in (("memory", memory), ("disk", folder)):
+        units = count()
+        yield Work(
+            work=f"commit a unit and its receipt, {place}, fsync on both",
+            peer="webdataset TarWriter",
+            unit="samples/s",
+            goal=2.0,
+            ours=lambda where=where, units=units: rate(  # type: ignore[misc]
+                lambda: write_ours(samples, f"file://{where}/ours", next(units)), SAMPLES
+            ),
+            theirs=lambda where=where: rate(lambda: write_webdataset(encoded, where / "theirs"), SAMPLES),  # type: ignore[misc]
+        )
 
 
 def writing_on_ray(folder: Path, stack: ExitStack) -> Work:
@@ -92,7 +100,7 @@ def writing_on_ray(folder: Path, stack: ExitStack) -> Work:
         return started[0][number]()
 
     return Work(
-        work="write shards under Ray, 2 CPUs",
+        work="commit units and receipts, Ray, 2 CPUs, fsync on both",
         peer="Ray Data write_webdataset",
         unit="samples/s",
         goal=1.5,

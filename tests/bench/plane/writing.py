@@ -1,46 +1,81 @@
-"""Shards written by us and by others, on one process and on Ray."""
+"""Shards written by us and by others, on one process and on Ray, flushed to disk by all of them.
+
+Ours is what preprocessing does with samples that are encoded: the unit's builder (each sample's JSON and cues, every
+member's digest and the tar's, index, ledger, annotations), the shard and the receipt committed in the store.
+"""
 
 import contextlib
 import logging
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deemo_dist.config import StorageConfig
-from deemo_dist.dataset import Shard, ShardWriter, shard_key
+from deemo_dist.dataset import Sample, UnitBuilder, commit_unit
+from deemo_dist.records import Annotation
 from deemo_dist.storage import open_store
-from tests.bench.plane.samples import JSON, PREFIX, SIZES
+from tests.bench.plane.samples import ATTESTATION, JSON, PREFIX, SIZES
 
 UNITS, UNIT_SAMPLES, CPUS = 10, 300, 2
 
 
-def shard_of(samples: Sequence[tuple[str, dict[str, bytes]]], unit: int = 0) -> Shard:
-    """One shard, digests of every member and of the tar included."""
-    writer = ShardWriter(unit)
-    for key, files in samples:
-        writer.add(key, files)
-    shard = writer.finish()
-    assert shard is not None
-    return shard
+def sample_of(key: str, files: Mapping[str, bytes]) -> Sample:
+    """A sample of the media in ``files``."""
+    cues = np.frombuffer(files["cues.npy"], "<f2")
+    return Sample(
+        key=key,
+        video=files["mp4"],
+        frames=8,
+        fps=8.0,
+        width=64,
+        height=64,
+        subject_key="0" * 32,
+        source="bench",
+        split="train",
+        attestation=ATTESTATION,
+        audio=files["flac"],
+        audio_seconds=1.0,
+        cues=cues[: len(cues) // 63 * 63].reshape(-1, 21, 3),
+        transcript="x" * 300,
+    )
 
 
-def write_ours(samples: Sequence[tuple[str, dict[str, bytes]]], folder: Path) -> None:
-    """One shard by our writer."""
-    with (folder / "ours.tar").open("wb", buffering=0) as file:
-        shard_of(samples).write(file)
+def write_ours(samples: Sequence[Sample], root: str, unit: int) -> str:
+    """Commit a unit in the store at ``root``; the shard's digest."""
+    builder = UnitBuilder(unit, len(samples), policy_digest="", toolchain_digest="")
+    for sample in samples:
+        said = Annotation(key=sample.key, labels={}, texts={}, nfbl=(), transcript=sample.transcript)
+        builder.written(sample, said)
+    receipt = commit_unit(open_store(StorageConfig(root=root)), PREFIX, *builder.finish())
+    assert receipt.tar is not None
+    return receipt.tar.sha256
 
 
 def write_webdataset(samples: Sequence[tuple[str, dict[str, bytes]]], folder: Path) -> None:
-    """One shard by webdataset's TarWriter: no digests, no offsets."""
+    """One shard by webdataset's TarWriter: no digests, no offsets, no receipt; its members come encoded."""
     import webdataset
 
+    folder.mkdir(exist_ok=True)
     with webdataset.TarWriter(str(folder / "theirs.tar"), encoder=False) as writer:
         for key, files in samples:
             writer.write({"__key__": key, **files})
+    flush(folder)
+
+
+def flush(folder: Path) -> None:
+    """To disk with the tars in a folder, and their names."""
+    for path in (*folder.rglob("*.tar"), folder):
+        number = os.open(path, os.O_RDONLY)
+        os.fsync(number)
+        os.close(number)
 
 
 @cache
@@ -54,13 +89,6 @@ def cut(number: int) -> tuple[str, dict[str, bytes]]:
     start = number * 4099 % (len(noise()) - 2**17)
     files = {name: noise()[start + at : start + at + size] for at, (name, size) in enumerate(SIZES.items())}
     return f"{number:032x}", {**files, "json": JSON}
-
-
-def unit_of(root: str, unit: int) -> str:
-    """A unit's shard into the store, flushed to disk as every commit is."""
-    shard = shard_of([cut(unit * UNIT_SAMPLES + number) for number in range(UNIT_SAMPLES)], unit)
-    open_store(StorageConfig(root=root)).put(shard_key(PREFIX, shard.tar.name), shard.data)
-    return shard.tar.sha256
 
 
 @contextmanager
@@ -83,8 +111,10 @@ def on_ray(folder: Path) -> Iterator[tuple[Callable[[], float], Callable[[], flo
 
         ray.get([writer.warm.remote() for writer in writers])
 
+        numbers = count()
+
         def work() -> None:
-            left = list(range(UNITS))
+            left = [next(numbers) for _ in range(UNITS)]
             busy = {writer.write.remote(left.pop()): writer for writer in writers}
             while busy:
                 (done,), _ = ray.wait(list(busy))
@@ -109,7 +139,8 @@ class _Writer:
 
     def write(self, unit: int) -> str:
         """One unit."""
-        return unit_of(self.root, unit)
+        first = unit % UNITS * UNIT_SAMPLES
+        return write_ours([sample_of(*cut(first + number)) for number in range(UNIT_SAMPLES)], self.root, unit)
 
 
 def write_ray_data(folder: Path) -> None:
@@ -118,6 +149,8 @@ def write_ray_data(folder: Path) -> None:
 
     numbers = ray.data.range(UNITS * UNIT_SAMPLES, override_num_blocks=UNITS)
     numbers.map(_row).write_webdataset(str(folder), encoder=_as_is)
+    flush(folder)
+    shutil.rmtree(folder)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
