@@ -5,6 +5,7 @@ what was written survives ``kill -9``. All ports are free ones; the server ends 
 """
 
 import argparse
+import json
 import os
 import secrets
 import signal
@@ -47,6 +48,7 @@ class LocalS3:
         self.bucket = bucket
         self.access_key = access_key or secrets.token_hex(10)
         self.secret_key = secret_key or secrets.token_hex(20)
+        self.reader = secrets.token_hex(10), secrets.token_hex(20)
         self._ports = dict(zip(_PORTS, processes.free_ports(len(_PORTS)), strict=True))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -67,11 +69,12 @@ class LocalS3:
             raise LaunchError("the local S3 server does not run", hint="use it as a context manager")
         return self.process.pid
 
-    def environment(self) -> dict[str, str]:
-        """The AWS_* variables by which any S3 client reaches this server."""
+    def environment(self, *, reader: bool = False) -> dict[str, str]:
+        """The AWS_* variables by which any S3 client reaches this server; as a ``reader`` it may read and list only."""
+        access_key, secret_key = self.reader if reader else (self.access_key, self.secret_key)
         return {
-            "AWS_ACCESS_KEY_ID": self.access_key,
-            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": secret_key,
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -98,7 +101,25 @@ class LocalS3:
         data = self.folder / "data"
         data.mkdir(exist_ok=True)
         ports = [f"-{name}={port}" for name, port in self._ports.items()]
-        return [_weed(), "mini", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *_FIXED, *ports]
+        place = [f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={self._identities()}"]
+        return [_weed(), "mini", *place, *_FIXED, *ports]
+
+    def _identities(self) -> Path:
+        """Who may do what, in a file that only its owner can read."""
+        path = self.folder / "identities.json"
+        path.touch(mode=0o600)
+        rights = {"owner": ["Admin", "Read", "Write", "List", "Tagging"], "reader": ["Read", "List"]}
+        keys = {"owner": (self.access_key, self.secret_key), "reader": self.reader}
+        identities = [
+            {
+                "name": name,
+                "credentials": [{"accessKey": keys[name][0], "secretKey": keys[name][1]}],
+                "actions": actions,
+            }
+            for name, actions in rights.items()
+        ]
+        path.write_text(json.dumps({"identities": identities}))
+        return path
 
     def _ready(self) -> bool:
         if self.process is not None and self.process.poll() is not None:

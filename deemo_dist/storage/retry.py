@@ -4,6 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from deemo_dist.console import logger
@@ -13,6 +14,7 @@ from deemo_dist.storage.budget import RequestBudget
 Result = TypeVar("Result")
 BASE_SECONDS, CAP_SECONDS = 0.1, 10.0
 WORTH_TELLING = 5
+SKEW_SECONDS = 300.0
 _OVERLOAD = {
     "SlowDown",
     "ServiceUnavailable",
@@ -112,6 +114,16 @@ def reason(error: BaseException) -> str:
     return names.get(code, code)
 
 
+def _skew(error: BaseException) -> float:
+    """Seconds by which this machine's clock is ahead of the server's, by the date of its answer; 0 without one."""
+    response = getattr(error, "response", None)
+    headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}) if isinstance(response, dict) else {}
+    try:
+        return time.time() - parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except (TypeError, ValueError):
+        return 0.0
+
+
 def describe(error: BaseException, *, label: str, bucket: str, endpoint: str, tries: int) -> DeemoError:
     """The one-line error for what S3 said: what, where, what to do. Secrets are in none of its parts."""
     code, status = code_of(error), status_of(error)
@@ -125,6 +137,12 @@ def describe(error: BaseException, *, label: str, bucket: str, endpoint: str, tr
     if code in _SECRET:
         hint = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN"
         return StorageError(f"{where} refused the credentials ({code})", hint=hint)
+    skew = _skew(error)
+    if code == "RequestTimeTooSkewed" or (status == 403 and abs(skew) > SKEW_SECONDS):
+        side = "ahead of" if skew > 0 else "behind"
+        ahead = f"{abs(skew):.0f} s {side} the server's" if abs(skew) > SKEW_SECONDS else "not the server's"
+        hint = "set this machine's clock (or the server's): S3 refuses what is signed 15 minutes off"
+        return StorageError(f"{where} refused {label}: the clock of this machine is {ahead}", hint=hint)
     if status == 403:
         hint = "these credentials are wrong or may not do this: check the AWS_* variables and the role's rights"
         return StorageError(f"{where} refused {label} ({code})", hint=hint)

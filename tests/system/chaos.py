@@ -32,7 +32,8 @@ class Moment:
 @dataclass
 class Chaos:
     """One job, and those who harm it. ``ray``: of a job on Ray actors, else None. ``done``: the share of units that
-    are committed. ``log``: what was done when."""
+    are committed. ``log``: what was done when; ``late``: the faults that met no running job, ``struck`` those that
+    did."""
 
     command: Sequence[str]
     env: dict[str, str]
@@ -43,6 +44,8 @@ class Chaos:
     rng: random.Random
     done: Callable[[], float]
     log: list[str] = field(default_factory=list)
+    struck: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     started: float = 0.0
     lives: int = 0
     stopped: list[int] = field(default_factory=list)
@@ -59,22 +62,40 @@ class Chaos:
         try:
             while True:
                 assert self.driver is not None and self.seconds() < PATIENCE, self.story()
+                code = self.driver.poll()
+                if code == 0:
+                    self.late = [name for _, name in (*due, *waiting)]
+                    self.log.append(f"{self.seconds():.1f} s: done; too late came {self.late or 'none'}")
+                    return self.seconds()
+                if code is not None:
+                    self.log.append(f"{self.seconds():.1f} s: the driver ended with {code}")
+                    self._start_driver()
                 share = self.done() if waiting else 1.0
                 while waiting and waiting[0][0].share <= share:
                     moment, fault = waiting.pop(0)
                     due = sorted([*due, (self.seconds() + moment.seconds, fault)])
                 if due and due[0][0] <= self.seconds():
                     _, fault = due.pop(0)
-                    if not self._do(fault):
+                    if self._do(fault):
+                        self.struck.append(fault)
+                    else:
                         due = sorted([*due, (self.seconds() + AGAIN_SECONDS, fault)])
-                code = self.driver.poll()
-                if code == 0:
-                    self.log.append(f"{self.seconds():.1f} s: done, {len(due) + len(waiting)} faults came too late")
-                    return self.seconds()
-                if code is not None:
-                    self.log.append(f"{self.seconds():.1f} s: the driver ended with {code}")
-                    self._start_driver()
                 time.sleep(0.2)
+        finally:
+            self._clear()
+
+    def die_at_work(self, is_time: Callable[[], object]) -> None:
+        """Start the job and kill its driver and all its workers at once, as a node dies, when ``is_time``."""
+        self.started = time.monotonic()
+        self._start_driver()
+        assert self.driver is not None
+        try:
+            while not is_time():
+                assert self.driver.poll() is None and self.seconds() < PATIENCE, self.story()
+                time.sleep(0.02)
+            os.kill(self.driver.pid, signal.SIGSTOP)  # lest it starts another worker
+            for pid in (*self._workers(), *self._family("deemo_dist.media.child")):
+                os.kill(pid, signal.SIGKILL)
         finally:
             self._clear()
 

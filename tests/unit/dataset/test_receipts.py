@@ -1,18 +1,23 @@
 """Receipts: one wins, whatever happens; a unit of rejections has no tar."""
 
+import os
+import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deemo_dist.config import StorageConfig
 from deemo_dist.dataset import UnitBuilder, commit_unit, committed_units, pending_units, plan_units, read_receipt
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.dataset.receipts import commit_put, decode_receipt, encode_receipt
 from deemo_dist.digests import sha256_bytes
-from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
+from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError, StorageError
 from deemo_dist.records import Unit
-from deemo_dist.storage import Store
+from deemo_dist.storage import Store, open_store
 
 PREFIX = "datasets/demo/v1"
 
@@ -115,3 +120,38 @@ def test_a_unit_accounts_for_each_clip_once(made: Any, unit: Unit) -> None:
         builder.rejected("a" * 32, stage="decode", reason="empty")
     with pytest.raises(DatasetError, match="another policy"):
         builder.written(made.sample(unit.clips[0], 0), None)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    (tmp_path / "small").mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path / "small"]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    yield tmp_path / "small"
+    subprocess.run(["umount", tmp_path / "small"], check=True)
+
+
+@pytest.mark.parametrize("room", [0, 20_000, 40_000])
+def test_a_full_disk_commits_nothing_and_the_same_unit_comes_in_once_there_is_room(
+    made: Any, unit: Unit, small: Path, room: int
+) -> None:
+    """At the shard (of about 30 kB), or between it and its receipt."""
+    store = open_store(StorageConfig(root=f"file://{small}"))
+    receipt, shard = made.receipt(unit)
+    assert 20_000 < receipt.tar.size < 40_000
+    filler = small / "filler"
+    pages = (os.statvfs(small).f_bavail * os.statvfs(small).f_frsize - room) // 4096
+    filler.write_bytes(b"x" * (pages * 4096))
+    with pytest.raises(StorageError, match=r"cannot write datasets/demo/v1/.* No space left .*free some space"):
+        for number in range(9):  # the shard goes in where there is room for it: then a receipt does not
+            commit_unit(store, PREFIX, replace(receipt, unit=3 + number), shard)
+    committed = committed_units(store, PREFIX)
+    assert not [path for path in small.rglob("*") if path.suffix == ".tmp"]
+    assert all(read_receipt(store, PREFIX, number).tar == receipt.tar for number in committed)
+    filler.unlink()
+    standing = commit_unit(store, PREFIX, receipt, shard)
+    assert sha256_bytes(store.get(f"{PREFIX}/shards/{standing.tar.name}")) == standing.tar.sha256

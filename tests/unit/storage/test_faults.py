@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -123,6 +124,23 @@ def test_what_cannot_pass_is_not_retried(faulty: Start, http: Any) -> None:
             opened(server).get("k")
         assert len(server.requests) == 1
         assert "\n" not in str(caught.value) and "very-secret-value" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("code", "hours"), [("RequestTimeTooSkewed", -2), ("AccessDenied", 3)])
+def test_a_wrong_clock_is_said_to_be_one(faulty: Start, http: Any, code: str, hours: int) -> None:
+    """By the code, and by the date of an answer without one (HEAD has no body)."""
+
+    def answer(handler: Any, number: int) -> None:
+        handler.date_time_string = lambda: formatdate(time.time() - hours * 3600, usegmt=True)
+        http.refuse(handler, 403, code)
+
+    server = faulty(answer)
+    how = rf"\d{{4,5}} s {'ahead of' if hours > 0 else 'behind'} the server's .*set this machine's"
+    for call in (opened(server).get, opened(server).stat):
+        with pytest.raises(StorageError, match=how) as caught:
+            call("k")
+        assert "credentials" not in str(caught.value)
+    assert len(server.requests) == 2
 
 
 def test_the_number_of_tries_is_bounded(faulty: Start, http: Any) -> None:

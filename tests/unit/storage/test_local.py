@@ -5,6 +5,7 @@ import os
 import pickle
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -235,6 +236,15 @@ def test_entries_tell_size_and_time_and_history_also_what_was_half_written(store
         store.remove(stored)
         store.remove(stored)
     assert not store.history("")
+
+
+def test_the_clock_is_the_file_systems_and_not_this_machines(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over NFS times are the server's: ages told by another clock would make what is being written old."""
+    store.put("k", b"x")
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert abs(store.clock() - store.stat("k").modified) < 60
+    assert store.list("") == ["k"] and len(store.history("")) == 1
+    assert open_store(StorageConfig(root=f"{store.root}/nowhere")).clock() == 0.0
 
 
 def test_a_copy_is_the_same_bytes_and_lives_on_alone(store: Store) -> None:

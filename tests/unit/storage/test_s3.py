@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,38 @@ def test_wrong_credentials(variable: str, s3_config: StorageConfig, monkeypatch:
         with pytest.raises(StorageError, match="AWS_") as caught:
             call("k")
         assert "wrong-on-purpose" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_credentials_that_may_only_read(
+    s3_store: Store, s3_config: StorageConfig, s3_server: LocalS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3_store.put("k", b"data")
+    for name, value in s3_server.environment(reader=True).items():
+        monkeypatch.setenv(name, value)
+    reader = open_store(s3_config)
+    assert reader.get("k") == b"data" and reader.list("") == ["k"] and reader.size("k") == 4
+    calls = (
+        lambda: reader.put("k", b"x"),
+        lambda: reader.put_chunks("k", [b"x"]),
+        lambda: reader.put_new("new", b"x"),
+        lambda: reader.copy("k", "other"),
+        lambda: reader.delete("k"),
+    )
+    for call in calls:
+        with pytest.raises(StorageError, match=r"refused .*may not do this.*rights") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    assert reader.list("") == ["k"] and reader.get("k") == b"data"
+
+
+def test_a_clock_that_is_an_hour_off(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore import auth
+
+    now = auth.get_current_datetime
+    monkeypatch.setattr(auth, "get_current_datetime", lambda: now() - timedelta(hours=1))
+    with pytest.raises(StorageError, match=r"the clock of this machine is .*set this machine's clock") as caught:
+        s3_store.get("k")
+    assert "credentials" not in str(caught.value)
 
 
 def test_no_such_bucket(s3_config: StorageConfig) -> None:
