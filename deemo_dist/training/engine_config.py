@@ -10,8 +10,36 @@ MAX_BUCKET = 500_000_000
 PERSIST = 100_000
 
 
+OURS = {
+    "optimizer": "the optimizer is ours: lr and weight_decay of a stage's rules",
+    "scheduler": "the schedule is ours: schedule and warmup of a stage",
+    "train_batch_size": "packs_per_step of a stage",
+    "train_micro_batch_size_per_gpu": "packs_per_step of a stage",
+    "gradient_accumulation_steps": "packs_per_step of a stage",
+    "gradient_clipping": "max_grad_norm of a stage",
+    "bf16": "engine.precision=bf16",
+    "bfloat16": "engine.precision=bf16",
+    "amp": "engine.precision=bf16",
+    "torch_autocast": "engine.precision=bf16",
+    "data_types": "gradients are summed in fp32",
+    "zero_allow_untested_optimizer": "leave it out",
+    "zero_force_ds_cpu_optimizer": "leave it out",
+    "activation_checkpointing": "engine.gradient_checkpointing",
+    "checkpoint": "engine.checkpoint_every",
+    "zero_optimization.stage": "engine.zero_stage",
+    "zero_optimization.offload_param": "engine.offload",
+    "zero_optimization.offload_optimizer": "engine.offload",
+    "zero_optimization.cpu_offload": "engine.offload",
+    "zero_optimization.zero_hpz_partition_size": "engine.hpz",
+    "zero_optimization.zero_quantized_weights": "engine.quantized_weights",
+    "zero_optimization.zero_quantized_gradients": "engine.quantized_gradients",
+}
+"""Keys of DeepSpeed's configuration that are set here, and what sets them."""
+
+
 def check(config: EngineConfig, *, world: int, on_gpu: bool) -> None:
     """Refuse what the engine cannot do on so many ranks. Raises ``TrainingError``."""
+    _check_own_keys(config.deepspeed)
     if config.zero_stage == 0:
         raise TrainingError("engine.zero_stage 0 is not supported", hint="stage 1 replicates the parameters as well")
     if config.offload == "nvme":
@@ -19,6 +47,13 @@ def check(config: EngineConfig, *, world: int, on_gpu: bool) -> None:
             "engine.offload nvme is not supported: its optimizer state cannot be put into a checkpoint",
             hint="use offload: cpu",
         )
+    if config.precision == "bf16" and config.zero_stage < 2:
+        raise TrainingError(
+            "engine.precision bf16 needs ZeRO stage 2 or 3: under stage 1 gradients are not summed in fp32",
+            hint="set engine.zero_stage to 2 or 3",
+        )
+    if config.partition_at_build and config.zero_stage != 3:
+        raise TrainingError("engine.partition_at_build needs ZeRO stage 3", hint="set engine.zero_stage to 3")
     if config.offload != "none" and config.zero_stage != 3:
         raise TrainingError(f"engine.offload {config.offload} needs ZeRO stage 3", hint="set engine.zero_stage to 3")
     if config.hpz < 1 or world % config.hpz or (config.hpz > 1 and config.zero_stage != 3):
@@ -30,6 +65,21 @@ def check(config: EngineConfig, *, world: int, on_gpu: bool) -> None:
         raise TrainingError(
             "engine.quantized_weights and quantized_gradients need GPUs and ZeRO stage 3", hint="leave them out here"
         )
+
+
+def _check_own_keys(own: Mapping[str, Any]) -> None:
+    """Refuse what would undo the settings made here. Raises ``TrainingError``."""
+    if "fp16" in own or "float16" in own:
+        raise TrainingError(
+            "engine.deepspeed.fp16 is refused: the activations of Llama-like models leave the range of fp16, with a "
+            "fixed loss scale or without",
+            hint="engine.precision=bf16",
+        )
+    zero = own.get("zero_optimization")
+    inner = zero if isinstance(zero, Mapping) else {}
+    for key in (*own, *(f"zero_optimization.{name}" for name in inner)):
+        if key in OURS:
+            raise TrainingError(f"engine.deepspeed.{key} would undo what is set elsewhere", hint=OURS[key])
 
 
 def deepspeed_config(
@@ -76,6 +126,10 @@ def deepspeed_config(
     }
     if config.precision == "bf16":
         own["bf16"] = {"enabled": True, "check_grad_overflow": True}
+        # by default gradients are added up, over micro-steps and ranks, in the working precision
+        own["data_types"] = {"grad_accum_dtype": "fp32"}
+        if not config.quantized_gradients:
+            own["communication_data_type"] = "fp32"
     return _merged(own, config.deepspeed)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deemo_dist.config.fields import operational
+from deemo_dist.config.fields import operational, partly_operational
 from deemo_dist.config.schema.data import MixConfig
 
 
@@ -66,12 +66,47 @@ class StageConfig:
     mix: dict[str, MixConfig] = field(default_factory=dict)
 
 
+SPEED_ONLY = {
+    "": {
+        "comms_logger", "dump_state", "flops_profiler", "memory_breakdown", "steps_per_print", "wall_clock_breakdown",
+    },
+    "zero_optimization": {
+        "allgather_bucket_size", "allgather_partitions", "allgather_sequential", "contiguous_gradients",
+        "max_live_parameters", "max_reuse_distance", "model_persistence_threshold", "overlap_comm",
+        "param_persistence_threshold", "prefetch_bucket_size", "reduce_bucket_size", "reduce_scatter",
+        "round_robin_gradients", "stage3_max_live_parameters", "stage3_max_reuse_distance",
+        "stage3_model_persistence_threshold", "stage3_module_granularity_threshold",
+        "stage3_param_persistence_threshold", "stage3_prefetch_bucket_size", "sub_group_size",
+        "use_all_reduce_for_fetch_params",
+    },
+}  # fmt: skip
+"""Keys of DeepSpeed's configuration that change how fast a training runs, and nothing of what it computes."""
+
+
+def changes_results(deepspeed: dict[str, Any]) -> dict[str, Any]:
+    """What of ``engine.deepspeed`` may change what is computed."""
+    found = {}
+    for key, value in deepspeed.items():
+        speed = SPEED_ONLY.get(key)
+        if speed is not None and isinstance(value, dict):
+            value = {name: own for name, own in value.items() if name not in speed}
+        if key not in SPEED_ONLY[""] and (speed is None or value):
+            found[key] = value
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
     """How the training process runs. ``ranks`` here are local; a launcher's placement wins.
 
     ZeRO++ (arXiv 2306.10209): ``hpz`` ranks (those of a node) keep a second copy of the parameters among them, so that
     the backward pass gathers inside the node; ``quantized_weights`` and ``quantized_gradients`` are sent in fewer bits.
+    ``partition_at_build``: parameters are cut among the ranks while the model is built, and stored weights read by one
+    rank, tensor by tensor, for a model that not every rank can hold (same values, a slower start; ZeRO-3).
+    ``deterministic``: on a GPU, the same bits for the same ranks; an operation that has no such form ends the run, or
+    with ``tolerate_nondeterminism`` warns.
+    ``deepspeed``: keys of DeepSpeed's own configuration, merged over ours; those that change speed alone
+    (``SPEED_ONLY``) are operational.
     ``preflight``: the doctor's checks before the first step. ``profile``: steps that are traced, into
     ``profile_folder`` on each rank's machine.
     """
@@ -81,13 +116,15 @@ class EngineConfig:
     zero_stage: Literal[0, 1, 2, 3] = 3
     precision: Literal["fp32", "bf16"] = "fp32"
     deterministic: bool = True
+    tolerate_nondeterminism: bool = operational(False)
     gradient_checkpointing: bool = False
     offload: Literal["none", "cpu", "nvme"] = operational("none")
+    partition_at_build: bool = operational(False)
     offload_path: str | None = operational(None)
     hpz: int = operational(1)
     quantized_weights: bool = False
     quantized_gradients: bool = False
-    deepspeed: dict[str, Any] = operational(factory=dict)
+    deepspeed: dict[str, Any] = partly_operational(changes_results, factory=dict)
     timeout_seconds: float = operational(600.0)
     watchdog_seconds: float = operational(300.0)
     preflight: bool = operational(True)

@@ -1,8 +1,9 @@
 """Memory of one rank by kind, as DeepSpeed's ZeRO lays it out (Rajbhandari et al. 2020, arXiv 1910.02054).
 
 Read off DeepSpeed 0.19's ``runtime/zero`` and measured on real ranks: under ZeRO-3 every parameter is padded to the
-ranks and cut, the optimizer keeps an fp32 copy of what trains (in fp32 training too), gradients are kept in the working
-precision, the reduce bucket is allocated whole, and up to ``stage3_max_live_parameters`` gathered elements stay.
+ranks and cut, the optimizer keeps an fp32 copy of what trains (in fp32 training too), gradients are summed in fp32
+where the engine says so (ours does), the reduce bucket is allocated whole, and up to ``stage3_max_live_parameters``
+gathered elements stay.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,11 +35,13 @@ class Parameter:
 @dataclass(frozen=True, kw_only=True)
 class Zero:
     """How the engine cuts and where it keeps. ``bytes``: of an element in the working precision; sizes in elements.
-    ``hpz``: ranks among which ZeRO++'s second copy of the parameters is cut.
+    ``gradient_bytes``: of one of a summed gradient (0: the same). ``hpz``: ranks among which ZeRO++'s second copy
+    of the parameters is cut.
     """
 
     stage: Literal[0, 1, 2, 3]
     bytes: int
+    gradient_bytes: int = 0
     offload_optimizer: bool = False
     offload_parameters: bool = False
     reduce_bucket: int = 0
@@ -49,6 +52,11 @@ class Zero:
     quantised_weights: bool = False
     quantised_gradients: bool = False
 
+    @property
+    def summed(self) -> int:
+        """Bytes of an element of a gradient as it is added up over micro-steps and ranks."""
+        return self.gradient_bytes or self.bytes
+
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "Zero":
         """From the dictionary that DeepSpeed is given."""
@@ -56,6 +64,7 @@ class Zero:
         return cls(
             stage=zero["stage"],
             bytes=2 if settings.get("bf16", {}).get("enabled") else FP32,
+            gradient_bytes=FP32 if settings.get("data_types", {}).get("grad_accum_dtype") == "fp32" else 0,
             offload_optimizer=zero.get("offload_optimizer", {}).get("device", "none") != "none",
             offload_parameters=zero.get("offload_param", {}).get("device", "none") != "none",
             reduce_bucket=int(zero.get("reduce_bucket_size", 0)),
@@ -130,7 +139,7 @@ def memory(
         gradients=0.0 if zero.offload_optimizer else whole["gradients"],
         optimizer=0.0 if zero.offload_optimizer else whole["optimizer"],
         gathered=_gathered(parameters, zero, trains + frozen) if zero.stage == 3 and ranks > 1 else 0.0,
-        buckets=zero.reduce_bucket * zero.bytes * (2 if zero.overlap else 1) if zero.stage else 0.0,
+        buckets=_buckets(zero),
         update=update,
         activations=_activations(pack, checkpointing),
         logits=labels.saved + labels.layer if labels else 0.0,
@@ -138,6 +147,12 @@ def memory(
         reserve=CONTEXT + FRAGMENTATION * device if device else 0.0,
         host=_host(whole, zero, parameters, ranks),
     )
+
+
+def _buckets(zero: Zero) -> float:
+    """Bytes of the buffers in which gradients are reduced: what is sent in fewer bits starts in the working ones."""
+    size = zero.bytes if zero.quantised_gradients else zero.summed
+    return float(zero.reduce_bucket * size * (2 if zero.overlap else 1)) if zero.stage else 0.0
 
 
 def _states(parameters: Sequence[Parameter], zero: Zero, ranks: int) -> dict[str, float]:
@@ -149,7 +164,7 @@ def _states(parameters: Sequence[Parameter], zero: Zero, ranks: int) -> dict[str
     owned = mine if zero.stage == 3 else -(-trains // ranks) if zero.stage else trains
     return {
         "parameters": (held + second) * float(zero.bytes),
-        "gradients": (owned if zero.stage >= 2 else trains) * float(zero.bytes),
+        "gradients": (owned if zero.stage >= 2 else trains) * float(zero.summed),
         "optimizer": owned * float(ADAM + FP32),
     }
 

@@ -65,10 +65,10 @@ def traffic(parameters: Sequence[Parameter], zero: Zero, ranks: int) -> tuple[fl
     part = (ranks - 1) / ranks
     if zero.stage < 3:
         gathered = trains * zero.bytes * part if zero.stage else 0.0
-        reduced = trains * zero.bytes * part * (1 if zero.stage else 2)
+        reduced = trains * zero.summed * part * (1 if zero.stage else 2)
         return (reduced, 0.0, gathered) if zero.stage == 2 else (0.0, 0.0, gathered + reduced)
     gather = total * (1 if zero.quantised_weights else zero.bytes) * part
-    reduce = trains * zero.bytes * part * (0.25 if zero.quantised_gradients else 1)
+    reduce = trains * part * (0.25 * zero.bytes if zero.quantised_gradients else zero.summed)
     again = total * zero.bytes * (zero.hpz - 1) / zero.hpz if zero.hpz > 1 else 0.0
     return (gather + reduce, again, 0.0) if zero.hpz > 1 else (2 * gather + reduce, 0.0, 0.0)
 

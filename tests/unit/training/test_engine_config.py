@@ -1,6 +1,6 @@
 import pytest
 
-from deemo_dist.config import EngineConfig
+from deemo_dist.config import EngineConfig, config_digest
 from deemo_dist.errors import TrainingError
 from deemo_dist.training.engine_config import MAX_BUCKET, check, deepspeed_config
 
@@ -21,6 +21,8 @@ def test_buckets_follow_the_model():
 def test_precision_and_offload():
     assert "bf16" not in settings()
     assert settings(precision="bf16")["bf16"]["enabled"] is True
+    assert settings(precision="bf16")["data_types"] == {"grad_accum_dtype": "fp32"}
+    assert settings(precision="bf16")["communication_data_type"] == "fp32"
     assert settings(offload="cpu")["zero_optimization"]["offload_optimizer"]["device"] == "cpu"
 
 
@@ -41,11 +43,27 @@ def test_own_keys_are_merged_over():
         {"hpz": 0},
         {"quantized_weights": True},
         {"quantized_gradients": True},
+        {"partition_at_build": True, "zero_stage": 2},
+        {"precision": "bf16", "zero_stage": 1},
+        {"deepspeed": {"fp16": {"enabled": True, "loss_scale": 1}}},
+        {"deepspeed": {"optimizer": {"type": "Adam"}}},
+        {"deepspeed": {"gradient_clipping": 0.01}},
+        {"deepspeed": {"zero_optimization": {"stage": 1}}},
     ],
 )
 def test_what_cannot_work_is_refused(fields):
-    with pytest.raises(TrainingError, match="engine"):
+    with pytest.raises(TrainingError, match="engine") as refused:
         check(EngineConfig(**fields), world=4, on_gpu=False)
+    assert "\n" not in str(refused.value)
+
+
+def test_keys_of_deepspeed_are_in_the_digest_but_for_those_of_speed_alone():
+    plain = config_digest(EngineConfig())
+    speed = {"zero_optimization": {"reduce_bucket_size": 7}, "wall_clock_breakdown": True}
+    assert config_digest(EngineConfig(deepspeed=speed)) == plain
+    for own in ({"prescale_gradients": True}, {"zero_optimization": {"ignore_unused_parameters": False}}):
+        assert config_digest(EngineConfig(deepspeed=own)) != plain
+        check(EngineConfig(deepspeed={**own, "wall_clock_breakdown": True}), world=1, on_gpu=False)
 
 
 def test_a_second_copy_within_the_node_and_fewer_bits_are_handed_on():

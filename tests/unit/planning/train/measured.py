@@ -29,7 +29,7 @@ def storage_bytes(tensors) -> int:
     return sum(seen.values())
 
 
-def held(engine: Engine, zero_stage: int) -> dict[str, int]:
+def held(engine: Engine) -> dict[str, int]:
     """Bytes by kind, where DeepSpeed keeps them."""
     optimizer = engine.deepspeed.optimizer
     moments = [
@@ -38,15 +38,9 @@ def held(engine: Engine, zero_stage: int) -> dict[str, int]:
         for value in state.values()
         if torch.is_tensor(value) and value.numel() > 1
     ]
-    if zero_stage == 3:
-        working = [p.ds_tensor for p in engine.module.parameters()]
-        masters = list(optimizer.fp32_partitioned_groups_flat)
-        gradients = [optimizer.grad_partitions_flat_buffer]
-    else:
-        working = list(engine.module.parameters())
-        masters = list(optimizer.single_partition_of_fp32_groups)
-        gradients = [g for group in optimizer.averaged_gradients.values() if group for g in group]
-        gradients += [p.grad for p in engine.module.parameters() if p.grad is not None]
+    working = [p.ds_tensor for p in engine.module.parameters()]
+    masters = list(optimizer.fp32_partitioned_groups_flat)
+    gradients = [optimizer.grad_partitions_flat_buffer]
     shared = {tensor.untyped_storage().data_ptr() for tensor in working}
     masters = [tensor for tensor in masters if tensor.untyped_storage().data_ptr() not in shared]
     return {
@@ -58,7 +52,7 @@ def held(engine: Engine, zero_stage: int) -> dict[str, int]:
 
 def main() -> None:
     config: RunConfig = load("demo", [])
-    engine_config = EngineConfig(ranks=2, zero_stage=PLAN["zero_stage"], timeout_seconds=60)
+    engine_config = EngineConfig(ranks=2, precision=PLAN["precision"], timeout_seconds=60)
     ranks = join(engine_config)
     model: DeemoLlamaForConditionalGeneration = build_model(config.model, 0)
     engine = build_engine(model, stage_of(PLAN), engine_config, ranks)
@@ -75,10 +69,10 @@ def main() -> None:
         engine.deepspeed.backward(loss)
         if _ + 1 < engine.micro:
             engine.deepspeed.step()
-    found = held(engine, PLAN["zero_stage"])
+    found = held(engine)
     engine.step(1.0)
     gc.collect()
-    after = held(engine, PLAN["zero_stage"])
+    after = held(engine)
     found["optimizer"] = after["optimizer"]
     found["all"] = storage_bytes(
         [o for o in gc.get_objects() if isinstance(o, torch.Tensor) and o.device.type == "cpu"]
