@@ -119,14 +119,14 @@ def dataset(known: Known) -> str:
 def budgets(known: Known) -> str:
     """Does every example fit into a pack, and every rank get one?"""
     from deemo_dist.model import build_processor
-    from pipelines.stages import plan_stages
+    from pipelines.stages import check_ranks, plan_stages
 
     assert known.store is not None and known.dataset is not None
     known.processor = build_processor(known.config.model)
     known.stages = plan_stages(known.config, known.dataset, known.processor, known.store)
+    check_ranks(known.stages, known.world)
     told = []
     for stage in known.stages:
-        stage.plan.micro_steps(known.world)
         tokens, frames, audio = stage.plan.lengths.largest()
         told.append(
             f"{stage.name}: {stage.plan.steps} steps, largest {tokens}/{stage.config.max_tokens} tokens, "

@@ -80,6 +80,15 @@ def plan_stages(
     return tuple(planned)
 
 
+def check_ranks(stages: Sequence[PlannedStage], world: int) -> None:
+    """Refuse more ranks than a stage has packs a step, the later stages included. Raises ``DatasetError``."""
+    for stage in stages:
+        try:
+            stage.plan.micro_steps(world)
+        except DatasetError as error:
+            raise DatasetError(f"stage {stage.name}: {error.message}", hint=error.hint) from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """Which stages a command is about: ``first`` to ``last`` by name, None for the chain's own ends."""

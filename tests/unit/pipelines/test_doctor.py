@@ -220,6 +220,23 @@ def test_training_does_not_start_where_a_check_fails(folder: Path) -> None:
         preflight(known)
 
 
+def test_more_ranks_than_packs_of_a_later_stage_are_refused_before_the_first_step(folder: Path) -> None:
+    from deemo_dist.environ import Placement
+    from deemo_dist.training.ranks import Ranks
+    from pipelines.train import ALL, _train_chain
+
+    config = run_in(folder)
+    name, stage = next(iter(config.stages.items()))
+    stages = {name: stage, "later": replace(stage, packs_per_step=1)}
+    config = replace(config, stages=stages, engine=replace(config.engine, preflight=False))
+    place = Placement(rank=0, world=2, local_rank=0, launcher="torchrun", master_addr="127.0.0.1", master_port=0)
+    with pytest.raises(DeemoError, match=r"stage later: 2 ranks cannot share 1 packs a step"):
+        _train_chain(config, Ranks(place, torch.device("cpu")), ALL)
+    assert not list((folder / "store").glob("runs/*/attempts/*"))
+    with pytest.raises(DeemoError, match="stage later: 2 ranks"):
+        known_of(config, "storage", "dataset", "budgets")
+
+
 def test_the_command_line_says_a_line_a_check_and_exits_with_1(folder: Path, capsys: pytest.CaptureFixture) -> None:
     from typer.testing import CliRunner
 
