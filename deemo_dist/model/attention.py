@@ -44,7 +44,8 @@ def varlen(
 
     ``query`` [T, H, D], ``key`` and ``value`` [S, Hk, D] with Hk dividing H; ``cu_seqlens_*`` int32 [segments + 1]
     from 0. ``window``: a token sees at most that many, itself included. ``kernel``: flash-attn's
-    ``flash_attn_varlen_func``, None for SDPA. Returns [T, H, D] in the query's dtype.
+    ``flash_attn_varlen_func``, None for SDPA; its backward pass adds up in a fixed order where torch is to be
+    deterministic. Returns [T, H, D] in the query's dtype.
     """
     cu_seqlens_k = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
     max_seqlen_k = max_seqlen_q if max_seqlen_k is None else max_seqlen_k
@@ -63,6 +64,7 @@ def varlen(
         softmax_scale=scale,
         causal=True,
         window_size=(-1, -1) if window is None else (window - 1, 0),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
     )
     return out.to(query.dtype)
 

@@ -69,13 +69,24 @@ def _pool_places(features: Tensor, tokens: int) -> Tensor:
     side, grid = math.isqrt(features.shape[1]), math.isqrt(tokens)
     if side * side != features.shape[1] or grid * grid != tokens or grid > side:
         return _pool_line(features, tokens)
-    square = features.transpose(1, 2).unflatten(2, (side, side))
-    return F.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
+    line = _averages(side, grid, features)
+    return torch.kron(line, line) @ features
 
 
 def _pool_line(features: Tensor, tokens: int) -> Tensor:
     """[N, S, D] -> [N, tokens, D] by means of neighbouring positions."""
-    return F.adaptive_avg_pool1d(features.transpose(1, 2), tokens).transpose(1, 2)
+    return _averages(features.shape[1], tokens, features) @ features
+
+
+def _averages(places: int, tokens: int, like: Tensor) -> Tensor:
+    """[tokens, places]: row i averages the places from floor(i * places / tokens) to ceil((i + 1) * places / tokens).
+
+    Torch's own adaptive pools do the same, with gradients that a GPU adds up in no fixed order.
+    """
+    row = torch.arange(tokens, device=like.device)[:, None]
+    place = torch.arange(places, device=like.device)[None, :]
+    inside = (place >= row * places // tokens) & (place < -(-(row + 1) * places // tokens))
+    return inside.to(like.dtype) / inside.sum(1, keepdim=True).to(like.dtype)
 
 
 class _QueryLayer(nn.Module):

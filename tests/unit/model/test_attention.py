@@ -37,7 +37,7 @@ class FlashStandIn:
         self.calls: list[dict] = []
 
     def __call__(self, q, k, v, *, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, dropout_p, softmax_scale,
-                 causal, window_size):  # fmt: skip
+                 causal, window_size, deterministic):  # fmt: skip
         assert q.dtype == k.dtype == v.dtype and q.dtype in (torch.float16, torch.bfloat16)
         assert q.is_contiguous() and k.is_contiguous() and v.is_contiguous()
         assert q.dim() == k.dim() == v.dim() == 3 and k.shape == v.shape and q.shape[1] % k.shape[1] == 0
@@ -46,7 +46,7 @@ class FlashStandIn:
         assert type(max_seqlen_q) is int and max_seqlen_q == int(cu_seqlens_q.diff().max())
         assert type(max_seqlen_k) is int and max_seqlen_k == int(cu_seqlens_k.diff().max())
         assert causal is True and dropout_p == 0.0
-        self.calls.append({"window": window_size, "q": tuple(q.shape)})
+        self.calls.append({"window": window_size, "q": tuple(q.shape), "deterministic": deterministic})
         window = None if window_size == (-1, -1) else window_size[0] + 1
         return dense(q.float(), k.float(), v.float(), cu_seqlens_q, cu_seqlens_k, softmax_scale, window).to(q.dtype)
 
@@ -71,8 +71,18 @@ def test_flash_kernel_is_called_by_its_contract():
     q, k, v = tensors(17)
     cu = cumulative(5, 1, 11).long()
     out = varlen(q, k, v, cu, 11, scale=0.3, window=4, kernel=kernel)
-    assert out.dtype == q.dtype and kernel.calls == [{"window": (3, 0), "q": (17, 4, 8)}]
+    assert out.dtype == q.dtype and kernel.calls == [{"window": (3, 0), "q": (17, 4, 8), "deterministic": False}]
     assert torch.allclose(out, varlen(q, k, v, cu, 11, scale=0.3, window=4), atol=3e-2)
+
+
+def test_flash_adds_up_in_a_fixed_order_where_torch_is_to_be_deterministic():
+    kernel = FlashStandIn()
+    torch.use_deterministic_algorithms(True)
+    try:
+        varlen(*tensors(6), cumulative(6), 6, kernel=kernel)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert [call["deterministic"] for call in kernel.calls] == [True]
 
 
 def test_a_whole_model_runs_through_the_flash_path(model, processor, loaded, monkeypatch):
