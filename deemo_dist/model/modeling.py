@@ -20,7 +20,7 @@ from deemo_dist.model.adapted import holds_adapters, load_adapted, save_adapted
 from deemo_dist.model.adapters import is_adapted
 from deemo_dist.model.configuration import DeemoLlamaConfig
 from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
-from deemo_dist.model.towers import build_tower, call_tower, class_tokens_of, places_of, settle, width_of
+from deemo_dist.model.towers import build_tower, call_tower, patches_of, places_of, settle, width_of
 
 IGNORED = -100
 MEDIA = (
@@ -86,7 +86,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if isinstance(module, QFormerProjector):
             init.normal_(module.queries)
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
+            init.normal_(module.weight, std=module.weight.shape[1:].numel() ** -0.5)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.MultiheadAttention):
@@ -122,7 +122,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             frame_times = torch.zeros(clips, frames, device=pixel_values.device)
         config = self.config.vision_config
         hidden = call_tower(self.vision_tower, pixel_values.flatten(0, 1))
-        places = places_of(hidden, width_of(config), class_tokens_of(config))
+        places = places_of(hidden, width_of(config), patches_of(config))
         return self.video_projector(places.unflatten(0, (clips, frames)), frame_times).flatten(0, 1)
 
     def audio_embeddings(self, input_features: Tensor | None, audio_starts: Tensor | None) -> Tensor:
@@ -133,7 +133,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             input_features = torch.zeros(1, *media.null_audio_shape(), device=self.device)
         if audio_starts is None:
             audio_starts = torch.zeros(len(input_features), device=input_features.device)
-        hidden = places_of(call_tower(self.audio_tower, input_features), width_of(self.config.audio_config), 0)
+        hidden = places_of(call_tower(self.audio_tower, input_features), width_of(self.config.audio_config))
         within = torch.arange(hidden.shape[1], device=hidden.device) * (media.audio_window / hidden.shape[1])
         return self.audio_projector(hidden.unsqueeze(2), audio_starts[:, None] + within[None, :]).flatten(0, 1)
 

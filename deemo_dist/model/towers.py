@@ -8,9 +8,17 @@ from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
 from deemo_dist.errors import ModelError
 
+MOST_AHEAD = 16
+"""Class and register tokens ahead of the patches, at most."""
+
 
 def build_tower(config: PreTrainedConfig) -> PreTrainedModel:
     """An encoder with fresh weights. Of an encoder-decoder (Whisper) the encoder alone. Raises ``ModelError``."""
+    if hasattr(config, "mask_ratio"):
+        raise ModelError(
+            f"a '{config.model_type}' tower hides patches by chance, in another order each time",
+            hint="load its weights as a 'vit'",
+        )
     if config.model_type == "whisper":
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
@@ -56,22 +64,28 @@ def width_of(config: PreTrainedConfig) -> int:
     raise ModelError(f"the width of a '{config.model_type}' encoder is not known from its configuration")
 
 
-def places_of(output: Tensor, width: int, class_tokens: int) -> Tensor:
-    """A tower's last hidden state as [N, places, D]: feature maps [N, D, h, w] flattened, class tokens taken off."""
+def places_of(output: Tensor, width: int, patches: int | None = None) -> Tensor:
+    """A tower's last hidden state as [N, places, D]: feature maps [N, D, h, w] flattened, tokens that come ahead of
+    ``patches`` (class and register tokens) taken off. Raises ``ModelError`` where it is not what was configured."""
     if output.dim() == 4:
-        output = output.flatten(2).transpose(1, 2)
+        output, patches = output.flatten(2).transpose(1, 2), None
     if output.shape[-1] != width:
         raise ModelError(f"a tower gave {output.shape[-1]} channels where its configuration says {width}")
-    return output[:, class_tokens:]
+    ahead = max(0, output.shape[1] - patches) if patches is not None else 0
+    if ahead > MOST_AHEAD:
+        raise ModelError(f"a tower gave {output.shape[1]} tokens where its configuration says {patches} patches")
+    return output[:, ahead:]
 
 
-def class_tokens_of(config: PreTrainedConfig) -> int:
-    """How many of a vision tower's tokens are not patches: by its kind."""
-    if config.model_type in ("clip_vision_model", "vit", "deit", "dinov2", "chinese_clip_vision_model"):
-        return 2 if config.model_type == "deit" else 1
-    if config.model_type in ("dinov2_with_registers", "dinov3_vit"):
-        return 1 + int(config.num_register_tokens)
-    return 0
+def patches_of(config: PreTrainedConfig) -> int | None:
+    """How many patches a vision tower cuts an image into; None where its configuration names none. Towers that merge
+    patches on the way give fewer places."""
+    image, patch = getattr(config, "image_size", None), getattr(config, "patch_size", None)
+    if image is None or patch is None:
+        return None
+    height, width = image if isinstance(image, list | tuple) else (image, image)
+    high, wide = patch if isinstance(patch, list | tuple) else (patch, patch)
+    return (int(height) // int(high)) * (int(width) // int(wide))
 
 
 def call_tower(tower: nn.Module, inputs: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, kw_only=True)
 class TowerConfig:
-    """A part that comes from transformers: ``source`` is ``random``, ``weights:NAME``, a path or a hub name;
-    ``type`` its transformers model type; ``settings`` its config's keys (for ``random``)."""
+    """A part that comes from transformers: ``source`` is ``random``, ``weights:NAME``, a path, a prefix
+    ``s3://bucket/prefix`` or a hub name; ``type`` its transformers model type; ``settings`` its config's keys (for
+    ``random``)."""
 
     source: str = "random"
     type: str = ""

@@ -8,8 +8,9 @@ from deemo_dist.config import CONFIGS, ModelConfig, ProjectorConfig, TowerConfig
 from deemo_dist.errors import ModelError
 from deemo_dist.model import build_model, build_processor
 from deemo_dist.model.configuration import ProjectorShape
-from deemo_dist.model.projectors import build_projector
+from deemo_dist.model.projectors import _pool_line, _pool_places, build_projector
 from deemo_dist.model.tokens import video_tokens
+from deemo_dist.model.towers import call_tower, patches_of, places_of
 
 
 @pytest.mark.parametrize("kind", ["mlp", "qformer", "stc"])
@@ -22,6 +23,18 @@ def test_projectors_give_the_tokens_that_are_counted(kind, frames, places, token
     sound = build_projector(24, 20, shape, per_step=False)
     assert sound(features[:, :, :1], seconds).shape == (2, tokens, 20)
     assert torch.allclose(video(features, seconds)[1], video(features[1:], seconds[1:])[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(("places", "tokens"), [(16, 4), (16, 9), (49, 4), (15, 4), (7, 7), (2, 5)])
+def test_pooling_is_torch_s_own_by_products_of_matrices(places, tokens):
+    features = torch.randn(3, places, 8, generator=torch.Generator().manual_seed(1))
+    line = torch.nn.functional.adaptive_avg_pool1d(features.transpose(1, 2), tokens).transpose(1, 2)
+    assert torch.allclose(_pool_line(features, tokens), line, atol=1e-6)
+    side, grid = round(places**0.5), round(tokens**0.5)
+    if side**2 == places and grid**2 == tokens:
+        square = features.transpose(1, 2).unflatten(2, (side, side))
+        line = torch.nn.functional.adaptive_avg_pool2d(square, grid).flatten(2).transpose(1, 2)
+    assert torch.allclose(_pool_places(features, tokens), line, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "qformer", "stc"])
@@ -56,6 +69,7 @@ TOWERS = {
     },
     "clip_vision_model": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
     "dinov2": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+    "beit": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32},
     "convnext": {"num_stages": 2, "hidden_sizes": [16, 32], "depths": [1, 1]},
 }
 
@@ -66,6 +80,17 @@ def test_other_vision_towers(nano, loaded, kind):
     config = dataclasses.replace(nano, vision=TowerConfig(type=kind, settings=settings))
     model, processor = build_model(config, 0), build_processor(config)
     assert torch.isfinite(model(**processor.pack([loaded()])).loss)
+    vision = model.config.vision_config
+    hidden = call_tower(model.vision_tower, torch.zeros(2, 3, 64, 64))
+    assert places_of(hidden, 32, patches_of(vision)).shape[1] == (64 if kind == "convnext" else 16)
+
+
+def test_tokens_ahead_of_the_patches_are_taken_off_and_no_others():
+    hidden = torch.arange(18.0).view(1, 18, 1)
+    assert places_of(hidden, 1, 16)[0, 0, 0] == 2 and places_of(hidden, 1).shape[1] == 18
+    assert places_of(hidden, 1, 64).shape[1] == 18
+    with pytest.raises(ModelError, match="gave 18 tokens where its configuration says 1 patches"):
+        places_of(hidden, 1, 1)
 
 
 def test_hubert_takes_the_waveform(nano, loaded):
@@ -96,6 +121,8 @@ def test_qwen_as_the_language_model(nano, loaded):
         ({"vision": TowerConfig(type="siglip_vision_model", settings={"image_size": 32})}, "takes 32 pixels"),
         ({"audio": TowerConfig(type="whisper", settings={"num_mel_bins": 5})}, "takes 5 bins"),
         ({"audio": TowerConfig(type="hubert")}, "takes the waveform"),
+        ({"vision": TowerConfig(type="vit_mae", settings={"image_size": 64})}, "hides patches by chance"),
+        ({"llm": TowerConfig(source="file:///nowhere")}, "there is no model at file:///nowhere"),
         ({"llm": TowerConfig(type="lama")}, "model type 'lama'"),
         ({"llm": TowerConfig(source="/nowhere")}, "'/nowhere' cannot be loaded"),
         ({"tokenizer": "/nowhere"}, "'/nowhere' cannot be loaded"),
