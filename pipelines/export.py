@@ -1,20 +1,17 @@
 """The model of a run: the base overlaid with what each stage trained, as a transformers folder in the store."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig, shareable, to_yaml
 from deemo_dist.errors import ModelError
-from deemo_dist.records.adapters import plain_name
 from deemo_dist.storage import Store
 from deemo_dist.weights import use
 from pipelines.stages import PlannedStage
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from deemo_dist.training import Commit
 
 MODEL_FILE = "config.json"
@@ -29,30 +26,20 @@ def load_base(config: RunConfig) -> Any:
     return build_model(config.model, config.seed)
 
 
-def overlay(store: Store, commits: Sequence["Commit"]) -> "Mapping[str, Tensor] | None":
-    """What the stages of ``commits`` trained, later ones over earlier ones; None when there are none."""
-    from deemo_dist.training import read_full_state
-
-    state: dict[str, Tensor] = {}
-    for commit in commits:
-        state.update({plain_name(name): tensor for name, tensor in read_full_state(store, commit).items()})
-    return state or None
-
-
 def export_place(config: RunConfig, last: PlannedStage, *, adapters: bool = False) -> str:
     """Key prefix of a run's model: named by the key of its last stage, so that another training is another place."""
     return f"models/{config.name}/{last.key[:12]}{'-adapters' if adapters else ''}"
 
 
-def trained_model(config: RunConfig, state: "Mapping[str, Tensor]", stages: Sequence[PlannedStage]) -> Any:
-    """The base with what ``stages`` trained, their adapters apart. Raises ``ModelError``: a state of another model."""
-    from deemo_dist.training import apply_rules, load_full_state
+def trained_model(config: RunConfig, store: Store, commits: Sequence["Commit"], stages: Sequence[PlannedStage]) -> Any:
+    """The base with what ``stages`` trained (their final ``commits``), adapters apart. Raises ``ModelError``: a state
+    of another model; ``CorruptDataError``."""
+    from deemo_dist.training import apply_rules, load_trained
 
     model = load_base(config)
     *before, last = (stage.config.trains for stage in stages)
     apply_rules(model, last, before=before)
-    load_full_state(model, state)
-    model.trained = frozenset(state)
+    model.trained = load_trained(model, store, commits)
     return model
 
 
@@ -80,7 +67,7 @@ def export_model(
     from deemo_dist.model.adapters import is_adapted, merge_adapters
 
     disable_progress_bar()
-    model = trained_model(config, overlay(store, commits) or {}, stages)
+    model = trained_model(config, store, commits, stages)
     if adapters and not is_adapted(model):
         raise ModelError(f"no stage of '{config.name}' trains adapters", hint="export it without --adapters")
     if not adapters:

@@ -18,8 +18,8 @@ from pipelines.batches import step_factory, validation_factory
 from pipelines.card import model_card
 from pipelines.curves import KeepCurve
 from pipelines.datasets import open_allowed
-from pipelines.export import export_model, export_place, load_base, overlay
-from pipelines.stages import PlannedStage, Selection, plan_stages, run_prefix
+from pipelines.export import MODEL_FILE, export_model, export_place, load_base
+from pipelines.stages import PlannedStage, Selection, check_ranks, plan_stages, run_prefix
 from pipelines.tracked import TrackStage, describe_run, open_tracker, tracking_folder
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class _Chain:
     processor: Any
     ranks: "Ranks"
     attempt: int
+    idle: bool
 
 
 def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> None:
@@ -84,12 +85,18 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
     dataset = open_allowed(config, store)
     processor = build_processor(config.model)
     stages = plan_stages(config, dataset, processor, store)
+    check_ranks(stages, ranks.world)
     if config.engine.preflight:
         ranks.decided_by_first(lambda: _preflight(config, store, dataset, processor, stages, ranks.world))
     first, end = selection.bounds([stage.name for stage in stages])
+    idle = ranks.decided_by_first(lambda: _nothing_left(config, store, stages, first, end))
+    if not idle:
+        _check_parents(store, stages[:first], ranks)
     parents = parents_of(store, stages[:first], f"stage {stages[first].name}")
     attempt = attempt_of(ranks, store, run_prefix(config))
-    chain = _Chain(config=config, store=store, dataset=dataset, processor=processor, ranks=ranks, attempt=attempt)
+    chain = _Chain(
+        config=config, store=store, dataset=dataset, processor=processor, ranks=ranks, attempt=attempt, idle=idle
+    )
     with _tracking(chain) as tracker:
         done = list(parents)
         for stage in stages[first:end]:
@@ -111,6 +118,29 @@ def _preflight(
         known = Known(config=config, world=world, steps=1, seconds=4.0, store=store, dataset=dataset)
         known.processor, known.stages = processor, left
         preflight(known)
+
+
+def _nothing_left(config: RunConfig, store: Store, stages: Sequence[PlannedStage], first: int, end: int) -> bool:
+    """Whether every chosen stage is done, and the model exported where they reach the chain's end."""
+    from deemo_dist.training import finished
+
+    if any(finished(store, stage.prefix, stage.key) is None for stage in stages[first:end]):
+        return False
+    return end < len(stages) or store.exists(f"{export_place(config, stages[-1])}/{MODEL_FILE}")
+
+
+def _check_parents(store: Store, stages: Sequence[PlannedStage], ranks: "Ranks") -> None:
+    """Refuse to build on a stage whose checkpoint is no longer what was committed. A collective. Raises
+    ``TrainingError``."""
+    from deemo_dist.training import finished, finished_whole
+
+    for stage in stages:
+        done = ranks.decided_by_first(lambda: finished(store, stage.prefix, stage.key) is not None)  # noqa: B023
+        if done and finished_whole(store, stage.prefix, stage.key, ranks) is None:
+            raise TrainingError(
+                f"the last checkpoint of stage {stage.name} is not whole",
+                hint=f"train it again from the one before: deemo train -c RUN --from {stage.name}",
+            )
 
 
 def parents_of(store: Store, stages: Sequence[PlannedStage], child: str) -> list["Commit"]:
@@ -144,9 +174,12 @@ def _stage(
     chain: _Chain, stage: PlannedStage, done: Sequence["Commit"], before: _Rules, tracker: Tracker | None
 ) -> "Commit":
     """Train one stage, or find it done; its final commit."""
-    from deemo_dist.training import finished
+    from deemo_dist.training import finished, finished_whole
 
-    found = finished(chain.store, stage.prefix, stage.key)
+    if chain.idle:  # nothing is built on it any more
+        found = finished(chain.store, stage.prefix, stage.key)
+    else:
+        found = finished_whole(chain.store, stage.prefix, stage.key, chain.ranks)
     if found is not None:
         if chain.ranks.rank == 0:
             logger.info("%s: done before (%d steps), skipped", stage.name, stage.plan.steps)
@@ -189,7 +222,7 @@ def _train(
             prefix=stage.prefix,
             stage_key=stage.key,
             validation=validation_factory(config, chain.dataset, chain.store, chain.processor, stage),
-            initial_state=overlay(chain.store, done),
+            parents=tuple(done),
             before=before,
             callbacks=callbacks,
             extra={

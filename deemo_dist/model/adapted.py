@@ -57,13 +57,13 @@ def load_adapted(kind: "type[Model]", folder: Path, config: Any, dtype: torch.dt
     """
     from safetensors.torch import load_file
 
-    from deemo_dist.model.build import RANDOM, load_parts
+    from deemo_dist.model.build import RANDOM, cast_parameters, load_parts
 
     config = config if config is not None else kind.config_class.from_pretrained(folder)
     dtype = dtype or torch.float32
     with torch.random.fork_rng():
         model = kind(config)
-    torch.nn.Module.to(model, dtype)
+    cast_parameters(model, dtype)
     sources = dict.fromkeys(PARTS, RANDOM) | (config.sources or {})
     load_parts(model, sources, dtype)
     read_adapters(model, folder / ADAPTER_FOLDER)

@@ -1,6 +1,7 @@
 """Build a model and its processor from the run's configuration, with random or stored weights."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from deemo_dist.config import ModelConfig, TowerConfig
 from deemo_dist.errors import ModelError
 from deemo_dist.model.configuration import DeemoLlamaConfig, MediaShape
 from deemo_dist.model.conversation import placeholder_ids
+from deemo_dist.model.fetched import fetched
 from deemo_dist.model.gguf import is_gguf, unpacked
 from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration
+from deemo_dist.model.placing import building, current
 from deemo_dist.model.processing import DeemoLlamaProcessor
+from deemo_dist.model.stored import load_stored
 from deemo_dist.model.towers import load_tower, settle
 from deemo_dist.model.vocabulary import PLACEHOLDERS, PLAIN_TEMPLATE, builtin_tokenizer
 
 BUILTIN = "builtin"
 RANDOM = "random"
 WEIGHTS = "weights:"
+URIS = ("s3://", "file://")
 SPARE_ROWS = 64
 SIZELESS = ("convnext", "convnextv2", "bit", "poolformer")
 
@@ -76,16 +81,17 @@ def build_model(
     config: ModelConfig, seed: int, *, dtype: torch.dtype = torch.float32
 ) -> DeemoLlamaForConditionalGeneration:
     """The model of ``config``: what is random comes from ``seed`` (the caller's generator is left alone), the rest is
-    loaded.
+    loaded. Under ``model.placing`` its parameters go where that says, with the same values.
 
     Raises ``ModelError`` where weights are missing or do not fit.
     """
     tokenizer = build_tokenizer(config)
     described = build_config(config, tokenizer)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), building():
         torch.manual_seed(seed)
         model = DeemoLlamaForConditionalGeneration(described)
-    nn.Module.to(model, dtype=dtype)
+    current().keep(model.parameters())
+    cast_parameters(model, dtype)
     load_parts(model, described.sources or {}, dtype)
     generation = model.generation_config
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
@@ -93,49 +99,59 @@ def build_model(
     return model
 
 
+def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
+    """Bring the parameters into ``dtype``; buffers (the frequencies of rotary positions) stay in theirs."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.dtype != dtype:
+            parameter.data = parameter.data.to(dtype)
+
+
 def load_parts(model: DeemoLlamaForConditionalGeneration, sources: Mapping[str, str], dtype: torch.dtype) -> None:
     """Stored weights into the parts (``llm vision audio``) that have a source. Raises ``ModelError``."""
     config = model.config
-    towers = ("vision", config.vision_config, model.vision_tower), ("audio", config.audio_config, model.audio_tower)
-    for part, described, tower in towers:
-        source = sources[part]
+    parts = (
+        ("vision", model.vision_tower, lambda path: load_tower(path, config.vision_config, dtype=dtype)),
+        ("audio", model.audio_tower, lambda path: load_tower(path, config.audio_config, dtype=dtype)),
+        ("llm", model.language_model, lambda path: _load_llm(path, config.text_config.vocab_size, dtype)),
+    )
+    for name, part, load in parts:
+        source = sources[name]
         if source != RANDOM:
-            stored = _loaded(lambda: load_tower(_source(source), described, dtype=dtype), source)  # noqa: B023
-            _copy(stored, tower)
-    source = sources["llm"]
-    if source != RANDOM:
-        stored = _loaded(
-            lambda: AutoModelForCausalLM.from_pretrained(_source(source), trust_remote_code=False, dtype=dtype), source
-        )
-        _grow(stored, config.text_config.vocab_size)
-        _copy(stored, model.language_model)
+            path = _source(source)
+            whole = partial(_loaded, partial(load, path), source)
+            load_stored(part, _loaded(partial(_folder, path), source), whole, dtype)
 
 
-def _grow(stored: Any, rows: int) -> None:
-    """Rows of embeddings and head for the placeholders: the mean of all others, so that a base is the same wherever it
-    is loaded."""
-    before = stored.get_input_embeddings().num_embeddings
-    stored.resize_token_embeddings(rows, mean_resizing=False)
+def _load_llm(path: str, rows: int, dtype: torch.dtype) -> nn.Module:
+    """A language model as transformers loads it, its embeddings and head with ``rows`` rows."""
+    model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, dtype=dtype)
+    before = model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
-        for part in (stored.get_input_embeddings(), stored.get_output_embeddings()):
+        for part in (model.get_input_embeddings(), model.get_output_embeddings()):
             part.weight[before:] = part.weight[:before].mean(0)
+    return model
 
 
-def _copy(source: nn.Module, target: nn.Module) -> None:
-    """All of ``source``'s weights into ``target``; ``ModelError`` names what does not fit."""
-    try:
-        target.load_state_dict(source.state_dict(), strict=True)
-    except RuntimeError as error:
-        raise ModelError(f"stored weights do not fit: {str(error).splitlines()[-1].strip()}") from error
+def _folder(path: str) -> Path:
+    """Where the files of a source are: itself, or where the hub's cache has what was fetched by this name."""
+    if Path(path).is_dir():
+        return Path(path)
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False)
+    return Path(found).parent if found else Path(path)
 
 
 def _source(name: str) -> str:
-    """Folder or hub name of a source: ``weights:NAME`` is fetched, a GGUF file unpacked, once."""
+    """Folder or hub name of a source: ``weights:NAME`` and what a URI names are fetched, a GGUF file unpacked, once."""
     path = name
     if name.startswith(WEIGHTS):
         from deemo_dist.weights import fetch
 
         path = str(fetch(name.removeprefix(WEIGHTS)))
+    elif name.startswith(URIS):
+        path = str(fetched(name))
     return str(_loaded(lambda: unpacked(Path(path)), name)) if is_gguf(Path(path)) else path
 
 
@@ -145,7 +161,9 @@ def _loaded(load: Callable[[], Any], source: str) -> Any:
         return load()
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"'{source}' cannot be loaded: {line}", hint="a folder, weights:NAME or a hub name") from error
+        raise ModelError(
+            f"'{source}' cannot be loaded: {line}", hint="a folder, s3://, weights:NAME or a hub name"
+        ) from error
 
 
 def _part_config(tower: TowerConfig, default_type: str, defaults: dict[str, Any]) -> PreTrainedConfig:

@@ -14,11 +14,11 @@ from deemo_dist.training.spec import Callback, CommitInfo, StageResult, StageSpe
 
 if TYPE_CHECKING:
     from deemo_dist.training.checkpoint.commit import Commit, commits, finished, take_attempt
-    from deemo_dist.training.checkpoint.restore import read_full_state
+    from deemo_dist.training.checkpoint.restore import finished_whole, read_full_state
     from deemo_dist.training.consumption import lives_of, read_rows
     from deemo_dist.training.ranks import Ranks, attempt_of, join, leave
     from deemo_dist.training.stage import train_stage
-    from deemo_dist.training.state import consolidated_state, load_full_state
+    from deemo_dist.training.state import load_trained
     from deemo_dist.training.trainable import Trainable, apply_rules
 
 _LAZY = {
@@ -26,6 +26,7 @@ _LAZY = {
     "commits": "checkpoint.commit",
     "finished": "checkpoint.commit",
     "take_attempt": "checkpoint.commit",
+    "finished_whole": "checkpoint.restore",
     "read_full_state": "checkpoint.restore",
     "lives_of": "consumption",
     "read_rows": "consumption",
@@ -34,8 +35,7 @@ _LAZY = {
     "join": "ranks",
     "leave": "ranks",
     "train_stage": "stage",
-    "consolidated_state": "state",
-    "load_full_state": "state",
+    "load_trained": "state",
     "Trainable": "trainable",
     "apply_rules": "trainable",
 }
@@ -54,14 +54,14 @@ __all__ = [
     "apply_rules",
     "attempt_of",
     "commits",
-    "consolidated_state",
     "factor",
     "finished",
+    "finished_whole",
     "join",
     "leave",
     "listening",
     "lives_of",
-    "load_full_state",
+    "load_trained",
     "micro_steps",
     "read_full_state",
     "read_rows",

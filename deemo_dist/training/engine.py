@@ -7,20 +7,21 @@ Gradients are averaged by DeepSpeed over ranks (R) and micro-steps (M). The mode
 import gc
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import nn
 
 from deemo_dist.config import EngineConfig, StageConfig, TrainRule
+from deemo_dist.errors import CheckpointError, DeemoError
 from deemo_dist.training.checkpoint.snapshot import LocalFragment
 from deemo_dist.training.engine_config import check, deepspeed_config
 from deemo_dist.training.fragments import adam_states, local_fragments, refresh
 from deemo_dist.training.leaves import mark_leaves
+from deemo_dist.training.modes import train_mode
+from deemo_dist.training.partitioned import cast_cut
 from deemo_dist.training.ranks import Ranks, import_deepspeed
 from deemo_dist.training.schedule import micro_steps
-from deemo_dist.training.state import load_full_state
 from deemo_dist.training.trainable import Trainable, apply_rules, size_of
 
 BETAS = (0.9, 0.999)
@@ -50,6 +51,10 @@ class Engine:
         assert isinstance(module, nn.Module)
         return module
 
+    def train_mode(self) -> None:
+        """Training mode for what trains; frozen parts stay in evaluation mode."""
+        train_mode(self.module)
+
     def loss(self, batch: Mapping[str, Any], *, targets: int) -> torch.Tensor:
         """Forward of one micro-batch: its token losses summed, times R * M / targets. A scalar with a graph."""
         items = targets / (self.ranks.world * self.micro)
@@ -75,9 +80,10 @@ class Engine:
         norm = self.deepspeed.get_global_grad_norm()
         return (math.inf if norm is None else float(norm)), applied
 
-    def lr(self, lr_factor: float) -> dict[str, float]:
-        """Learning rates by group."""
-        return {label: lr * lr_factor for label, lr in zip(self.labels, self.base_lr, strict=True)}
+    def lr(self) -> dict[str, float]:
+        """The optimizer's learning rates by group, as of the last step."""
+        groups = self.deepspeed.optimizer.param_groups
+        return {label: float(group["lr"]) for label, group in zip(self.labels, groups, strict=True)}
 
     def fragments(self) -> list[LocalFragment]:
         """What this rank owns of the trained parameters and of their optimizer state."""
@@ -116,22 +122,22 @@ def build_engine(
     config: EngineConfig,
     ranks: Ranks,
     *,
-    initial_state: Mapping[str, torch.Tensor] | None = None,
-    partition_at_build: bool = False,
+    load: Callable[[nn.Module], object] | None = None,
     before: Sequence[Mapping[str, TrainRule]] = (),
 ) -> Engine:
-    """Make the model, set what trains, load ``initial_state``, and partition it all. A collective. ``before``: the
-    rules of the stages before, whose adapters the model takes over.
+    """Make the model, set what trains, ``load`` what earlier stages trained, and partition it all. A collective.
+    ``before``: the rules of the stages before, whose adapters the model takes over.
 
     Raises ``TrainingError``: settings that do not work, more ranks than packs, a pattern that matches nothing.
     """
     check(config, world=ranks.world, on_gpu=ranks.device.type != "cpu")
     micro = micro_steps(stage.packs_per_step, ranks.world)
-    with _placing(config, ranks, partitioned=partition_at_build):
-        model = source if isinstance(source, nn.Module) else source()
+    model = source if isinstance(source, nn.Module) else _built(source, config, ranks)
     trainable = apply_rules(model, stage.trains, before=before)
-    if initial_state is not None:
-        load_full_state(model, initial_state)
+    if load is not None:
+        _together(lambda: load(model), ranks)
+    if config.partition_at_build and config.precision == "bf16":
+        cast_cut(model, torch.bfloat16)
     if config.gradient_checkpointing:
         _checkpoint_activations(model)
     sizes = [size_of(parameter) for parameter in model.parameters()]
@@ -152,18 +158,33 @@ def build_engine(
     return Engine(engine, trainable, ranks, micro=micro, zero_stage=config.zero_stage)
 
 
-def _placing(config: EngineConfig, ranks: Ranks, *, partitioned: bool) -> AbstractContextManager[Any]:
-    """zero.Init for models that fit no host. Its dtype comes from the config: given torch.float32 it would silently
-    make bf16 parameters."""
-    if not partitioned or config.zero_stage != 3:
-        return nullcontext()
+def _built(make: Callable[[], nn.Module], config: EngineConfig, ranks: Ranks) -> nn.Module:
+    """The model, cut among the ranks as it is built where the configuration says so."""
+    if not config.partition_at_build:
+        return make()
+    from deemo_dist.model.placing import placing
+    from deemo_dist.training.placing import Cut
+
     settings = deepspeed_config(
         config, micro_steps=1, max_grad_norm=0.0, largest_param=1, trainable_params=1, on_gpu=ranks.device.type != "cpu"
     )
     settings["train_batch_size"] = ranks.world
-    context = import_deepspeed().zero.Init(config_dict_or_path=settings)
-    assert isinstance(context, AbstractContextManager)
-    return context
+    cut = Cut(settings, ranks)
+    with placing(cut):
+        model = make()
+    cut.keep(model.parameters())
+    return model
+
+
+def _together(load: Callable[[], object], ranks: Ranks) -> None:
+    """Load on every rank; where one cannot, all raise."""
+    error: DeemoError | None = None
+    try:
+        load()
+    except DeemoError as found:
+        error = found
+    if not ranks.all_agree(error is None):
+        raise error or CheckpointError("another rank could not read what earlier stages trained")
 
 
 def _optimizer(model: nn.Module, trainable: Trainable, config: EngineConfig, ranks: Ranks) -> Any:

@@ -73,7 +73,7 @@ class Loop:
         Raises ``Interrupted`` after a stop was asked for and its checkpoint committed, ``TrainingError`` when the data
         end early or too many updates were left out, ``CheckpointError`` when this attempt is fenced.
         """
-        self.engine.module.train()
+        self.engine.train_mode()
         self.peak = self.ranks.sums([measured_peak(self.ranks.device, working_dtype(self.spec.engine.precision))])[0]
         data = Waiting(iter(self.spec.batches(start_step, self.ranks.placement)))
         for step in range(start_step, self.spec.total_steps):
@@ -126,7 +126,7 @@ class Loop:
             step=step,
             total_steps=self.spec.total_steps,
             loss=heard.loss,
-            lr=self.engine.lr(share),
+            lr=self.engine.lr(),
             grad_norm=norm,
             targets=batches.targets,
             tokens_per_second=heard.tokens / seconds,
@@ -200,7 +200,7 @@ class Loop:
                 share = sum(float(self.engine.loss(batch, targets=batches.targets)) for batch in batches.batches)
                 loss_sum += share * batches.targets / (self.ranks.world * self.engine.micro)
                 targets += batches.targets
-        self.engine.module.train()
+        self.engine.train_mode()
         loss = self.ranks.sums([loss_sum])[0] / max(1, targets)
         self.tally.validated(step + 1, loss)
         return loss

@@ -1,7 +1,8 @@
-"""What those who read and set the parts of a partitioned model need of its engine."""
+"""A partitioned model: what those who read and set its parts need of its engine, and its working precision."""
 
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
 from deemo_dist.training.ranks import Ranks
@@ -19,3 +20,11 @@ class Partitioned(Protocol):
     @property
     def module(self) -> nn.Module:
         """The model, its parameters partitioned."""
+
+
+def cast_cut(model: nn.Module, dtype: torch.dtype) -> None:
+    """Bring the parameters of a model that was cut into the working precision: DeepSpeed casts whole ones alone."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+        if hasattr(parameter, "ds_tensor"):
+            parameter.ds_tensor.data = parameter.ds_tensor.data.to(dtype)

@@ -8,9 +8,10 @@ from deemo_dist.config import EngineConfig, StageConfig, TrainRule
 from deemo_dist.environ import Placement
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from deemo_dist.storage import Store
+    from deemo_dist.training.checkpoint.layout import Commit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +41,15 @@ BatchFactory = Callable[[int, Placement], Iterator[StepBatches]]
 class StageSpec:
     """One stage to train, whole.
 
-    ``model``: a torch module, or a callable that makes one (under ``deepspeed.zero.Init`` when ``partition_at_build``,
-    for models that fit no host); ``model(**batch, num_items_in_batch=x).loss`` is the sum of token losses / x.
+    ``model``: a torch module, or a callable that makes one (cut among the ranks as it is built, with
+    ``engine.partition_at_build``); ``model(**batch, num_items_in_batch=x).loss`` is the sum of token losses / x.
     ``batches(start_step, placement)`` yields the steps from ``start_step`` on, ``total_steps`` in all.
     ``validation(placement)`` gives the same batches whenever called; None: no validation.
     ``stage_key``: digest of what the stage depends on (semantic config, parents, plans): a checkpoint that has another
     is refused. ``before``: the rules of the stages before, whose adapters this one takes over.
     ``prefix``: key prefix of the stage in ``store`` (``runs/{run}/{stage}``); ``run_prefix``: of the run, where
-    attempts are counted. ``initial_state``: full fp32 tensors by parameter name, loaded before partitioning.
+    attempts are counted. ``parents``: final commits of the stages before, in order, whose weights the model starts
+    with.
     ``callbacks``: called on this rank; hand them to rank 0 alone where only one may speak.
     ``extra``: plain data kept in every commit (digests).
     """
@@ -64,8 +66,7 @@ class StageSpec:
     prefix: str
     stage_key: str
     validation: Callable[[Placement], Iterable[StepBatches]] | None = None
-    initial_state: "Mapping[str, Tensor] | None" = None
-    partition_at_build: bool = False
+    parents: "tuple[Commit, ...]" = ()
     before: tuple[Mapping[str, TrainRule], ...] = ()
     callbacks: "tuple[Callback, ...]" = ()
     extra: Mapping[str, Any] = field(default_factory=dict)

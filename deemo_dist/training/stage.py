@@ -1,16 +1,16 @@
 """One stage on one rank, from its specification to its last commit."""
 
+import os
 import time
-from collections.abc import Callable
 from contextlib import closing
 
 import torch
 
+from deemo_dist.config import EngineConfig
 from deemo_dist.console import bind, logger
 from deemo_dist.errors import CheckpointError, TrainingError
-from deemo_dist.training.checkpoint.commit import finished
-from deemo_dist.training.checkpoint.layout import Commit, commit_key
-from deemo_dist.training.checkpoint.restore import restore
+from deemo_dist.training.checkpoint.layout import Commit
+from deemo_dist.training.checkpoint.restore import finished_whole, restore
 from deemo_dist.training.checkpoint.saver import Saver, Target
 from deemo_dist.training.checkpoint.snapshot import Snapshot
 from deemo_dist.training.consumption import reborn
@@ -20,18 +20,17 @@ from deemo_dist.training.loop import Loop
 from deemo_dist.training.ranks import Ranks, attempt_of, join
 from deemo_dist.training.signals import StopFlag, listening
 from deemo_dist.training.spec import CommitInfo, StageResult, StageSpec
+from deemo_dist.training.state import load_trained
 from deemo_dist.training.tally import Tally
 from deemo_dist.training.watchdog import watching
 
 _PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "Broken pipe", "NCCL")
 
 
-def train_stage(spec: StageSpec, *, export: Callable[[Engine], None] | None = None) -> StageResult:
+def train_stage(spec: StageSpec) -> StageResult:
     """Train one stage, on every rank of the job; it takes up at the newest valid checkpoint.
 
-    ``export`` is called on every rank with the trained engine before it goes (for ``consolidated_state``); not when the
-    stage was done already: ``read_full_state`` of its commit serves both cases. The process group stays for the next
-    stage: call ``leave()`` after the last.
+    The process group stays for the next stage: call ``leave()`` after the last.
 
     Raises ``TrainingError`` (nothing to train, patterns, ranks, divergence, a peer that died), ``CheckpointError``
     (another stage key, a fenced attempt, nothing whole to resume from), ``Interrupted`` after a signal.
@@ -39,7 +38,7 @@ def train_stage(spec: StageSpec, *, export: Callable[[Engine], None] | None = No
     _check(spec)
     with listening() as stop:
         try:
-            return _run(spec, export, stop)
+            return _run(spec, stop)
         except RuntimeError as error:
             raise _peer_error(spec, error) from error
 
@@ -52,30 +51,27 @@ def _check(spec: StageSpec) -> None:
         )
 
 
-def _run(spec: StageSpec, export: Callable[[Engine], None] | None, stop: StopFlag) -> StageResult:
+def _run(spec: StageSpec, stop: StopFlag) -> StageResult:
     """The stage, under the signals' flag from the first moment."""
     started = time.perf_counter()
     ranks = join(spec.engine)
-    done = _done_already(spec, ranks)
+    done = finished_whole(spec.store, spec.prefix, spec.stage_key, ranks)
     if done is not None:
-        return _without_work(spec, ranks, done)
+        return _without_work(spec, ranks, *done)
     attempt = spec.attempt if spec.attempt is not None else attempt_of(ranks, spec.store, spec.run_prefix)
     bind(rank=ranks.rank, attempt=attempt, stage=spec.name)
-    _deterministic(spec, ranks)
+    _deterministic(spec.engine, ranks.device)
     torch.manual_seed(spec.seed)
     engine = build_engine(
         spec.model,
         spec.stage,
         spec.engine,
         ranks,
-        initial_state=spec.initial_state,
-        partition_at_build=spec.partition_at_build,
+        load=lambda model: load_trained(model, spec.store, spec.parents, rank=ranks.rank, world=ranks.world),
         before=spec.before,
     )
     try:
         result = _train(spec, engine, ranks, attempt, started, stop)
-        if export is not None:
-            export(engine)
         for callback in spec.callbacks:
             callback.on_end(result)
         return result
@@ -126,23 +122,8 @@ def _resume(spec: StageSpec, engine: Engine, ranks: Ranks, tally: Tally) -> int:
     return commit.step
 
 
-def _done_already(spec: StageSpec, ranks: Ranks) -> Commit | None:
-    """The final commit of a stage that is done. Rank 0 looks; a collective."""
-
-    def look() -> list[int] | None:
-        found = finished(spec.store, spec.prefix, spec.stage_key)
-        return [found[1].step, found[1].attempt, found[1].world] if found else None
-
-    place = ranks.decided_by_first(look)
-    if place is None:
-        return None
-    step, attempt, world = place
-    return Commit(stage_key=spec.stage_key, step=step, attempt=attempt, world=world, final=True, receipts=())
-
-
-def _without_work(spec: StageSpec, ranks: Ranks, commit: Commit) -> StageResult:
+def _without_work(spec: StageSpec, ranks: Ranks, key: str, commit: Commit) -> StageResult:
     logger.info("%s: done already (%d steps), skipped", spec.name, commit.step)
-    key = commit_key(spec.prefix, commit.step, commit.attempt)
     return StageResult(
         name=spec.name,
         ranks=ranks.world,
@@ -191,12 +172,14 @@ def _result(
     )
 
 
-def _deterministic(spec: StageSpec, ranks: Ranks) -> None:
+def _deterministic(config: EngineConfig, device: torch.device) -> None:
     """Deterministic kernels on a GPU. On a CPU a fixed number of threads is enough."""
-    if spec.engine.deterministic and ranks.device.type == "cuda":
+    if config.deterministic and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product of matrices
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True, warn_only=config.tolerate_nondeterminism)
         torch.backends.cudnn.benchmark = False
+        torch.backends.cuda.enable_mem_efficient_sdp(False)  # its backward pass has no deterministic form
 
 
 def _peer_error(spec: StageSpec, error: RuntimeError) -> Exception:

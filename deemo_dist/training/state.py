@@ -1,77 +1,94 @@
-"""Whole tensors: gathered from the ranks for an export, and loaded into a model before it is partitioned."""
+"""What earlier stages trained, loaded into a model out of their commits: file by file, range by range."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from deemo_dist.errors import ModelError
+from deemo_dist.errors import CorruptDataError, ModelError
 from deemo_dist.records.adapters import plain_name
-from deemo_dist.training.partitioned import Partitioned
-from deemo_dist.training.ranks import import_deepspeed
+from deemo_dist.training.checkpoint.layout import Commit, Fragment, overlap, partition
+from deemo_dist.training.checkpoint.restore import read_parts
 from deemo_dist.training.trainable import shape_of
 
+if TYPE_CHECKING:
+    from deemo_dist.storage import Store
 
-def consolidated_state(engine: Partitioned) -> dict[str, torch.Tensor] | None:
-    """The whole state dict on rank 0 (CPU; trained parameters in float32 from the master weights, frozen ones as they
-    are, persistent buffers), None on other ranks. A collective, one parameter at a time.
 
-    A parameter under several names is one tensor under each of them, so that ``save_pretrained`` writes it once.
+@dataclass(frozen=True, kw_only=True)
+class _Range:
+    """Elements [offset, offset + count) of a parameter of ``shape`` as this process holds them, flat."""
+
+    shape: tuple[int, ...]
+    offset: int
+    count: int
+    held: torch.Tensor
+
+
+def load_trained(
+    model: nn.Module, store: "Store", commits: Iterable[Commit], *, rank: int = 0, world: int = 1
+) -> frozenset[str]:
+    """Lay what ``commits`` trained over the model, later ones over earlier ones; the plain names of it. Whole
+    parameters are filled whole, those that are cut among ``world`` ranks where ``rank`` holds them; of the files those
+    are read that meet what is held, one at a time. A weight under an adapter goes by the name that it has without.
+
+    Raises ``ModelError`` for a name that the model does not have, or another shape, ``CorruptDataError`` for a file
+    that does not match its digest or lacks elements.
     """
-    first = engine.ranks.rank == 0
-    gathered: dict[int, torch.Tensor] = {}
-    for parameter in engine.module.parameters():
-        whole = _gathered(engine, parameter, keep=first)
-        if whole is not None:
-            gathered[id(parameter)] = whole
-    if not first:
-        return None
-    state = {
-        name: gathered[id(parameter)] for name, parameter in engine.module.named_parameters(remove_duplicate=False)
-    }
-    buffers = dict(engine.module.named_buffers(remove_duplicate=False))
-    persistent = engine.module.state_dict(keep_vars=True).keys()
-    return {**state, **{name: buffer.detach().cpu() for name, buffer in buffers.items() if name in persistent}}
+    ranges = {plain_name(name): _range(each, rank, world) for name, each in model.named_parameters()}
+    for name, each in model.named_parameters(remove_duplicate=False):
+        ranges.setdefault(plain_name(name), _range(each, rank, world))
+    found: frozenset[str] = frozenset()
+    for commit in commits:
+        found |= _load(ranges, store, commit)
+    return found
 
 
-def _gathered(engine: Partitioned, parameter: nn.Parameter, *, keep: bool) -> torch.Tensor | None:
-    """One whole parameter on the CPU. Every rank takes part; only those with ``keep`` copy it."""
-    from deepspeed.utils import safe_get_full_fp32_param
-
-    if parameter.requires_grad:
-        full = safe_get_full_fp32_param(parameter)
-        return full.detach().cpu().clone() if keep else None
-    with import_deepspeed().zero.GatheredParameters([parameter], enabled=hasattr(parameter, "ds_id")):
-        return parameter.detach().cpu().clone() if keep else None
-
-
-def load_full_state(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Copy whole tensors into the model's parameters and buffers, partitioned (zero.Init) or not; others stay. A weight
-    under an adapter goes by the name that it has without.
-
-    Raises ``ModelError`` for a name that the model does not have, or another shape.
-    """
-    held = {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
-    targets: dict[str, torch.Tensor] = {plain_name(name): tensor for name, tensor in held.items()}
-    state = {plain_name(name): tensor for name, tensor in state.items()}
-    for name, tensor in state.items():
-        target = targets.get(name)
-        if target is None:
-            raise ModelError(f"the model has no parameter '{name}'", hint="the state belongs to another model")
-        shape = shape_of(target) if isinstance(target, nn.Parameter) else tuple(target.shape)
-        if tuple(tensor.shape) != shape:
-            raise ModelError(f"'{name}' has shape {tuple(tensor.shape)}, the model wants {shape}")
-    with torch.no_grad():
-        for name, tensor in state.items():
-            _load_one(targets[name], tensor)
+def _range(parameter: Any, rank: int, world: int) -> _Range:
+    """What of a parameter is held here. ZeRO's local tensors carry padding behind the last element."""
+    shape = shape_of(parameter)
+    if hasattr(parameter, "ds_id"):
+        parameter.ds_secondary_tensor = None  # a copy among the ranks of a node, made anew when it is next cut
+        offset, count = partition(parameter.ds_numel, world, rank)
+        return _Range(shape=shape, offset=offset, count=count, held=parameter.ds_tensor.detach()[:count])
+    if not parameter.is_contiguous():
+        parameter.data = parameter.data.contiguous()
+    return _Range(shape=shape, offset=0, count=parameter.numel(), held=parameter.detach().view(-1))
 
 
-def _load_one(target: torch.Tensor, tensor: torch.Tensor) -> None:
-    if not hasattr(target, "ds_id"):
-        target.copy_(tensor)
-        return
-    with import_deepspeed().zero.GatheredParameters([target], modifier_rank=0):
-        target.copy_(tensor)
+def _load(ranges: dict[str, _Range], store: "Store", commit: Commit) -> frozenset[str]:
+    """One commit's share, by plain name."""
+    missing: dict[str, int] = {}
+
+    def wanted(pieces: Sequence[Fragment]) -> bool:
+        return any(_common(piece, _held(ranges, missing, piece))[1] for piece in pieces)
+
+    for part, tensors in read_parts(store, commit, wanted):
+        for piece in part.fragments:
+            own = _held(ranges, missing, piece)
+            start, count = _common(piece, own)
+            if count:
+                source = tensors[f"{piece.name}/fp32"][start - piece.offset :][:count]
+                own.held[start - own.offset :][:count].copy_(source)
+                missing[plain_name(piece.name)] -= count
+    short = [name for name, count in missing.items() if count]
+    if short:
+        raise CorruptDataError(f"the checkpoint at step {commit.step} lacks elements of {short[0]}")
+    return frozenset(missing)
+
+
+def _held(ranges: dict[str, _Range], missing: dict[str, int], piece: Fragment) -> _Range:
+    name = plain_name(piece.name)
+    own = ranges.get(name)
+    if own is None:
+        raise ModelError(f"the model has no parameter '{name}'", hint="the state belongs to another model")
+    if piece.shape != own.shape:
+        raise ModelError(f"'{name}' has shape {piece.shape}, the model wants {own.shape}")
+    missing.setdefault(name, own.count)
+    return own
+
+
+def _common(piece: Fragment, own: _Range) -> tuple[int, int]:
+    return overlap(piece.offset, piece.numel, own.offset, own.count)

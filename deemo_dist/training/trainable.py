@@ -11,6 +11,7 @@ from deemo_dist.config import TrainRule
 from deemo_dist.errors import TrainingError
 from deemo_dist.records.adapters import adapted_layer, plain_name
 from deemo_dist.training.adapted import join_shapes, last_match
+from deemo_dist.training.modes import batch_statistics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,8 @@ def apply_rules(
     every parameter by the last pattern that matches its name; no match is frozen. An adapter trains where the rule over
     its layer's weight is ``lora`` and targets it, and stays as it is otherwise.
 
-    Raises ``TrainingError`` for a pattern that matches no parameter or no layer to adapt, and when nothing would train.
+    Raises ``TrainingError`` for a pattern that matches no parameter or no layer to adapt, when nothing would train, and
+    when a layer that takes statistics over the batch would.
     """
     plain = {plain_name(name) for name, _ in model.named_parameters() if adapted_layer(name) is None}
     for pattern in rules:
@@ -71,6 +73,12 @@ def apply_rules(
     names = {pattern: [name for name in parameters if trained[name] == pattern] for pattern in rules}
     if not any(names.values()):
         raise TrainingError("nothing would train in this stage", hint="give stages.NAME.trains a pattern that trains")
+    statistics = batch_statistics(model)
+    if statistics:
+        raise TrainingError(
+            f"{statistics[0]} takes statistics over a batch, which differ from rank to rank and are in no checkpoint",
+            hint="freeze it, or take a tower with layer or group norms",
+        )
     return Trainable(
         groups=tuple(
             group for pattern, found in names.items() for group in _groups(pattern, rules[pattern], found, parameters)

@@ -1,6 +1,6 @@
 """Reading checkpoints: the newest valid one, sliced for this rank; or whole tensors without any engine."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from deemo_dist.console import logger
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CheckpointError, CorruptDataError, DeemoError, NotFoundError
-from deemo_dist.training.checkpoint.commit import commit_keys, read_commit, step_of
+from deemo_dist.training.checkpoint.commit import commit_keys, finished, read_commit, step_of
 from deemo_dist.training.checkpoint.layout import (
     KINDS,
     Commit,
@@ -70,17 +70,66 @@ def read_full_state(store: "Store", commit: Commit) -> dict[str, torch.Tensor]:
     """
     state: dict[str, torch.Tensor] = {}
     filled: dict[str, int] = {}
-    for ref in commit.receipts:
-        for part in _read_receipt(store, ref).parts:
-            tensors = _read_part(store, part)
-            for piece in part.fragments:
-                flat = state.setdefault(piece.name, torch.empty(piece.shape, dtype=torch.float32)).view(-1)
-                flat[piece.offset : piece.offset + piece.numel] = tensors[f"{piece.name}/fp32"]
-                filled[piece.name] = filled.get(piece.name, 0) + piece.numel
+    for part, tensors in read_parts(store, commit, lambda pieces: bool(pieces)):
+        for piece in part.fragments:
+            flat = state.setdefault(piece.name, torch.empty(piece.shape, dtype=torch.float32)).view(-1)
+            flat[piece.offset : piece.offset + piece.numel] = tensors[f"{piece.name}/fp32"]
+            filled[piece.name] = filled.get(piece.name, 0) + piece.numel
     short = [name for name, tensor in state.items() if filled[name] != tensor.numel()]
     if short:
         raise CorruptDataError(f"the checkpoint at step {commit.step} lacks elements of {short[0]}")
     return state
+
+
+def read_parts(
+    store: "Store", commit: Commit, wanted: Callable[[Sequence[Fragment]], bool]
+) -> Iterator[tuple[PartFile, dict[str, torch.Tensor]]]:
+    """The files of a commit whose fragments are ``wanted``, with their tensors, one at a time. Raises
+    ``CorruptDataError`` for one that does not match its digest."""
+    for receipt in _receipts(store, commit):
+        for part in receipt.parts:
+            if wanted(part.fragments):
+                yield part, _read_part(store, part)
+
+
+def finished_whole(store: "Store", prefix: str, stage_key: str, ranks: "Ranks") -> tuple[str, Commit] | None:
+    """``finished``, its files read to the last byte and found as they were committed: each rank reads a share of them.
+    A collective. One that is not whole is said, and None: the stage goes on from an earlier commit."""
+
+    def look() -> str | None:
+        found = finished(store, prefix, stage_key)
+        return found[0] if found else None
+
+    key: str | None = ranks.decided_by_first(look)
+    if key is None:
+        return None
+    commit, fault = None, ""
+    fatal: DeemoError | None = None
+    try:
+        commit = read_commit(store, key, stage_key)
+        _check_share(store, commit, ranks)
+    except (CorruptDataError, NotFoundError) as error:
+        fault = str(error)
+    except DeemoError as error:
+        fatal = error
+    if not ranks.all_agree(fatal is None):
+        raise fatal or CheckpointError(f"another rank could not read the checkpoint {key}")
+    if ranks.all_agree(not fault):
+        assert commit is not None
+        return key, commit
+    logger.warning(
+        "%s is not done as it says, it is trained again from an earlier checkpoint: %s",
+        prefix,
+        fault or "another rank found it changed",
+    )
+    return None
+
+
+def _check_share(store: "Store", commit: Commit, ranks: "Ranks") -> None:
+    """Read the files of every so manieth receipt. Raises ``CorruptDataError`` or ``NotFoundError``."""
+    for ref in commit.receipts[ranks.rank :: ranks.world]:
+        for part in _read_receipt(store, ref).parts:
+            _verified(store, part)
 
 
 def _try(
@@ -157,13 +206,19 @@ def _read_part(store: "Store", part: PartFile) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    data = store.get(part.key)
-    if len(data) != part.size or sha256_bytes(data) != part.sha256:
-        raise CorruptDataError(f"{part.key} does not match its digest (half-written or changed)")
+    data = _verified(store, part)
     try:
         return load(data)
     except SafetensorError as error:
         raise CorruptDataError(f"{part.key} is not a safetensors file: {error}") from error
+
+
+def _verified(store: "Store", part: PartFile) -> bytes:
+    """The bytes of a file, as they were committed."""
+    data = store.get(part.key)
+    if len(data) != part.size or sha256_bytes(data) != part.sha256:
+        raise CorruptDataError(f"{part.key} does not match its digest (half-written or changed)")
+    return data
 
 
 def _apply(locals_: Sequence[LocalFragment], staged: Staged) -> None:

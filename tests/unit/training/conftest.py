@@ -101,6 +101,6 @@ def ranks(tmp_path: Path) -> Runner:
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """Two ranks, eight steps, nothing happens: what others are compared with."""
-    job = run_ranks(tmp_path_factory.mktemp("undisturbed"), 2, {"export": True})
+    job = run_ranks(tmp_path_factory.mktemp("undisturbed"), 2, {})
     assert job.codes == [0, 0], job.output() + job.output(1)
     return job

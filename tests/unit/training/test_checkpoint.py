@@ -12,9 +12,9 @@ from safetensors.torch import load
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.environ import Placement
-from deemo_dist.errors import CheckpointError, CorruptDataError
+from deemo_dist.errors import CheckpointError, CorruptDataError, ModelError
 from deemo_dist.storage import Store, open_store
-from deemo_dist.training import commits, finished, read_full_state, take_attempt
+from deemo_dist.training import commits, finished, finished_whole, load_trained, read_full_state, take_attempt
 from deemo_dist.training.checkpoint.commit import commit_keys, put_commit, read_commit
 from deemo_dist.training.checkpoint.layout import (
     KINDS,
@@ -253,3 +253,41 @@ def test_a_write_that_fails_is_told_and_the_next_one_works(store, tmp_path: Path
     saver.begin(alone(), 1, {})
     assert saver.settle(alone()).step == 1 and saver.failures == 0
     saver.close()
+
+
+class Held(torch.nn.Module):
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        for number, size in enumerate(sizes):
+            self.register_parameter(f"p{number}", torch.nn.Parameter(torch.full((size,), 9.0)))
+
+
+def test_a_model_takes_what_earlier_stages_trained_file_by_file(store):
+    state = state_of([70, 1, 33])
+    save(store, state, world=3, step=4, final=True)
+    later = {"p2": state_of([33], seed=5)["p0"]}
+    save(store, later, world=2, step=6, attempt=2)
+    newest, first = (commit for _, commit in commits(store, STAGE, KEY))
+    model = Held(70, 1, 33, 4)
+    assert load_trained(model, store, [first, newest]) == {"p0", "p1", "p2"}
+    assert torch.equal(model.p0, state["p0"]["fp32"]) and torch.equal(model.p2, later["p2"]["fp32"])
+    assert model.p3.eq(9.0).all()
+    with pytest.raises(ModelError, match="no parameter 'p2'"):
+        load_trained(Held(70, 1), store, [first])
+    with pytest.raises(ModelError, match=r"'p0' has shape \(70,\), the model wants \(71,\)"):
+        load_trained(Held(71, 1, 33), store, [first])
+
+
+def test_a_done_stage_whose_files_are_not_whole_is_not_done(store, caplog):
+    save(store, state_of([70, 5]), world=2, step=4, final=True)
+    assert finished_whole(store, STAGE, KEY, alone()) == finished(store, STAGE, KEY) is not None
+    key = next(key for key in store.list(f"{STAGE}/checkpoints/") if key.endswith(".safetensors"))
+    data = store.get(key)
+    for spoilt in (data[:-1] + b"?", data[:-1], None):
+        if spoilt is None:
+            store.delete(key)
+        else:
+            store.put(key, spoilt)
+        assert finished_whole(store, STAGE, KEY, alone()) is None
+        assert "trained again from an earlier checkpoint" in caplog.text
+        caplog.clear()

@@ -18,10 +18,16 @@ from deemo_dist.config import EngineConfig, StageConfig, StorageConfig, TrainRul
 from deemo_dist.environ import Placement, placement  # noqa: E402
 from deemo_dist.errors import DeemoError  # noqa: E402
 from deemo_dist.storage import open_store  # noqa: E402
-from deemo_dist.training import StageSpec, StepBatches, consolidated_state, factor, leave, take_attempt, train_stage  # noqa: E402
+from deemo_dist.training import StageSpec, StepBatches, factor, leave, take_attempt, train_stage  # noqa: E402
+from deemo_dist.training.metrics import peak_rss_bytes  # noqa: E402
 
 VOCABULARY, WIDTH = 61, 48
 PACKS = PLAN.get("packs", 4)
+REAL = None
+if "real" in PLAN:
+    from tests.unit.training.real import Real
+
+    REAL = Real(PLAN["real"])
 
 
 class Output(dict):
@@ -53,6 +59,8 @@ class Tiny(nn.Module):
 
 def pack(step: int, number: int) -> dict[str, torch.Tensor]:
     """Pack ``number`` of ``step``: a function of both alone; lengths differ."""
+    if REAL:
+        return REAL.pack(step, number)
     generator = torch.Generator().manual_seed(1000 * step + number)
     length = 5 + int(torch.randint(0, 20, (1,), generator=generator))
     ids = torch.randint(0, VOCABULARY, (1, length), generator=generator)
@@ -62,6 +70,8 @@ def pack(step: int, number: int) -> dict[str, torch.Tensor]:
 
 
 def null_pack() -> dict[str, torch.Tensor]:
+    if REAL:
+        return REAL.null_pack()
     return {"input_ids": torch.zeros(1, 1, dtype=torch.long), "labels": torch.full((1, 1), -100)}
 
 
@@ -80,7 +90,12 @@ def one_step(step: int, place: Placement) -> StepBatches:
     if step in PLAN.get("boost_steps", []):
         batches = [{**batch, "boost": 50.0} for batch in batches]
     return StepBatches(
-        batches=batches, targets=targets(packs), packs=tuple(own), samples=len(own), flops=1e6 * len(own)
+        batches=batches,
+        targets=targets(packs),
+        packs=tuple(own),
+        samples=len(own),
+        flops=1e6 * len(own),
+        keys=tuple(f"{step}-{number}" for number in own if number < count),
     )
 
 
@@ -107,7 +122,7 @@ class Listener:
         self.out = out
 
     def on_start(self, spec, *, start_step, attempt, trainable):
-        self.say({"start": start_step, "attempt": attempt, "trainable": trainable})
+        self.say({"start": start_step, "attempt": attempt, "trainable": trainable, "built": peak_rss_bytes()})
 
     def on_step(self, report):
         self.say({"step": report.step, "loss": report.loss, "hex": report.loss.hex(), "lr": dict(report.lr),
@@ -134,6 +149,8 @@ class Listener:
 
 
 def model() -> nn.Module:
+    if REAL:
+        return REAL.model()
     torch.manual_seed(11)
     return Tiny()
 
@@ -160,6 +177,7 @@ def spec(name: str, place: Placement) -> StageSpec:
             keep_checkpoints=PLAN.get("keep", 2),
             deepspeed=PLAN.get("deepspeed", {"zero_optimization": {"stage3_param_persistence_threshold": 1000}}),
             offload=PLAN.get("offload", "none"),
+            partition_at_build=PLAN.get("partition_at_build", False),
             precision=PLAN.get("precision", "fp32"),
             hpz=PLAN.get("hpz", 1),
             profile=tuple(PLAN.get("profile", ())),
@@ -174,7 +192,6 @@ def spec(name: str, place: Placement) -> StageSpec:
         prefix=f"runs/r/{name}",
         stage_key=PLAN.get("stage_key", "a" * 64),
         validation=lambda place: [one_step(10_000 + number, place) for number in range(2)],
-        partition_at_build=PLAN.get("partition_at_build", False),
         callbacks=(Listener(out),),
     )
 
@@ -210,14 +227,6 @@ def plain(place: Placement) -> None:
         said.say({"step": step, "loss": float(loss), "hex": float(loss).hex()})
 
 
-def export(engine) -> None:
-    state = consolidated_state(engine)
-    if state is not None:
-        from safetensors.torch import save_file
-
-        save_file(state, Path(PLAN["out"]) / "export.safetensors")
-
-
 def main() -> int:
     from deemo_dist.console import setup_logging
 
@@ -228,7 +237,7 @@ def main() -> int:
         return 0
     try:
         for name in PLAN.get("stages", ["s"]):
-            train_stage(spec(name, place), export=export if PLAN.get("export") else None)
+            train_stage(spec(name, place))
     except DeemoError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return error.exit_code

@@ -1,0 +1,87 @@
+"""Where the parameters of a model go while it is built: here, whole; or, under ``placing``, as another room says.
+
+A model that fits no host is cut among the ranks as it is built: a module's own children are handed over (``keep``) as
+soon as the module stands, and gathered (``whole``) for as long as their first values are set.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
+from transformers import PreTrainedModel
+
+from deemo_dist.errors import ModelError
+
+
+class Placing:
+    """All parameters here, whole. ``reads``: this process reads stored weights itself."""
+
+    reads = True
+    cuts = False
+
+    def keep(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Take over parameters whose module stands; again: nothing."""
+
+    def whole(self, tensors: Sequence[Tensor], *, of_first: bool = False) -> AbstractContextManager[None]:
+        """The tensors whole for a while. What is written must be the same on all ranks, or with ``of_first`` is taken
+        from the first. A collective where parameters are cut."""
+        return nullcontext()
+
+    def agree(self, error: ModelError | None) -> None:
+        """Raise the error of the process that reads, on all ranks. A collective where parameters are cut."""
+        if error is not None:
+            raise error
+
+
+_current: ContextVar[Placing] = ContextVar("placing", default=Placing())  # noqa: B039 - it holds nothing
+
+
+def current() -> Placing:
+    """The placing in force."""
+    return _current.get()
+
+
+@contextmanager
+def placing(how: Placing) -> Iterator[None]:
+    """Models that are built within go where ``how`` says."""
+    token = _current.set(how)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Around the making of a model: its parameters go to the placing in force as they come, with the values that they
+    would have without it."""
+    how = current()
+    if not how.cuts:
+        yield
+        return
+    initialise = PreTrainedModel._initialize_weights
+
+    def gathered(model: PreTrainedModel, module: nn.Module, *args: Any, **options: Any) -> None:
+        # a module's rule may reach into its children (attention over its projections), never further
+        if getattr(module, "_is_hf_initialized", False):
+            return
+        near = [parameter for part in (module, *module.children()) for parameter in part.parameters(recurse=False)]
+        with how.whole(near):
+            initialise(model, module, *args, **options)
+
+    # a module is whole when its parent takes it; its own parameters may still be rewritten by that parent (weight norm)
+    hook = register_module_module_registration_hook(lambda _parent, _name, child: _keep_children(how, child))
+    PreTrainedModel._initialize_weights = gathered  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        PreTrainedModel._initialize_weights = initialise  # type: ignore[method-assign]
+        hook.remove()
+
+
+def _keep_children(how: Placing, module: nn.Module | None) -> None:
+    for child in module.children() if module is not None else ():
+        how.keep(child.parameters())

@@ -1,0 +1,114 @@
+"""Stored weights read tensor by tensor: which names serve, what grows, what is refused."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from cluster.local.s3 import LocalS3
+from deemo_dist.config import StorageConfig
+from deemo_dist.errors import ModelError
+from deemo_dist.model.build import cast_parameters, load_parts
+from deemo_dist.model.fetched import fetched
+from deemo_dist.model.stored import load_stored
+from deemo_dist.storage import open_store
+
+
+def part() -> nn.Module:
+    torch.manual_seed(4)
+    return nn.ModuleDict({"layers": nn.ModuleList([nn.Linear(3, 2)]), "norm": nn.BatchNorm1d(2)})
+
+
+def whole_is_not_wanted():
+    raise AssertionError("transformers was asked")
+
+
+@pytest.mark.parametrize("prefix", ["", "model.encoder."])
+def test_tensors_are_taken_by_name_under_any_one_prefix_from_any_file(tmp_path, prefix):
+    stored = {prefix + name: torch.rand(tensor.shape) for name, tensor in part().state_dict().items()}
+    first = dict(list(stored.items())[:2])
+    save_file({**first, "model.decoder.layers.0.weight": torch.zeros(2, 3)}, tmp_path / "model-1.safetensors")
+    save_file({name: stored[name] for name in stored if name not in first}, tmp_path / "model-2.safetensors")
+    places = {name: f"model-{1 if name in first else 2}.safetensors" for name in stored}
+    (tmp_path / "model.safetensors.index.json").write_text(str({"weight_map": places}).replace("'", '"'))
+    filled = part()
+    load_stored(filled, tmp_path, whole_is_not_wanted, torch.float32)
+    for name, tensor in filled.state_dict().items():
+        assert torch.equal(tensor, stored[prefix + name].to(tensor.dtype))
+
+
+def test_names_that_are_not_the_parts_own_go_by_way_of_transformers(tmp_path):
+    save_file({"weight_of_old": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
+    other = part()
+    nn.init.constant_(other["layers"][0].weight, 7.0)
+    filled = part()
+    load_stored(filled, tmp_path, lambda: other, torch.float32)
+    assert filled["layers"][0].weight.eq(7.0).all()
+    with pytest.raises(ModelError, match=r"do not fit: layers.0.weight is \(5, 3\) there, \(2, 3\) here"):
+        load_stored(part(), tmp_path, lambda: nn.ModuleDict({**part(), "layers": nn.ModuleList([nn.Linear(3, 5)])}),
+                    torch.float32)  # fmt: skip
+    (tmp_path / "model.safetensors").write_bytes(b"half")
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_stored(part(), tmp_path, whole_is_not_wanted, torch.float32)
+
+
+def test_a_language_model_grows_by_the_mean_of_its_rows(model, tmp_path):
+    stored = {name: tensor.clone() for name, tensor in model.language_model.state_dict().items()}
+    rows = len(stored["lm_head.weight"])
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        stored[name] = stored[name][: rows - 5].contiguous()
+    model.language_model.save_pretrained(tmp_path)
+    save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with torch.no_grad():
+        model.language_model.lm_head.weight.zero_()
+    load_parts(model, {"llm": str(tmp_path), "vision": "random", "audio": "random"}, torch.float32)
+    head = model.language_model.lm_head.weight
+    assert torch.equal(head[: rows - 5], stored["lm_head.weight"])
+    assert torch.equal(head[-1], stored["lm_head.weight"].mean(0))
+    assert load_file(tmp_path / "model.safetensors").keys() == stored.keys()
+
+
+def fetched_twice(folder, root, monkeypatch):
+    """The files of a prefix are fetched once, again where they changed; pickles never."""
+    monkeypatch.setenv("DEEMO_CACHE", str(folder / "cache"))
+    store = open_store(StorageConfig(root=root))
+    store.put("config.json", b"{}")
+    store.put("pytorch_model.bin", b"a pickle")
+    store.put("sub/model.safetensors", b"x")
+    first = fetched(root + "/")
+    assert sorted(str(path.relative_to(first)) for path in first.rglob("*.*")) == [
+        "config.json",
+        "sub/model.safetensors",
+    ]
+    (first / "config.json").write_text("kept")
+    assert fetched(root) == first and (first / "config.json").read_text() == "kept"
+    store.put("config.json", b"{ }")
+    assert fetched(root) != first
+
+
+def test_a_prefix_is_fetched_once(tmp_path, monkeypatch):
+    fetched_twice(tmp_path, f"file://{tmp_path}/store/models/a", monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_prefix_of_a_bucket_is_fetched_once(tmp_path, monkeypatch):
+    with LocalS3() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        fetched_twice(tmp_path, f"{server.root}/models/a", monkeypatch)
+
+
+def test_a_gguf_file_of_a_prefix_is_the_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEMO_CACHE", str(tmp_path / "cache"))
+    open_store(StorageConfig(root=f"file://{tmp_path}/store")).put("m/some.gguf", b"GGUF")
+    assert fetched(f"file://{tmp_path}/store/m").name == "some.gguf"
+
+
+def test_rotary_frequencies_keep_their_precision(model):
+    def frequencies():
+        return {name: buffer.clone() for name, buffer in model.named_buffers() if "inv_freq" in name}
+
+    before = frequencies()
+    cast_parameters(model, torch.bfloat16)
+    assert before and all(torch.equal(before[name], buffer) for name, buffer in frequencies().items())
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}

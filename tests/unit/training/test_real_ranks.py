@@ -1,0 +1,54 @@
+"""The real model on real ZeRO-3 ranks: built in partitions, and with media that only some ranks have."""
+
+import pytest
+
+from tests.unit.training.real import Real
+
+pytestmark = pytest.mark.slow
+
+TRAINS = {"*_projector*": {"lr": 1e-3, "weight_decay": 0.1}, "language_model*": {"lr": 3e-4}}
+PROJECTORS = {"*_projector*": {"lr": 1e-3}}
+
+
+def assert_same(job, other, steps, tolerance):
+    mine, theirs = job.losses(), other.losses()
+    assert len(mine) == len(theirs) == steps
+    assert max(abs(a - b) / abs(b) for a, b in zip(mine, theirs, strict=True)) < tolerance
+
+
+@pytest.mark.parametrize("towers", [{}, {"vision": "siglip", "audio": "hubert"}])
+def test_the_model_built_in_partitions_gives_the_same_losses(ranks, towers):
+    """Nano's own towers, BiT and Whisper; and two whose first values reach into their children."""
+    plan = {"real": towers, "trains": TRAINS, "steps": 3, "packs": 2}
+    whole = ranks(2, "whole", **plan)
+    assert whole.codes == [0, 0], whole.output()
+    cut = ranks(2, "cut", **plan, partition_at_build=True)
+    assert cut.codes == [0, 0], cut.output()
+    assert_same(cut, whole, 3, 1e-6)
+
+
+def test_a_wide_stored_model_takes_less_memory_built_in_partitions(ranks, tmp_path):
+    wide = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 5}
+    plan = {"trains": PROJECTORS, "steps": 1, "packs": 2}
+    Real({"llm": wide}).model().language_model.save_pretrained(tmp_path / "stored")
+    real = {"source": str(tmp_path / "stored")}
+    whole = ranks(2, "whole", real=real, **plan)
+    assert whole.codes == [0, 0], whole.output()
+    cut = ranks(2, "cut", real=real, **plan, partition_at_build=True)
+    assert cut.codes == [0, 0], cut.output()
+    assert_same(cut, whole, 1, 1e-6)
+    half = (tmp_path / "stored/model.safetensors").stat().st_size / 2
+    for rank in (0, 1):
+        assert cut.rows(rank=rank)[0]["built"] < whole.rows(rank=rank)[0]["built"] - 0.6 * half
+
+
+def test_a_rank_without_sound_beside_one_with_it_does_not_hang(ranks):
+    plan = {"real": {"lacking": ["audio"]}, "trains": TRAINS, "steps": 3, "packs": 2}
+    both = ranks(2, "both", **plan)
+    assert both.codes == [0, 0], both.output()
+    alone = ranks(1, "alone", **plan)
+    assert alone.codes == [0], alone.output()
+    assert_same(both, alone, 3, 1e-5)
+    real = Real(plan["real"])
+    silent, heard = real.pack(0, 0), real.pack(0, 1)
+    assert not silent["input_features"].any() and heard["input_features"].any()
