@@ -58,7 +58,9 @@ def _grown(part: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Embeddings and head: what has a row a word."""
     heads = [getattr(part, name, lambda: None) for name in ("get_input_embeddings", "get_output_embeddings")]
     try:
-        ids = {id(module.weight) for module in (head() for head in heads) if isinstance(module, nn.Module)}
+        ids = {
+            id(module.weight) for module in (head() for head in heads) if isinstance(module, nn.Embedding | nn.Linear)
+        }
     except (AttributeError, NotImplementedError):  # an encoder without an embedding of words
         return
     yield from ((name, parameter) for name, parameter in part.named_parameters() if id(parameter) in ids)

@@ -19,7 +19,7 @@ from deemo_dist.training.engine_config import check, deepspeed_config
 from deemo_dist.training.fragments import adam_states, local_fragments, refresh
 from deemo_dist.training.leaves import mark_leaves
 from deemo_dist.training.modes import train_mode
-from deemo_dist.training.partitioned import cast_cut
+from deemo_dist.training.partitioned import settle_cut
 from deemo_dist.training.ranks import Ranks, import_deepspeed
 from deemo_dist.training.schedule import micro_steps
 from deemo_dist.training.trainable import Trainable, apply_rules, size_of
@@ -136,8 +136,8 @@ def build_engine(
     trainable = apply_rules(model, stage.trains, before=before)
     if load is not None:
         _together(lambda: load(model), ranks)
-    if config.partition_at_build and config.precision == "bf16":
-        cast_cut(model, torch.bfloat16)
+    if config.partition_at_build:
+        settle_cut(model, torch.bfloat16 if config.precision == "bf16" else torch.float32, ranks.device)
     if config.gradient_checkpointing:
         _checkpoint_activations(model)
     sizes = [size_of(parameter) for parameter in model.parameters()]

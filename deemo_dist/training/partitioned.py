@@ -22,9 +22,11 @@ class Partitioned(Protocol):
         """The model, its parameters partitioned."""
 
 
-def cast_cut(model: nn.Module, dtype: torch.dtype) -> None:
-    """Bring the parameters of a model that was cut into the working precision: DeepSpeed casts whole ones alone."""
+def settle_cut(model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+    """What DeepSpeed does for whole models alone: parameters into the working precision, buffers onto the device."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
         if hasattr(parameter, "ds_tensor"):
             parameter.ds_tensor.data = parameter.ds_tensor.data.to(dtype)
+    for buffer in model.buffers():
+        buffer.data = buffer.data.to(device)

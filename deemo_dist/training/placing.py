@@ -47,12 +47,18 @@ class Cut(Placing):
         cut: list[Any] = [tensor for tensor in tensors if hasattr(tensor, "ds_id")]
         if cut:
             cut[0].all_gather(cut)
+        for tensor in cut:  # where a model that is not cut is built: a GPU's generator gives other values
+            tensor.data = tensor.data.cpu()
         try:
             yield
         finally:
+            for tensor in cut:
+                tensor.data = tensor.data.to(self.ranks.device)
             if of_first and self.ranks.world > 1:
                 for tensor in tensors:
-                    dist.broadcast(tensor.data, src=0)
+                    sent = tensor.data.to(self.ranks.device)
+                    dist.broadcast(sent, src=0)
+                    tensor.data.copy_(sent)
             if cut:
                 cut[0].partition(cut, has_been_updated=True)
 
