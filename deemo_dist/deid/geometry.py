@@ -17,6 +17,12 @@ def intersection(first: Array, second: Array) -> Array:
     return np.prod(np.clip(high - low, 0, None), axis=-1)
 
 
+def within(points: Array, boxes: Array) -> Array:
+    """Whether each point [N, 2] lies in any of ``boxes`` [M, 4]: bool [N]."""
+    inside = (points[:, None] >= boxes[None, :, :2]) & (points[:, None] <= boxes[None, :, 2:])
+    return np.asarray(np.any(np.all(inside, axis=2), axis=1))
+
+
 def iou(first: Array, second: Array) -> Array:
     """Intersection over union of each pair: [N, M]; 0 where both are empty."""
     shared = intersection(first, second)

@@ -15,7 +15,7 @@ from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.body.pose import Pose, head_box
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.scan import FaceTracks
-from deemo_dist.deid.faces.tracks import Track, cover, link
+from deemo_dist.deid.faces.tracks import Track, cover, holds, link
 
 HOLD_SECONDS = 0.4
 GAP_SECONDS = 2.0
@@ -56,12 +56,12 @@ def cover_clip(
     hold = max(policy.hold_frames, _count(rate, HOLD_SECONDS)) + policy.detect_every - 1
     gap = max(2 * hold, _count(rate, GAP_SECONDS))
     face_tracks = link(faces.boxes, max_gap=gap, cuts=faces.cuts)
-    head_tracks = link(bodies.heads, max_gap=gap, cuts=faces.cuts) if policy.mask_heads else []
-    found = cover(face_tracks, frames=frames, dilate=policy.dilate, hold=hold)
-    heads = cover(head_tracks, frames=frames, dilate=HEAD_DILATE, hold=hold)
-    texts = captions or [np.zeros((0, 4))] * frames
+    found = cover(face_tracks, frames=frames, dilate=policy.dilate, held=[(hold, hold)] * len(face_tracks))
+    nothing = [np.zeros((0, 4))] * frames
+    heads = _heads(bodies, faces.cuts, hold=hold, gap=gap, frames=frames) if policy.mask_heads else nothing
+    texts = captions or nothing
     unclear = [number for number, pose in bodies.poses.items() if _unclear(pose, found[number], policy, size)]
-    whole = _whole_frames(unclear, bodies, frames, size) if policy.uncertain == "frame" else [np.zeros((0, 4))] * frames
+    whole = _whole_frames(unclear, bodies, frames, size) if policy.uncertain == "frame" else nothing
     every = [np.concatenate(boxes) for boxes in zip(found, heads, texts, whole, strict=True)]
     return Cover(
         regions=masking.pixel_boxes(every, *size),
@@ -71,6 +71,17 @@ def cover_clip(
         tracks=len(face_tracks),
         caption_frames=sum(len(boxes) > 0 for boxes in texts),
     )
+
+
+def _heads(bodies: Bodies, cuts: Sequence[int], *, hold: int, gap: int, frames: int) -> list[np.ndarray]:
+    """Heads by frame: the main person's and everybody else's, each held from look to look at them."""
+    covered: list[list[np.ndarray]] = [[] for _ in range(frames)]
+    for seen in (bodies.heads, bodies.others):
+        looks, tracks = sorted(seen), link(seen, max_gap=gap, cuts=cuts)
+        held = [holds(track, hold, looks, frames=frames) for track in tracks]
+        for boxes, more in zip(covered, cover(tracks, frames=frames, dilate=HEAD_DILATE, held=held), strict=True):
+            boxes.append(more)
+    return [np.concatenate(boxes) for boxes in covered]
 
 
 def quickest_rate(times: np.ndarray) -> float:

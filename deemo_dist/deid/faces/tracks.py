@@ -2,9 +2,12 @@
 
 Laws (held by property tests): the cover of a frame between two detections of a track contains the box interpolated
 between them; the cover of a detected frame contains the detection; a hold contains the end box.
+
+What is looked for seldom is held from look to look: it may have come right after the look that did not show it yet, and
+gone right before the one that shows it no more.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,14 +75,29 @@ def matched(last: np.ndarray, boxes: np.ndarray) -> dict[int, int]:
     return pairs
 
 
-def cover(tracks: list[Track], *, frames: int, dilate: float, hold: int) -> list[np.ndarray]:
+Hold = tuple[int, int]
+"""Frames before a track's first detection and after its last."""
+
+
+def holds(track: Track, least: int, looks: Sequence[int], *, frames: int) -> Hold:
+    """``least`` frames at either end, or more: back to the last of ``looks`` (ascending frames in which the track would
+    have been found) before it, and on to the first one after it; to the ends of the clip where there is none."""
+    first, last = int(track.frames[0]), int(track.frames[-1])
+    before, after = bisect_left(looks, first) - 1, bisect_right(looks, last)
+    start = looks[before] if before >= 0 else 0
+    end = looks[after] if after < len(looks) else frames - 1
+    return max(least, first - start), max(least, end - last)
+
+
+def cover(tracks: Sequence[Track], *, frames: int, dilate: float, held: Sequence[Hold]) -> list[np.ndarray]:
     """The boxes that cover each of ``frames`` frames: a list of float64 [N, 4].
 
-    At and between detections: the union of the two neighbouring boxes (of three at a detection), dilated. ``hold``
-    frames before the first and after the last: the end box united with where its motion would carry it, dilated twice.
+    At and between detections: the union of the two neighbouring boxes (of three at a detection), dilated. The track's
+    own of ``held`` before the first and after the last: the end box united with where its motion would carry it,
+    dilated twice.
     """
     covered: list[list[np.ndarray]] = [[] for _ in range(frames)]
-    for track in tracks:
+    for track, hold in zip(tracks, held, strict=True):
         for frame, box in _inside(track):
             covered[frame].append(geometry.dilate(box, dilate))
         for frame, box in _held(track, frames, hold):
@@ -99,22 +117,39 @@ def _inside(track: Track) -> list[tuple[int, np.ndarray]]:
     return result
 
 
-def _held(track: Track, frames: int, hold: int) -> list[tuple[int, np.ndarray]]:
+def _held(track: Track, frames: int, hold: Hold) -> list[tuple[int, np.ndarray]]:
     """(frame, box) before the first and after the last detection."""
     first, last = int(track.frames[0]), int(track.frames[-1])
-    before = geometry.union(track.boxes[0], track.boxes[0] - _motion(track, 0, 1) * hold)
-    after = geometry.union(track.boxes[-1], track.boxes[-1] + _motion(track, -2, -1) * hold)
-    return [(frame, before) for frame in range(max(0, first - hold), first)] + [
-        (frame, after) for frame in range(last + 1, min(frames, last + 1 + hold))
+    before = _carried(track.boxes[0], _motions(track, hold[0]), -hold[0])
+    backwards = Track(frames=-track.frames[::-1], boxes=track.boxes[::-1])
+    after = _carried(track.boxes[-1], _motions(backwards, hold[1]), -hold[1])
+    return [(frame, before) for frame in range(max(0, first - hold[0]), first)] + [
+        (frame, after) for frame in range(last + 1, min(frames, last + 1 + hold[1]))
     ]
 
 
-def _motion(track: Track, earlier: int, later: int) -> np.ndarray:
-    """Pixels a frame by which the centre moves between two detections: [4] (x, y, x, y), at most ``FASTEST`` of the
-    box's size, so that one bad detection does not mask the whole frame."""
-    if len(track.frames) < 2:
-        return np.zeros(4)
-    steps = int(track.frames[later] - track.frames[earlier])
+def _carried(box: np.ndarray, motions: Sequence[np.ndarray], frames: int) -> np.ndarray:
+    """``box`` united with where each of ``motions`` would carry it in ``frames`` frames."""
+    for motion in motions:
+        box = geometry.union(box, box + motion * frames)
+    return box
+
+
+def _motions(track: Track, hold: int) -> list[np.ndarray]:
+    """How the track moves at its start, from the next detection and, for a long hold, from a later one, which one bad
+    detection sways less: pixels a frame, [4] each."""
+    near = int(np.searchsorted(track.frames, track.frames[0] + hold // 4))
+    return [
+        _motion(track, later)
+        for later in sorted({1, min(near, len(track.frames) - 1)})
+        if 0 < later < len(track.frames)
+    ]
+
+
+def _motion(track: Track, later: int) -> np.ndarray:
+    """Pixels a frame by which the centre moves from the first detection to the one at ``later``: [4] (x, y, x, y), at
+    most ``FASTEST`` of the box's size, so that one bad detection does not mask the whole frame."""
+    steps = int(track.frames[later] - track.frames[0])
     centre = (track.boxes[:, :2] + track.boxes[:, 2:]) / 2
-    size = (track.boxes[later, 2:] - track.boxes[later, :2]) * FASTEST
-    return np.tile(np.clip((centre[later] - centre[earlier]) / steps, -size, size), 2)
+    size = (track.boxes[0, 2:] - track.boxes[0, :2]) * FASTEST
+    return np.tile(np.clip((centre[later] - centre[0]) / steps, -size, size), 2)

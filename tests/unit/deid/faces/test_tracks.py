@@ -11,7 +11,7 @@ from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.body.pose import Pose
 from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.scan import FaceTracks
-from deemo_dist.deid.faces.tracks import Track, cover, link
+from deemo_dist.deid.faces.tracks import Track, cover, holds, link
 
 FRAMES = 60
 number = st.floats(0, 200, allow_nan=False)
@@ -36,7 +36,7 @@ def contains(outer: np.ndarray, inner: np.ndarray) -> bool:
 @settings(max_examples=60, deadline=None)
 @given(track=tracks, dilate=st.floats(0, 0.5), hold=st.integers(0, 8))
 def test_the_cover_contains_the_interpolated_box(track: Track, dilate: float, hold: int) -> None:
-    covered = cover([track], frames=FRAMES, dilate=dilate, hold=hold)
+    covered = cover([track], frames=FRAMES, dilate=dilate, held=[(hold, hold)])
     for frame in range(int(track.frames[0]), int(track.frames[-1]) + 1):
         between = np.array([np.interp(frame, track.frames, track.boxes[:, side]) for side in range(4)])
         assert contains(covered[frame], between)
@@ -45,7 +45,7 @@ def test_the_cover_contains_the_interpolated_box(track: Track, dilate: float, ho
 @settings(max_examples=60, deadline=None)
 @given(track=tracks, hold=st.integers(0, 8))
 def test_the_ends_are_held_and_no_longer(track: Track, hold: int) -> None:
-    covered = cover([track], frames=FRAMES, dilate=0.2, hold=hold)
+    covered = cover([track], frames=FRAMES, dilate=0.2, held=[(hold, hold)])
     first, last = int(track.frames[0]), int(track.frames[-1])
     for frame in range(FRAMES):
         if first - hold <= frame < first:
@@ -56,12 +56,28 @@ def test_the_ends_are_held_and_no_longer(track: Track, hold: int) -> None:
             assert len(covered[frame]) == 0
 
 
+def test_a_hold_goes_from_look_to_look_and_to_the_ends_of_the_clip() -> None:
+    track = Track(frames=np.array([20, 23]), boxes=np.tile([10.0, 10, 30, 30], (2, 1)))
+    assert holds(track, 4, [0, 12, 20, 40], frames=60) == (8, 17)
+    assert holds(track, 12, [0, 12, 20, 24], frames=60) == (12, 12)
+    assert holds(track, 4, [20, 23], frames=60) == (20, 36)
+
+
+def test_a_long_hold_goes_where_the_track_came_from_whatever_one_detection_says() -> None:
+    frames = np.arange(50, 80, 3)
+    boxes = np.stack([[2.0 * frame, 40, 2.0 * frame + 30, 70] for frame in frames])
+    boxes[1, [0, 2]] -= 6  # as if it stood still
+    covered = cover([Track(frames=frames, boxes=boxes)], frames=80, dilate=0.1, held=[(40, 0)])
+    for frame in range(10, 50):
+        assert contains(covered[frame], np.array([2.0 * frame, 40, 2.0 * frame + 30, 70]))
+
+
 @settings(max_examples=60, deadline=None)
 @given(found=st.dictionaries(st.integers(0, FRAMES - 1), st.lists(box, max_size=3), max_size=8), gap=st.integers(1, 30))
 def test_every_detection_is_in_exactly_one_track_and_covered(found: dict[int, list], gap: int) -> None:
     linked = link({frame: np.array(boxes).reshape(-1, 4) for frame, boxes in found.items()}, max_gap=gap)
     assert sum(len(track.frames) for track in linked) == sum(len(boxes) for boxes in found.values())
-    covered = cover(linked, frames=FRAMES, dilate=0.0, hold=0)
+    covered = cover(linked, frames=FRAMES, dilate=0.0, held=[(0, 0)] * len(linked))
     for frame, boxes in found.items():
         for each in boxes:
             assert contains(covered[frame], np.array(each))
