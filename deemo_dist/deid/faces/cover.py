@@ -15,7 +15,7 @@ from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.body.pose import Pose, head_box
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.scan import FaceTracks
-from deemo_dist.deid.faces.tracks import Track, cover, holds, link
+from deemo_dist.deid.faces.tracks import Hold, Track, cover, holds, link
 
 HOLD_SECONDS = 0.4
 GAP_SECONDS = 2.0
@@ -56,7 +56,8 @@ def cover_clip(
     hold = max(policy.hold_frames, _count(rate, HOLD_SECONDS)) + policy.detect_every - 1
     gap = max(2 * hold, _count(rate, GAP_SECONDS))
     face_tracks = link(faces.boxes, max_gap=gap, cuts=faces.cuts)
-    found = cover(face_tracks, frames=frames, dilate=policy.dilate, held=[(hold, hold)] * len(face_tracks))
+    held = [_face_hold(track, faces, hold, frames) for track in face_tracks]
+    found = cover(face_tracks, frames=frames, dilate=policy.dilate, held=held)
     nothing = [np.zeros((0, 4))] * frames
     heads = _heads(bodies, faces.cuts, hold=hold, gap=gap, frames=frames) if policy.mask_heads else nothing
     texts = captions or nothing
@@ -71,6 +72,14 @@ def cover_clip(
         tracks=len(face_tracks),
         caption_frames=sum(len(boxes) > 0 for boxes in texts),
     )
+
+
+def _face_hold(track: Track, faces: FaceTracks, least: int, frames: int) -> Hold:
+    """A face that is too small for the scaled copy where its track begins or ends is held from one finer look to the
+    next there: it may have come or gone at any time between."""
+    far = holds(track, least, faces.fine, frames=frames)
+    sides = (track.boxes[[0, -1], 2:] - track.boxes[[0, -1], :2]).max(axis=1)
+    return (far[0] if sides[0] < faces.small else least, far[1] if sides[1] < faces.small else least)
 
 
 def _heads(bodies: Bodies, cuts: Sequence[int], *, hold: int, gap: int, frames: int) -> list[np.ndarray]:

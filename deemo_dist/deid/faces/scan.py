@@ -2,10 +2,12 @@
 
 A short memory of frames allows to look back: where a face is new or gone, moves fast or loses score, or the scene is
 cut, the frames since the last look are looked at too. Faces too small for the scaled copy are found on a finer one now
-and then, and followed from there in crops.
+and then, and followed from there in crops: onwards, and back through what is kept of the looks since the finer one
+before. Where they are not followed they are held from one finer look to the next (see ``cover``).
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +19,17 @@ from deemo_dist.deid.faces.detectors import CenterFace, FaceDetector
 from deemo_dist.deid.faces.tracks import matched
 
 FINE_SECONDS = 1.0
-FINEST = 1920
+FINEST = 3840
+KEPT_BYTES = 48 * 2**20  # of frames looked at since the last finer look: a second of 1080p
+CROPS = 8  # so many cost about what the finer copy does
+REACH = 1.0  # sides by which a face is taken to be wider, when it is followed back: it may have come quickly
+PATIENCE = 2  # looks in a row without it, until a face is not followed further back
 SMALLEST_IN_COPY = 24.0  # pixels: smaller ones are followed in crops of the frame itself
 CROP = 6.0  # sides of a face
 LEAST_CROP = 96
 FAST = 0.35  # of a face's size, between two looks
 FALL = 0.6  # of the score before
+SAME = 0.4  # of two boxes' area shared: one face
 
 Found = tuple[np.ndarray, np.ndarray]
 """Boxes float64 [N, 4] and scores float64 [N]."""
@@ -30,10 +37,15 @@ Found = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class FaceTracks:
-    """What was found: ``boxes`` by frame looked at (float64 [N, 4]), and the frames that begin another scene."""
+    """What was found: ``boxes`` by frame looked at (float64 [N, 4]), and the frames that begin another scene.
+
+    ``fine``: frames looked at on the finer copy, without which a face whose longer side is under ``small`` pixels may
+    be missed."""
 
     boxes: dict[int, np.ndarray]
     cuts: tuple[int, ...] = ()
+    fine: tuple[int, ...] = ()
+    small: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,44 +76,88 @@ class FaceScan:
         self._found: dict[int, Found] = {}
         self._cuts: list[int] = []
         self._memory: deque[tuple[int, np.ndarray]] = deque(maxlen=max(2, policy.detect_every))
+        self._kept: deque[tuple[int, np.ndarray]] = deque()
         self._looked: int | None = None
+        self._fine: list[int] = []
         self._fine_at = -np.inf
         self._small = np.zeros((0, 4))
+        self._least = 0.0
 
     def see(self, number: int, time: float, frame: np.ndarray) -> None:
         """Take the next frame (uint8 [H, W, 3] RGB) at ``time`` seconds."""
         cut = self._cut(frame)
         if cut:
-            self._cuts.append(number)
+            self._close()
             self._look_back(number)
-            self._small = self._small[:0]
-            self._fine_at = -np.inf
+            self._memory.clear()
+            self._cuts.append(number)
+            self._looked = None
+        if self._is_large(frame):
+            self._least = SMALLEST_IN_COPY * max(frame.shape[:2]) / self._models.width
         self._memory.append((number, frame))
-        if cut or self._looked is None or number - self._looked >= self._every:
+        if self._looked is None or number - self._looked >= self._every:
             self._look(number, time, frame)
 
     def finish(self) -> FaceTracks:
         """What was found; the last frame is always looked at."""
-        if self._memory and self._memory[-1][0] != self._looked:
-            number, frame = self._memory[-1]
-            self._found[number] = self._detected(frame, fine=False)
-            self._densify(number)
+        self._close()
         self._memory.clear()
-        return FaceTracks({number: found[0] for number, found in sorted(self._found.items())}, tuple(self._cuts))
+        boxes = {number: found[0] for number, found in sorted(self._found.items())}
+        return FaceTracks(boxes, tuple(self._cuts), tuple(self._fine), self._least)
+
+    def _close(self) -> None:
+        """End a scene: its last frame is looked at as well as any, and nothing is followed beyond."""
+        if not self._memory:
+            return
+        number, frame = self._memory[-1]
+        fine = self._is_large(frame) and number not in self._fine
+        if fine or number != self._looked:
+            self._examine(number, frame, fine=fine)
+        self._kept.clear()
+        self._small = self._small[:0]
+        self._fine_at = -np.inf
 
     def _look(self, number: int, time: float, frame: np.ndarray) -> None:
-        """Look at a frame, on the finer copy if that is due, and between it and the last one if something happened."""
+        """Look at a frame, on the finer copy if that is due."""
         fine = self._is_large(frame) and time - self._fine_at >= FINE_SECONDS
-        self._found[number] = self._detected(frame, fine=fine)
+        self._examine(number, frame, fine=fine)
         if fine:
             self._fine_at = time
-        if not self._cuts or self._cuts[-1] != number:
-            self._densify(number)
-        self._looked = number
 
-    def _densify(self, number: int) -> None:
+    def _examine(self, number: int, frame: np.ndarray, *, fine: bool) -> None:
+        """Look at a frame, and at those between it and the last look if something happened."""
+        known = self._small
+        self._found[number] = self._detected(frame, fine=fine)
         if self._looked is not None and restless(self._found[self._looked], self._found[number]):
             self._look_back(number)
+        self._looked = number
+        if fine:
+            self._fine.append(number)
+            self._trace(unmatched(known, self._small))
+            self._kept.clear()
+        elif self._is_large(frame):
+            self._keep(number, frame)
+
+    def _keep(self, number: int, frame: np.ndarray) -> None:
+        """Remember a frame looked at, as far as there is room."""
+        self._kept.append((number, frame))
+        while len(self._kept) * frame.nbytes > KEPT_BYTES and len(self._kept) > 1:
+            self._kept.popleft()
+
+    def _trace(self, small: np.ndarray) -> None:
+        """Follow small faces [N, 4] that only the finer copy showed back through the frames kept."""
+        missed = np.zeros(len(small), dtype=int)
+        for at, frame in reversed(self._kept):
+            small, missed = small[missed <= PATIENCE], missed[missed <= PATIENCE]
+            if not len(small):
+                return
+            found = self._closely(frame, small)
+            pairs = {old: new for new, old in matched(geometry.dilate(small, REACH), found[0]).items()}
+            old, new = list(pairs), list(pairs.values())
+            self._found[at] = merged([self._found[at], (found[0][new], found[1][new])])
+            small[old] = found[0][new]
+            missed += 1
+            missed[old] = 0
 
     def _look_back(self, number: int) -> None:
         """Look at the frames since the last look that are still remembered."""
@@ -114,19 +170,32 @@ class FaceScan:
 
     def _detected(self, frame: np.ndarray, *, fine: bool) -> Found:
         """Faces of a frame by the scaled copy, by crops about the small ones known, and by the finer copy."""
-        looks = [self._models.coarse(frame)]
-        looks += (
-            [self._models.fine(frame)] if fine else [_in_crop(self._models.fine, frame, box) for box in self._small]
-        )
-        boxes = np.concatenate([found[0] for found in looks])
-        scores = np.concatenate([found[1] for found in looks])
-        kept = geometry.suppress(boxes, scores, 0.4)
-        boxes, scores = boxes[kept], scores[kept]
+        close = self._models.fine(frame) if fine else self._closely(frame, self._small)
+        boxes, scores = merged([self._models.coarse(frame), close])
         if self._is_large(frame):
-            side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) * self._models.width / max(frame.shape[:2])
-            small = boxes[side < SMALLEST_IN_COPY]
-            self._small = small if fine or len(small) else self._small
+            small = boxes[(boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < self._least]
+            self._small = small if fine else np.concatenate([small, unmatched(boxes, self._small)])
         return boxes, scores
+
+    def _closely(self, frame: np.ndarray, small: np.ndarray) -> Found:
+        """Faces about each of ``small`` [N, 4], in the frame's own pixels."""
+        if len(small) > CROPS:
+            return self._models.fine(frame)
+        return merged([_in_crop(self._models.fine, frame, box) for box in small])
+
+
+def merged(looks: Sequence[Found]) -> Found:
+    """All that was found, each face once."""
+    boxes = np.concatenate([np.zeros((0, 4)), *(found[0] for found in looks)])
+    scores = np.concatenate([np.zeros(0), *(found[1] for found in looks)])
+    kept = geometry.suppress(boxes, scores, SAME)
+    return boxes[kept], scores[kept]
+
+
+def unmatched(known: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Those of ``boxes`` [N, 4] that none of ``known`` [M, 4] stands for."""
+    pairs = matched(known, boxes)
+    return boxes[[number for number in range(len(boxes)) if number not in pairs]]
 
 
 def restless(before: Found, after: Found) -> bool:

@@ -8,7 +8,7 @@ from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.faces.captions import CaptionScan, held, text_boxes
 from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.cuts import CutWatch
-from deemo_dist.deid.faces.scan import FaceModels, FaceScan, Found
+from deemo_dist.deid.faces.scan import KEPT_BYTES, FaceModels, FaceScan, Found
 
 NONE = (np.zeros((0, 4)), np.zeros(0))
 
@@ -99,9 +99,77 @@ def test_small_faces_in_large_frames_are_found_and_followed_in_crops() -> None:
         assert any(x0 <= place and x1 >= place + 16 and y0 <= 40 and y1 >= 56 for x0, y0, x1, y1 in regions)
 
 
+def uncovered(places: list[int | None], *, side: int, every: int = 3) -> list[int]:
+    """Frames of a large picture, 25 a second, in which a face too small for the scaled copy is not wholly masked."""
+    frames = frames_of(places, side=side, size=960)
+    scan = scanned(frames, FaceModels(coarse=lambda frame: NONE, fine=Marked(), width=320), every)
+    times = np.arange(len(frames)) / 25
+    made = cover_clip(scan.finish(), Bodies({}, {}), [], PolicyConfig(), times=times, size=(960, 960))
+    return [
+        number
+        for number, (place, regions) in enumerate(zip(places, made.regions, strict=True))
+        if place is not None
+        and not any(x0 <= place and x1 >= place + side and y0 <= 40 and y1 >= 40 + side for x0, y0, x1, y1 in regions)
+    ]
+
+
+SLOW = [100 + 2 * number for number in range(80)]
+STOPS = [100 + 6 * number for number in range(14)] + [184] * 66
+
+
+@pytest.mark.parametrize("side", [16, 40])
+@pytest.mark.parametrize("way", [SLOW, STOPS, SLOW[::-1]])
+@pytest.mark.parametrize("enters", [3, 24, 26, 60])
+def test_a_small_face_that_comes_between_two_finer_looks_is_covered_from_its_start(
+    side: int, way: list[int], enters: int
+) -> None:
+    places: list[int | None] = [None] * enters + way[: 80 - enters]
+    assert uncovered(places, side=side) == []
+
+
+def test_a_small_face_that_goes_or_is_cut_away_is_covered_to_its_end() -> None:
+    for last in (10, 29, 47):
+        assert uncovered([*SLOW[:last], *[None] * (80 - last)], side=20) == []
+
+
+def test_a_small_face_that_turns_away_is_held_to_the_next_finer_look() -> None:
+    frames = frames_of([300] * 60, side=20, size=960)
+    seen = Marked()
+
+    def detector(frame: np.ndarray) -> Found:
+        return NONE if 10 <= frame[-1, -1, 0] < 20 else seen(frame)
+
+    def crops_and_looks(frame: np.ndarray) -> Found:
+        return detector(frame) if len(frame) == 960 else NONE  # never found again in a crop
+
+    scan = scanned(frames, FaceModels(coarse=lambda frame: NONE, fine=crops_and_looks, width=320))
+    times = np.arange(60) / 25
+    made = cover_clip(scan.finish(), Bodies({}, {}), [], PolicyConfig(), times=times, size=(960, 960))
+    assert all(len(regions) for regions in made.regions)
+
+
+def test_many_small_faces_are_not_looked_for_one_by_one() -> None:
+    shown: list[int] = []
+
+    def crowd(frame: np.ndarray) -> Found:
+        shown.append(len(frame))
+        x = np.arange(12) * 70.0
+        return np.stack([x, x, x + 20, x + 20], axis=1), np.full(12, 0.9)
+
+    found = scanned(frames_of([None] * 7, size=960), FaceModels(coarse=lambda f: NONE, fine=crowd, width=320)).finish()
+    assert all(len(boxes) == 12 for boxes in found.boxes.values())
+    assert set(shown) == {960}
+
+
 def test_the_memory_of_frames_is_short() -> None:
     scan = scanned(frames_of([50] * 200), one(Marked()), every=4)
     assert len(scan._memory) <= 4
+    assert not scan._kept
+    large = np.zeros((1080, 1920, 3), np.uint8)
+    scan = FaceScan(PolicyConfig(detect_every=1), FaceModels(coarse=lambda f: NONE, fine=lambda f: NONE, width=320))
+    for number in range(24):
+        scan.see(number, number / 25, large)
+    assert len(scan._kept) == KEPT_BYTES // large.nbytes
 
 
 def test_text_is_held_from_the_look_before_to_the_look_after() -> None:
