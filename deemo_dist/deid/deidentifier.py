@@ -9,6 +9,7 @@ import numpy as np
 from deemo_dist.config import NfblTypeConfig, PolicyConfig
 from deemo_dist.deid import runtime
 from deemo_dist.deid.attest import attestation
+from deemo_dist.deid.audit.detectors import FullRange
 from deemo_dist.deid.audit.faces import ClipAudit
 from deemo_dist.deid.body import cues as body
 from deemo_dist.deid.body import nfbl
@@ -75,6 +76,7 @@ class Deidentifier:
         self.texts: TextDetector | None = PaddleText() if self.policy.captions == "mask" else None
         self.body = BodyModels()
         self.auditor: FaceDetector = BlazeFace()
+        self.small: FaceDetector = FullRange()
         self.words = Words(self.policy)
 
     def __call__(self, clip: Clip, source: ClipSource, sink: FrameSink) -> DeidResult:
@@ -143,10 +145,10 @@ class Deidentifier:
         return Heard(spoken, sound, len(waveform) / rate)
 
     def _release(self, source: ClipSource, sink: FrameSink, seen: Seen) -> Released:
-        """The second pass: every frame masked, audited, written."""
+        """The second pass: every frame masked, audited, written; and a few of what was written read again."""
         meter, info, cover = self.meter, source.info, seen.cover
         shown = with_face(cover.detected, self.policy.detect_every)
-        audit = ClipAudit(self.policy, self.auditor, detected=shown)
+        audit = ClipAudit(self.policy, self.auditor, detected=shown, small=self.small)
         share = _MaskedShare(info.width, info.height)
         meter.run("encode", sink.begin, width=info.width, height=info.height, fps=info.fps, times=seen.times)
         for number, time, frame in meter.each("decode", source.frames()):
@@ -156,7 +158,7 @@ class Deidentifier:
             meter.run("audit", audit.see, number, time, frame, masked, regions)
             meter.run("encode", sink.write, masked, time)
         video = meter.run("encode", sink.close)
-        return Released(video, meter.run("audit", audit.finish), share.mean)
+        return Released(video, meter.run("audit", audit.finish, sink.shown), share.mean)
 
     def _movement(self, seen: Seen) -> tuple[np.ndarray, np.ndarray | None, tuple[NfblEvent, ...]]:
         """Body cues, hand cues and proposed events; facial landmarks end here."""

@@ -35,12 +35,18 @@ def check_heads(uncertain: int, poses: int, policy: PolicyConfig) -> None:
 
 def check_audit(checked: FaceAudit, gates: GatesConfig) -> None:
     """Refuse a clip that cannot be said to be free of faces. Raises ``DeidError`` (audit: residual_face,
-    pixel_correlation)."""
+    unsure_face, pixel_correlation)."""
     if checked.residual_rate > gates.residual_faces:
         raise DeidError(
-            f"after masking the audit still saw a face in {checked.residual_rate:.1%} of {checked.frames} frames",
+            f"after masking the audit still saw a face in {checked.residual_rate:.1%} of its looks",
             stage="audit",
             reason="residual_face",
+        )
+    if gates.unsure_faces is not None and checked.unsure > gates.unsure_faces:
+        raise DeidError(
+            f"after masking the audit saw what may be a face in {checked.unsure:.1%} of its looks",
+            stage="audit",
+            reason="unsure_face",
         )
     correlation, allowed = checked.pixel_correlation, gates.pixel_correlation
     if correlation is not None and allowed is not None and correlation > allowed:

@@ -7,7 +7,7 @@ from deemo_dist.deid.keys import KeyRing
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError
 
-POLICY_VERSION = 2
+POLICY_VERSION = 3
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 LINKED = {"blur": ".98 (blurred over the whole box)", "mosaic": ".83 (8 cells across the face)"}
 """Rank-1 of an attacker whose gallery is masked in the same way, where an opaque fill gave .38 and guessing .20: dlib's
@@ -105,6 +105,7 @@ def _bounds(policy: PolicyConfig) -> tuple[tuple[str, float | None, float, float
         ("pii_threshold", policy.pii_threshold, 0.0, 1.0),
         ("audit_every", policy.audit_every, 1, 1000),
         ("gates.residual_faces", gates.residual_faces, 0.0, 1.0),
+        ("gates.unsure_faces", gates.unsure_faces, 0.0, 1.0),
         ("gates.uncertain", gates.uncertain, 0.0, 1.0),
         ("gates.pixel_correlation", gates.pixel_correlation, 0.0, 1.0),
         ("gates.face_match", gates.face_match, 0.0, 1.0),

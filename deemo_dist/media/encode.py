@@ -112,6 +112,16 @@ class VideoWriter:
         self._let_go()
         return probe(self._target)
 
+    def shown(self, number: int) -> np.ndarray:
+        """Frame ``number`` of the closed file, as a reader decodes it: uint8 [H, W, 3], odd sides grown. Raises
+        ``IndexError`` for a frame that is not there, ``CorruptDataError`` where the file cannot be read."""
+        from deemo_dist.media.sampling import decode_frames
+
+        if isinstance(self._target, Path):
+            return decode_frames(self._target.read_bytes(), np.array([number]))[0]
+        self._target.seek(0)
+        return decode_frames(self._target.read(), np.array([number]))[0]
+
 
 def encode_video(
     frames: np.ndarray,

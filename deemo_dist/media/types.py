@@ -76,6 +76,9 @@ class FrameSink(Protocol):
     def close(self) -> VideoInfo:
         """Everything is written; the facts of what was written, as a reader finds them."""
 
+    def shown(self, number: int) -> np.ndarray:
+        """Frame ``number`` of what was written, read back: uint8 [H, W, 3], at least as large as it was."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:

@@ -38,15 +38,17 @@ class WeightsConfig:
 class GatesConfig:
     """What a clip, and then the dataset as a whole, must pass before it is committed. None: reported, not gated.
 
-    A clip: ``residual_faces``, the share of audited frames with a face outside the masks; ``uncertain``, the share of
-    poses whose head could not be placed; ``pixel_correlation``, of raw and released pixels inside the masks. The
-    dataset: ``face_match``, the share of released faces that match their person; ``rank1_over_chance``, by how much the
-    upper 95 % bound of rank-1 may pass chance, for a clear and for a likewise masked gallery; ``pii_recall``, the least
-    recall of names that are known to be in the manifest. They look at ``clips`` clips at most;
+    A clip: ``residual_faces``, the share of audited frames with a face outside the masks; ``unsure_faces``, of those
+    with what may be one; ``uncertain``, the share of poses whose head could not be placed; ``pixel_correlation``, of
+    raw pixels and those of the released file inside the masks. The dataset: ``face_match``, the share of released faces
+    that match their person; ``rank1_over_chance``, by how much the upper 95 % bound of rank-1 may pass chance, for a
+    clear and for a likewise masked gallery; ``pii_recall``, the least recall of names that are known to be in the
+    manifest. They look at ``clips`` clips at most;
     where too few people are there to tell, that is said and holds nothing back.
     """
 
     residual_faces: float = 0.02
+    unsure_faces: float | None = None
     uncertain: float = 0.25
     pixel_correlation: float | None = 0.1
     face_match: float | None = None

@@ -10,8 +10,9 @@ import numpy as np
 
 from deemo_dist.deid import geometry
 from deemo_dist.deid.audit.coverage import covered, filled
-from deemo_dist.deid.audit.faces import SURE, correlation
+from deemo_dist.deid.audit.faces import SURE
 from deemo_dist.deid.audit.identity import FaceReader, Patch
+from deemo_dist.deid.audit.pixels import correlation
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.detectors import FaceDetector
 

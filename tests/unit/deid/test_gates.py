@@ -36,6 +36,9 @@ def test_the_audit_gates() -> None:
     check_audit(audit(pixel_correlation=0.9), GatesConfig(pixel_correlation=None))
     check_audit(audit(pixel_correlation=None), GatesConfig())
     assert refused(check_audit, audit(residual_rate=0.1), GatesConfig()) == ("audit", "residual_face")
+    check_audit(audit(unsure=0.9), GatesConfig())
+    check_audit(audit(unsure=0.05), GatesConfig(unsure_faces=0.05))
+    assert refused(check_audit, audit(unsure=0.06), GatesConfig(unsure_faces=0.05)) == ("audit", "unsure_face")
     assert refused(check_audit, audit(pixel_correlation=0.2), GatesConfig()) == ("audit", "pixel_correlation")
 
 
