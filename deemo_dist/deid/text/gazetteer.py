@@ -35,30 +35,37 @@ NOT_PLACES = read_words("not_places")
 @dataclass(frozen=True)
 class Gazetteer:
     """Lower-case words. ``sure``: given names used in English; ``likely``: family names and given names from
-    elsewhere, some of which are rarer English words; ``ambiguous``: names that are common English words; ``places``."""
+    elsewhere, some of which are rarer English words; ``ambiguous``: names that are common English words, of these
+    ``given`` names used in English and ``family`` names; ``places``."""
 
     sure: frozenset[str]
     likely: frozenset[str]
     ambiguous: frozenset[str]
+    given: frozenset[str]
+    family: frozenset[str]
     places: frozenset[str]
 
 
 @lru_cache(maxsize=1)
 def gazetteer() -> Gazetteer:
     """The lists, built once in a process (about 20,000 names, 700 places)."""
-    sure, likely = set[str](), set[str]()
+    sure, likely, family = set[str](), set[str](), set[str]()
     for locale in LOCALES:
         provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
         for attribute in NAME_LISTS:
             (sure if locale in ENGLISH else likely).update(_words(getattr(provider, attribute, ())))
-        likely |= _words(getattr(provider, "last_names", ()))
+        family |= _words(getattr(provider, "last_names", ()))
+    likely |= family
     english = {word.lower() for word in importlib.import_module("faker.providers.lorem.en_US").Provider.word_list}
     common = english | COMMON | EMOTIONS
-    ambiguous = ((sure | likely) & common) | EMOTIONS | read_words("nicknames")
+    nicknames = read_words("nicknames")
+    ambiguous = ((sure | likely) & common) | EMOTIONS | nicknames
     return Gazetteer(
         sure=frozenset(sure - common - ambiguous),
         likely=frozenset(likely - common - sure - ambiguous),
         ambiguous=frozenset(ambiguous),
+        given=frozenset((sure & common) | nicknames),
+        family=frozenset((family & common) | EMOTIONS),
         places=PLACES | _faker_places(),
     )
 

@@ -14,6 +14,7 @@ from presidio_analyzer import EntityRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from deemo_dist.deid.text.gazetteer import EMOTIONS, gazetteer, read_words
+from deemo_dist.deid.text.known import INTRODUCED
 from deemo_dist.deid.text.vocabulary import Vocabulary
 
 WORD = re.compile(r"[^\W\d_]+(?:[’'-][^\W\d_]+)*")
@@ -32,6 +33,11 @@ _TALK = (
 _KIN = r"(?:with|coach|captain|brother|sister|husband|wife|friend|father|mother|son|daughter|dad|mum|mom)"
 SURELY = re.compile(rf"\b(?:{_NAME_IS}|{_NAMED}|{_TITLE}\.?):?\s+$", re.IGNORECASE)
 MAYBE = re.compile(rf"\b(?:{_TALK}|{_KIN}),?\s+$", re.IGNORECASE)
+# What introduces a name even where it is a word of feeling or of everyday: alone, and only with a second name behind.
+NAME_IS = re.compile(rf"\b(?:{_NAME_IS}|{_TITLE}\.?|calls?\s+(?:me|him|her)):?\s+$", re.IGNORECASE)
+I_AM = re.compile(r"\b(?:i\s+am|i['’]m|this\s+is|name['’]s)\s+$", re.IGNORECASE)
+NAME_ENDS = re.compile(r"\s*(?:$|[^\w\s'’]|(?:and|but|from|here|i|so|the|who|in|of|with)\b)", re.IGNORECASE)
+SCORES = {"PERSON": 0.6, "NAME": 0.5}
 
 
 @dataclass(frozen=True)
@@ -75,13 +81,32 @@ class NameRecogniser(EntityRecognizer):
         found = [RecognizerResult("LOCATION", *match.span(), 0.7) for match in self._places.finditer(text)]
         found += [RecognizerResult("ORGANIZATION", *match.span(), 0.7) for match in self._events.finditer(text)]
         words = list(words_of(text, nlp_artifacts.tokens))
-        kinds = self._kinds(text, words)
-        scores = {"PERSON": 0.6, "NAME": 0.5}
+        found += [RecognizerResult("PERSON", *place, INTRODUCED) for place in self._introduced(text, words)]
         return found + [
-            RecognizerResult(kind, word.start, word.end, scores[kind])
-            for word, kind in zip(words, kinds, strict=True)
+            RecognizerResult(kind, word.start, word.end, SCORES[kind])
+            for word, kind in zip(words, self._kinds(text, words), strict=True)
             if kind
         ]
+
+    def _introduced(self, text: str, words: Sequence[Word]) -> Iterator[tuple[int, int]]:
+        """Names that are words and that an introduction makes names: "my name is joy", "i am will young"."""
+        lists = self._lists
+        for word, second in zip(words, [*words[1:], None], strict=True):
+            before = text[max(0, word.start - 40) : word.start]
+            end = second.end if second and self._is_family_name(text, word, second) else 0
+            if NAME_IS.search(before) and (
+                word.lower in lists.given or word.lower in lists.ambiguous - self._words.small
+            ):
+                yield word.start, end or word.end
+            elif end and word.lower in lists.given and I_AM.search(before):
+                yield word.start, end
+
+    def _is_family_name(self, text: str, first: Word, second: Word) -> bool:
+        """Whether ``second`` stands right behind ``first`` and can be a family name, with which the name ends."""
+        lower, lists = second.lower, self._lists
+        named = lower in lists.family | lists.likely | lists.sure or not self._words.is_word(lower)
+        near = text[first.end : second.start] == " " and NAME_ENDS.match(text, second.end)
+        return bool(near) and named and len(lower) > 1 and lower not in self._words.small
 
     def _kinds(self, text: str, words: Sequence[Word]) -> list[str]:
         """PERSON, NAME or nothing for each word; a word beside a name is looked at again."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
+from deemo_dist.deid.text.known import INTRODUCED, KnownNames
 from deemo_dist.deid.text.vocabulary import Vocabulary
 from deemo_dist.errors import DeidError
 from deemo_dist.imports import without
@@ -29,10 +30,10 @@ CONTRACTED = re.compile(r"(?:n['’]t|['’](?:m|re|ve|ll|d))$")
 GREETINGS = frozenset(("ask", "dear", "hello", "hey", "hi", "thank", "thanks"))
 FOUND = (*ENTITIES, "NAME")
 RANK = {"NAME": 0, "ORGANIZATION": 1}
-PLACEHOLDER = re.compile(r"\[[A-Z]+_(\d{1,6})\]")
+PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(ENTITIES)})_(\d{{1,6}})\]")
 GENERIC = read_words("generic")
 LONGEST = 200_000
-FREQUENT = 20_000_000
+FREQUENT, RARE = 20_000_000, 3_000_000
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,12 @@ class Scrubber:
             raise DeidError("the texts of the clip are too long to be read", stage="transcript", reason="too_long")
         spans = [self._spans(source) for source in sources]
         named = [merged(found) for found in spans]
-        known_words = {word for name in known for word in _name_words(name)}
-        names = {word for word in _names(sources, named) if not self._is_frequent(word)} | known_words
-        return [merged([*found, *_repeated(source, names)]) for source, found in zip(sources, spans, strict=True)]
+        names = {word for word in _names(sources, named) if not self._is_frequent(word)}
+        people = KnownNames(known, self._is_used, lambda word: word in self._smallest)
+        return [
+            merged([*found, *_repeated(source, names), *((*place, "PERSON") for place in people.places(source))])
+            for source, found in zip(sources, spans, strict=True)
+        ]
 
     def _spans(self, text: str) -> list[Span]:
         """What the recognisers find, common words and old placeholders left out, overlaps merged."""
@@ -113,11 +117,17 @@ class Scrubber:
             return []
         read = text.lower() if text.isupper() and len(text.lower()) == len(text) else text
         results = self._engine.analyze(text=read, language="en", score_threshold=self._threshold)
-        spans = [(item.start, item.end, ALIASES.get(item.entity_type, item.entity_type)) for item in results]
         old = [match.span() for match in PLACEHOLDER.finditer(text)]
-        clear = [span for span in spans if not any(span[0] < end and start < span[1] for start, end in old)]
-        known = [span for span in clear if span[2] in FOUND and not _is_word(text[span[0] : span[1]], span[2])]
-        return [span for each in known if (span := self._trimmed(text, each))]
+        found: list[Span] = []
+        for item in results:
+            span = (item.start, item.end, ALIASES.get(item.entity_type, item.entity_type))
+            if any(item.start < end and start < item.end for start, end in old) or span[2] not in FOUND:
+                continue
+            if item.score >= INTRODUCED and span[2] == "PERSON":
+                found.append(span)
+            elif not _is_word(text[item.start : item.end], span[2]) and (kept := self._trimmed(text, span)):
+                found.append(kept)
+        return found
 
     def _trimmed(self, text: str, span: Span) -> Span | None:
         """The span without common words at its ends (the, dear, early); None where it has none but the smallest."""
@@ -132,6 +142,10 @@ class Scrubber:
             return span
         first, last = kept[0].start(), kept[-1].end()
         return start + first, end if kept[-1] is words[-1] else start + last, kind
+
+    def _is_used(self, word: str) -> bool:
+        """A word of English that is more often a word than somebody's name."""
+        return self._vocabulary.is_word(word) and self._vocabulary.count(word) >= RARE
 
     def _is_frequent(self, word: str) -> bool:
         """A part of a name that is too common a word to be looked for elsewhere."""
@@ -178,7 +192,7 @@ def _name_words(name: str) -> set[str]:
 def _repeated(text: str, names: set[str]) -> list[Span]:
     if not names:
         return []
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, names)))})(?!\w)", re.IGNORECASE)
+    pattern = re.compile(rf"(?<![^\W\d_])(?:{'|'.join(sorted(map(re.escape, names)))})(?![^\W\d_])", re.IGNORECASE)
     return [(*match.span(), "PERSON") for match in pattern.finditer(text)]
 
 

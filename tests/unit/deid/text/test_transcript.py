@@ -30,6 +30,11 @@ FOUND = [
     ("I played Arsenal and then the US Open", ["Arsenal", "Open"]),
     ("it was Petra Kvitová's serve", ["Petra", "Kvitov"]),
     ("yesterday i saw mbappé and gündoğan", ["mbapp", "ndo"]),
+    ("my name is joy and i won", ["joy"]),
+    ("i am will young and i lost", ["will", "young"]),
+    ("hello i'm grace hope, her name is will", ["grace", "hope", "will"]),
+    ("this is mark kowalski", ["mark", "kowalski"]),
+    ("[NADAL_2] met [KOWALCZUK_1] today", ["nadal", "kowalczuk"]),
     ("send it to 12 Oconnor Port Suite 3, WY 82001", ["Oconnor", "Suite", "82001"]),
 ]
 KEPT = [
@@ -48,6 +53,8 @@ KEPT = [
     "SHE SMILES AND LOOKS AWAY, HER SHOULDERS DROP",
     "Rubs the back of the neck, avoids eye contact, speaks in a flat monotone with long pauses.",
     "It would be easy to blame the umpire, but the better player won today.",
+    "i am very happy, this is pure joy, i am full of hope and my name is on the list",
+    "this is hope and this is joy, i am happy will you come",
 ]
 
 
@@ -89,6 +96,14 @@ def test_the_subject_is_removed_even_where_no_recogniser_sees_a_name(scrubber: S
     made = scrubber("so zorblax said hi", {"cue": "Quint is sad"}, known=["Zorblax_Quint"])
     assert made.transcript == "so [PERSON_1] said hi"
     assert "Quint" not in made.texts["cue"]
+    for text, name, left in (
+        ("so li na won and na was happy", "Li Na", "so [PERSON_1] won and [PERSON_1] was happy"),
+        ("i am will young, and will win", "Will Young", "i am [PERSON_1], and will win"),
+        ("thanks grace hope for the hope", "Grace Hope", "thanks [PERSON_1] for the hope"),
+        ("so bo wu played well", "Wu, Bo", "so [PERSON_1] played well"),
+        ("[KELLER_1] was happy", "Anna Keller", "[[PERSON_1]_1] was happy"),
+    ):
+        assert scrubber(text, {}, known=[name]).transcript == left
     assert scrubber("the subject is calm", {}, known=["subject_01"]).transcript == "the subject is calm"
 
 
@@ -104,6 +119,7 @@ def test_dropping_leaves_no_transcript_but_scrubs_the_texts(scrubber: Scrubber) 
 @pytest.mark.slow
 def test_old_placeholders_stay_and_are_not_taken_again(scrubber: Scrubber) -> None:
     assert scrubber("[PERSON_1] met Anna Keller", {}).transcript == "[PERSON_1] met [PERSON_2]"
+    assert scrubber("[NUMBER_7] [LAUGHTER_1]", {}).transcript == "[NUMBER_7] [LAUGHTER_1]"
 
 
 @pytest.mark.slow

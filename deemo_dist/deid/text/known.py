@@ -1,0 +1,89 @@
+"""A name that is known beforehand (the subject's), wherever and however it is written.
+
+Two different words of it side by side are the name, in any case and order, with a space, a mark or nothing between.
+One alone is, if it is no word of English; if it is one (Will, Hope), where a capital tells or it is introduced.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+
+from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, read_words
+
+NOBODY = read_words("generic")
+SHORTEST_JOINED = 5
+INTRODUCED = 0.95  # the score of a name that was introduced as one: whatever word it is, it is a name
+BETWEEN = r"[\W_]{1,3}"
+_LETTER = r"[^\W\d_]"
+_TITLES = r"mr|mrs|ms|dr|mister|professor|doctor|coach"
+_INTRODUCTION = re.compile(
+    rf"(?:\bi\s+am|\bi['’]?m|\bthis\s+is|\bnames?(?:\s+is|['’]?s|\s*:)|\bcalls?\s+me|\bhi|\bhey|\bhello|\bdear|"
+    rf"\b(?:{_TITLES})\.?),?\s+$",
+    re.IGNORECASE,
+)
+Place = tuple[int, int]
+
+
+class KnownNames:
+    """Patterns of ``names`` (raw, as a manifest has them: Li Na, li_na, LiNa). ``is_word`` says whether a lower-case
+    word is one that English often uses, ``is_small`` whether it is one of the smallest (the, so, do)."""
+
+    def __init__(self, names: Iterable[str], is_word: Callable[[str], bool], is_small: Callable[[str], bool]) -> None:
+        self._is_small = is_small
+        people = [words for name in names if not NOBODY.issuperset(words := _words(name))]
+        rest = [tuple(word for word in words if word not in NOBODY) for words in people]
+        parts = {word for words in rest for word in words}
+        whole = {words[0] for words in rest if len(words) == 1 and not is_small(words[0])}
+        joined = {made for words in rest for made in _joined(words) if not is_word(made)}
+        telling = {word for word in parts if not (is_word(word) or word in COMMON | EMOTIONS)}
+        self._sure = _any_of(telling | whole | joined)
+        self._maybe = _any_of(parts - telling - whole)
+        self._together = [_any_of(set(words), many=True) for words in people if len(set(words)) > 1]
+
+    def places(self, text: str) -> list[Place]:
+        """Where ``text`` says a name or a part of it: (start, end) in characters, some overlapping."""
+        plain = folded(text)
+        found = [match.span() for match in self._sure.finditer(plain)] if self._sure else []
+        for pattern in filter(None, self._together):
+            found += [match.span() for match in pattern.finditer(plain) if len(set(_words(match[0]))) > 1]
+        if self._maybe:
+            shouted = text.isupper()
+            found += [
+                match.span()
+                for match in self._maybe.finditer(plain)
+                if _INTRODUCTION.search(plain[max(0, match.start() - 40) : match.start()])
+                or (match[0][0].isupper() and not shouted and not self._begins(plain, match.start(), match[0]))
+            ]
+        return found
+
+    def _begins(self, text: str, start: int, word: str) -> bool:
+        """Whether it is one of the smallest words at a sentence's begin, where a capital tells nothing."""
+        before = text[:start].rstrip(" \t\"'“‘(-–")
+        return self._is_small(word.lower()) and (not before or before[-1] in ".!?:\n>…;")
+
+
+def folded(text: str) -> str:
+    """``text`` with every letter's accents taken off, of the same length."""
+    return "".join(unicodedata.normalize("NFKD", sign)[0] for sign in text)
+
+
+def _words(name: str) -> tuple[str, ...]:
+    """The lower-case words of a name, LiNa being two; without initials."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", folded(name))
+    words = [word.lower() for word in re.findall(rf"{_LETTER}+", apart)]
+    return tuple(word for word in words if len(word) > 1 or not word.isascii())
+
+
+def _joined(words: tuple[str, ...]) -> set[str]:
+    """The words written as one, forwards and backwards, if that is long enough to be telling."""
+    made = {"".join(words), "".join(reversed(words))} if len(words) > 1 else set()
+    return {word for word in made if len(word) >= SHORTEST_JOINED}
+
+
+def _any_of(words: set[str], *, many: bool = False) -> re.Pattern[str] | None:
+    """One of ``words`` (also in the plural or the genitive), or several of them in a row; None without words."""
+    if not words:
+        return None
+    one = rf"(?:{'|'.join(map(re.escape, sorted(words, key=lambda word: (-len(word), word))))})"
+    row = rf"{one}(?:{BETWEEN}{one})+" if many else rf"{one}(?:s(?=['’]))?"
+    return re.compile(rf"(?<!{_LETTER}){row}(?!{_LETTER})", re.IGNORECASE)
