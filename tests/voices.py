@@ -18,12 +18,13 @@ RATE = 16_000
 SYNCHRONOUS, UTF8, IPA = 2, 1, 2
 
 
-def speak(text: str, *, pace: float = 1.0) -> np.ndarray:
-    """``text`` spoken: float32 [N] at 16 kHz, a quarter of a second of silence on both sides. ``pace``: 2 is slow."""
+def speak(text: str, *, pace: float = 1.0, language: str = "en-us") -> np.ndarray:
+    """``text`` spoken: float32 [N] at 16 kHz, a quarter of a second of silence on both sides. ``pace``: 2 is slow;
+    ``language``: whose sounds they are (the voice stays an American's)."""
     session, config = _voice()
     table = config["phoneme_id_map"]
     ids = list(table["^"])
-    for sound in sounds(text):
+    for sound in sounds(text, language):
         ids += [*table.get(sound, []), *table["_"]]
     ids += table["$"]
     made = session.run(
@@ -58,12 +59,12 @@ def _espeak() -> ctypes.CDLL:
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
     assert library.espeak_Initialize(SYNCHRONOUS, 0, str(folder / "espeak-ng-data").encode(), 0) > 0
-    assert library.espeak_SetVoiceByName(b"en-us") == 0
     return library
 
 
-def sounds(text: str) -> str:
+def sounds(text: str, language: str = "en-us") -> str:
     """IPA of ``text``, its punctuation kept: pauses."""
+    assert _espeak().espeak_SetVoiceByName(language.encode()) == 0
     parts = re.split(r"([,.;:?!]+(?:\s|$))", text)
     return "".join(_ipa(part) if number % 2 == 0 else f"{part.strip()[0]} " for number, part in enumerate(parts))
 

@@ -14,6 +14,7 @@ import numpy as np
 from deemo_dist.deid.text.asr import HeardWord
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+LEAST_SECONDS = 0.05  # of a spoken character: a gap shorter than that is not where a passage is
 LONG_ENOUGH = 4  # letters of a key that is an anchor by itself
 _SOUNDS = (
     (r"[^a-z]", ""), (r"^(?:kn|gn)", "n"), (r"^wr", "r"), (r"ph", "f"), (r"ck", "k"), (r"c(?=[eiy])", "s"),
@@ -110,8 +111,21 @@ def locate(
         before = [number for number, token in enumerate(given) if token.end <= start and sure[number]]
         after = [number for number, token in enumerate(given) if token.start >= end and sure[number]]
         left, right = (match[rows[where]] if rows else None for rows, where in ((before, -1), (after, 0)))
-        spans.append((0.0 if left is None else heard[left].end, seconds if right is None else heard[right].start))
+        first, last = 0.0 if left is None else heard[left].end, seconds if right is None else heard[right].start
+        if last - first < LEAST_SECONDS * (end - start):  # its time was given to its neighbours
+            first, last = 0.0 if left is None else heard[left].start, seconds if right is None else heard[right].end
+        spans.append((first, last))
     return spans
+
+
+def unmatched(text: str, words: Sequence[HeardWord]) -> tuple[list[int], float]:
+    """The numbers of ``words`` that no word of ``text`` is laid on, and the share of ``text`` that was heard."""
+    given = text_tokens(text)
+    owners = [number for number, word in enumerate(words) for _ in heard_tokens([word])]
+    match = aligned([token.key for token in given], [token.key for token in heard_tokens(words)])
+    laid = {owners[place] for place in match if place is not None}
+    share = sum(place is not None for place in match) / max(1, len(match))
+    return [number for number in range(len(words)) if number not in laid], share
 
 
 def _is_sure(number: int, match: Sequence[int | None], given: Sequence[Token]) -> bool:

@@ -1,8 +1,9 @@
 """Hearing words: where there is speech, what is said, and when. Whisper tiny.en through faster-whisper, offline.
 
 One thread, temperature 0 and no second tries: the same sound gives the same words. Two gates keep it from making up
-words where nobody speaks: a voice detector (Silero, which faster-whisper ships), and Whisper's own probability that a
-stretch holds no speech, read from a short encoding that costs a tenth of hearing.
+words where nobody speaks: a voice detector (Silero, which faster-whisper ships), and, where the spectrum stands still
+(``wordless``), Whisper's own probability that a stretch holds no speech, read from a short encoding that costs a tenth
+of hearing. A voice that may say words which Whisper does not make out (another language, a cry) is *garbled*.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from deemo_dist.deid.runtime import THREADS
+from deemo_dist.deid.text.wordless import stands_still, without
 from deemo_dist.errors import DeidError
 from deemo_dist.media import resample
 from deemo_dist.weights import fetch
@@ -28,6 +30,9 @@ NO_WORDS = 0.4
 TELLING = 1.5
 NO_WORDS_IN_SHORT = 0.9
 REPEATED = 2.4
+HALF_SURE = 0.5  # of words' probabilities: English has .6 to 1 on the (geometric) mean, other languages mostly less
+MANY, FEW_KINDS = 8, 0.4
+AROUND_WORDS, UNHEARD = 0.15, 0.3  # seconds
 AROUND, WHOLE = 100, 3000  # Whisper frames of 10 ms
 BEAM = 5
 PRECISION = "int8"
@@ -45,8 +50,9 @@ class HeardWord:
 
 @dataclass(frozen=True)
 class Heard:
-    """``words`` in order; ``speech``: (start, end) seconds with a voice; ``garbled``: those of them in which Whisper
-    repeated itself, so that no word there can be trusted; ``wordless``: those whose voice says no words."""
+    """``words`` in order; ``speech``: (start, end) seconds with a voice; ``garbled``: those of them that may hold
+    words which nobody made out: Whisper repeated itself, doubted most of what it heard, or heard nothing;
+    ``wordless``: those whose voice says no words for certain."""
 
     words: tuple[HeardWord, ...]
     speech: tuple[tuple[float, float], ...]
@@ -91,13 +97,16 @@ class Listener:
                 wordless.append((start, end))
                 continue
             for segment in self._segments(piece):
-                if _is_wordless(segment.no_speech_prob, active):
-                    wordless.append((start + segment.start, start + segment.end))
-                elif segment.compression_ratio > REPEATED:
-                    garbled.append((start + segment.start, start + segment.end))
+                span = (start + max(0.0, float(segment.start)), min(end, start + float(segment.end)))
+                if self._is_wordless(sound[round(span[0] * RATE) : round(span[1] * RATE)], segment, active):
+                    wordless.append(span)
+                elif _is_garbled(segment, active):
+                    garbled.append(span)
                 else:
                     words += [_word(word, start, end) for word in segment.words or () if word.word.strip()]
-        return Heard(tuple(words), tuple(speech), tuple(garbled), tuple(wordless))
+        known = [(word.start - AROUND_WORDS, word.end + AROUND_WORDS) for word in words]
+        garbled += without(speech, [*known, *garbled, *wordless], least=UNHEARD)
+        return Heard(tuple(words), tuple(speech), tuple(sorted(garbled)), tuple(wordless))
 
     def _probabilities(self, sound: np.ndarray) -> np.ndarray:
         """Of speech, for every 512 samples: float32 [ceil(N / 512)]."""
@@ -111,11 +120,19 @@ class Listener:
             return False
         whisper = self._model()
         features = whisper.feature_extractor(piece)[:, : len(piece) // FRAME]
+        if not stands_still(features):
+            return False
         prompt = self._tokenizer.sot_sequence
         (result,) = whisper.model.generate(
             whisper.encode(features), [prompt], beam_size=1, return_no_speech_prob=True, max_length=len(prompt) + 1
         )
-        return _is_wordless(result.no_speech_prob, active)
+        return _sounds_wordless(result.no_speech_prob, active)
+
+    def _is_wordless(self, piece: np.ndarray, segment: Any, active: float) -> bool:
+        """The same of a stretch that was heard whole."""
+        if not _sounds_wordless(segment.no_speech_prob, active):
+            return False
+        return stands_still(self._model().feature_extractor(piece)[:, : len(piece) // FRAME])
 
     def _segments(self, piece: np.ndarray) -> Sequence[Any]:
         """What Whisper makes of a stretch; where it repeats itself, what it makes of it within 30 s of silence."""
@@ -156,7 +173,22 @@ class Listener:
         return self._encode(padded[:, : min(WHOLE, length + self._spare)])
 
 
-def _is_wordless(no_speech: float, active: float) -> bool:
+def _is_garbled(segment: Any, active: float) -> bool:
+    """Whether no word of a segment can be trusted: it repeats itself, or Whisper doubts it as a whole."""
+    words = [word for word in segment.words or () if word.word.strip()]
+    sure = np.array([max(1e-6, word.probability) for word in words])
+    kinds = len({word.word.strip().lower() for word in words})
+    return (
+        segment.compression_ratio > REPEATED
+        or len(words) == 0
+        or float(np.exp(np.log(sure).mean())) < HALF_SURE
+        or float(np.mean(sure < HALF_SURE)) >= 0.5
+        or _sounds_wordless(segment.no_speech_prob, active)
+        or (len(words) >= MANY and kinds < FEW_KINDS * len(words))
+    )
+
+
+def _sounds_wordless(no_speech: float, active: float) -> bool:
     """A voice that goes on and that Whisper takes for none; a short call ("Anna!") needs to be surer."""
     return no_speech >= (NO_WORDS if active >= TELLING else NO_WORDS_IN_SHORT)
 

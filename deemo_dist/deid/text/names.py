@@ -8,6 +8,7 @@ name after "my name is", after "Mr", or beside another name.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from presidio_analyzer import EntityRecognizer, RecognizerResult
@@ -91,7 +92,7 @@ class NameRecogniser(EntityRecognizer):
     def _introduced(self, text: str, words: Sequence[Word]) -> Iterator[tuple[int, int]]:
         """Names that are words and that an introduction makes names: "my name is joy", "i am will young"."""
         lists = self._lists
-        for word, second in zip(words, [*words[1:], None], strict=True):
+        for word, second in zip_longest(words, words[1:]):
             before = text[max(0, word.start - 40) : word.start]
             end = second.end if second and self._is_family_name(text, word, second) else 0
             if NAME_IS.search(before) and (

@@ -1,11 +1,14 @@
 """The words of a clip, written and spoken: scrubbed where they are written, located where they are spoken.
 
-What is to be muted comes from both sides: mentions in the given transcript are laid against the words heard, and the
-words heard are searched themselves, for a name may be spoken that nobody wrote down. A mention that cannot be located
-mutes the gap it must be in. Where no transcript came, the words heard become it, and those that Whisper was unsure of
-are muted besides: they may be names that it does not know.
+Wherever words stay audible the sound is listened to. What is to be muted comes from both sides: mentions in the given
+transcript are laid against the words heard, and the words heard are searched themselves, for a name may be spoken that
+nobody wrote down. A mention that cannot be located mutes the gap it must be in; where the transcript and what was heard
+do not agree, or nothing was heard, all speech that may hold it. Words that Whisper was unsure of are muted where no
+transcript has them: they may be names that it does not know; so is speech that it could not make out at all. Where no
+transcript came, the words heard become it.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,12 +16,16 @@ from typing import Literal
 import numpy as np
 
 from deemo_dist.config import PolicyConfig
-from deemo_dist.deid.text.align import locate
+from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
-from deemo_dist.deid.text.transcript import PLACEHOLDER, Scrubber, Span, replace_all
+from deemo_dist.deid.text.transcript import Scrubber, Span, replace_all
+from deemo_dist.deid.text.wordless import without
+from deemo_dist.errors import DeidError
 
 WORDLESS_VOICES = ("prosody", "drop")
 UNSURE, DOUBTED, LITTLE = 0.3, 0.5, 0.7
+AGREES = 1 / 3  # of a transcript's words are heard, or it is not what is spoken
+TAKEN_OUT = re.compile(r"\[[A-Z]+_\d{1,6}\]")
 NOTHING = Heard((), ())
 Seconds = tuple[float, float]
 
@@ -55,13 +62,14 @@ class Words:
         """Scrub a clip's words and say what of its sound must be silent.
 
         ``waveform``: float32 [N], mono, at ``rate`` Hz, None without sound. ``known``: raw names to be removed wherever
-        they stand (the subject's). Raises ``DeidError`` (stage transcript).
+        they stand (the subject's). Raises ``DeidError`` (stage transcript; uncertain where the policy rejects what is
+        uncertain and a mention cannot be placed).
         """
         given = transcript if transcript and transcript.strip() else None
         names, others = list(known), list(texts.values())
         spans = self._scrubber.find([given or "", *others], names)
         mentions = [*spans[0], *_placeholders(given or "")]
-        heard = self._hear(given, mentions, waveform, rate)
+        heard = self._hear(given, waveform, rate)
         spoken = self._scrubber.find([heard.text, given or "", *others], names)[0] if heard.words else []
         said, source = transcript, "none" if given is None else "given"
         if given is None and heard.words and self._policy.asr == "missing":
@@ -96,22 +104,36 @@ class Words:
         """Whether names are to be cut out of the sound: there is one, and what becomes of it keeps words."""
         return waveform is not None and self._policy.mute and self._policy.voice not in WORDLESS_VOICES
 
-    def _hear(self, given: str | None, mentions: Sequence[Span], waveform: np.ndarray | None, rate: int) -> Heard:
-        """Listen where a transcript is wanted, or where something is to be muted that only listening can place."""
+    def _hear(self, given: str | None, waveform: np.ndarray | None, rate: int) -> Heard:
+        """Listen where a transcript is wanted, or where words stay audible: names are spoken that nobody wrote down."""
         wanted = given is None and self._policy.asr == "missing" and self._policy.transcript == "scrub"
-        placing = self._cuts(waveform) and (given is None or len(mentions) > 0)
-        return self._listen(waveform, rate) if waveform is not None and (wanted or placing) else NOTHING
+        return self._listen(waveform, rate) if waveform is not None and (wanted or self._cuts(waveform)) else NOTHING
 
     def _mutes(
         self, given: str, mentions: Sequence[Span], heard: Heard, spoken: Sequence[Span], seconds: float
     ) -> tuple[Seconds, ...]:
         """All that is to be silent: what was written and can be said, what was heard, what nobody could make out."""
         spans = [*_times(heard.words, spoken), *heard.garbled]
-        if heard.words and given:
+        apart, agreed = unmatched(given, heard.words) if given else (list(range(len(heard.words))), 0.0)
+        doubted = apart if agreed >= AGREES else range(len(heard.words))
+        spans += _unsure(heard.words, spoken, frozenset(doubted))
+        if mentions and agreed >= AGREES:
             spans += locate(given, [mention[:2] for mention in mentions], heard.words, seconds)
-        elif heard.words:
-            spans += _unsure(heard.words, spoken)
+        elif mentions:
+            spans += self._doubtful(heard, seconds)
         return joined(spans, margin=self._policy.mute_margin, seconds=seconds)
+
+    def _doubtful(self, heard: Heard, seconds: float) -> list[Seconds]:
+        """Where a mention may be that could not be placed: all speech, or all sound where no speech was found.
+
+        Raises ``DeidError`` (uncertain) where the policy rejects instead.
+        """
+        left = without(heard.speech or ((0.0, seconds),), heard.wordless)
+        if left and self._policy.uncertain == "reject":
+            raise DeidError(
+                "a name of the transcript cannot be placed in the sound", stage="transcript", reason="uncertain"
+            )
+        return left
 
 
 def joined(spans: Iterable[Seconds], *, margin: float, seconds: float) -> tuple[Seconds, ...]:
@@ -128,11 +150,12 @@ def joined(spans: Iterable[Seconds], *, margin: float, seconds: float) -> tuple[
 
 def _placeholders(text: str) -> list[Span]:
     """Names that somebody took out of the transcript before: they are still spoken."""
-    return [(*match.span(), "PERSON") for match in PLACEHOLDER.finditer(text)]
+    return [(*match.span(), "PERSON") for match in TAKEN_OUT.finditer(text)]
 
 
-def _unsure(words: Sequence[HeardWord], spans: Sequence[Span]) -> list[Seconds]:
-    """Words that Whisper doubts: a name that it does not know is heard as such words, and no list has them as names.
+def _unsure(words: Sequence[HeardWord], spans: Sequence[Span], asked: frozenset[int]) -> list[Seconds]:
+    """Those of the words ``asked`` for (numbers) that Whisper doubts: a name that it does not know is heard as such
+    words, and no list has them as names.
 
     Doubted a lot, or somewhat and one beside another, or a little and beside a name.
     """
@@ -141,7 +164,7 @@ def _unsure(words: Sequence[HeardWord], spans: Sequence[Span]) -> list[Seconds]:
     found = []
     for number, word in enumerate(words):
         near = {number - 1, number + 1}
-        if word.probability < (LITTLE if near & named else DOUBTED if near & some else UNSURE):
+        if number in asked and word.probability < (LITTLE if near & named else DOUBTED if near & some else UNSURE):
             found.append((word.start, word.end))
     return found
 

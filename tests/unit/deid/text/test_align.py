@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deemo_dist.deid.text.align import aligned, heard_tokens, locate, sound_key, text_tokens
+from deemo_dist.deid.text.align import aligned, heard_tokens, locate, sound_key, text_tokens, unmatched
 from deemo_dist.deid.text.asr import HeardWord
 
 
@@ -31,7 +31,19 @@ def test_a_name_misheard_is_in_the_gap_between_its_neighbours() -> None:
 
 
 def test_a_name_that_was_not_heard_at_all_is_still_given_its_gap() -> None:
-    assert located("I told Svetlana everything", "Svetlana", "i told everything") == (1.8, 2.0)
+    words = [HeardWord("i", 0, 0.4, 1), HeardWord("told", 0.5, 0.8, 1), HeardWord("everything", 1.6, 2.2, 1)]
+    text = "I told Svetlana everything"
+    assert locate(text, [span_of(text, "Svetlana")], words, 3.0) == [(0.8, 1.6)]
+
+
+def test_a_gap_too_short_for_the_name_takes_its_neighbours_in() -> None:
+    assert located("I told Svetlana everything", "Svetlana", "i told everything") == (1.0, 2.8)
+
+
+def test_words_that_nobody_wrote_down_are_told_apart() -> None:
+    assert unmatched("thank you, it was great", heard("thank you anna it was great")) == ([2], 1.0)
+    assert unmatched("quite another text", heard("completely different")) == ([0, 1], 0.0)
+    assert unmatched("", heard("so")) == ([0], 0.0)
 
 
 def test_without_a_neighbour_the_gap_reaches_to_the_ends() -> None:

@@ -14,6 +14,7 @@ from deemo_dist.config import PolicyConfig
 from deemo_dist.deid.text import spoken
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
 from deemo_dist.deid.text.spoken import Words, joined
+from deemo_dist.errors import DeidError
 from tests.voices import RATE, speak
 
 POLICY = PolicyConfig()
@@ -72,17 +73,52 @@ def test_a_misheard_name_mutes_the_gap(words: Words) -> None:
 
 
 @pytest.mark.slow
-def test_where_nothing_is_heard_nothing_is_muted(words: Words) -> None:
-    made = ask(words, Told(), "I am Anna Keller")
-    assert made.mutes == ()
-    assert made.transcript == "I am [PERSON_1]"
+def test_a_name_that_nobody_wrote_down_is_muted(words: Words) -> None:
+    made = ask(words, Told("thank you anna keller that was great"), "thank you, that was great")
+    assert made.mutes == ((1.9, 3.9),)
+    assert made.transcript == "thank you, that was great"
 
 
 @pytest.mark.slow
-def test_listening_is_saved_where_it_cannot_matter(words: Words) -> None:
+def test_words_that_were_doubted_and_that_nobody_wrote_down_are_muted(words: Words) -> None:
+    ear = Told("thank you no back that was great")
+    shaky = [replace(word, probability=0.4) if 2 <= at <= 3 else word for at, word in enumerate(ear.heard.words)]
+    ear.heard = replace(ear.heard, words=tuple(shaky))
+    assert ask(words, ear, "thank you, that was great").mutes == ((1.9, 3.9),)
+    assert ask(words, ear, "thank you, no back that was great").mutes == ()
+
+
+@pytest.mark.slow
+def test_where_a_mention_cannot_be_placed_all_speech_is_muted(words: Words) -> None:
+    deaf = Told()
+    deaf.heard = Heard((), ())
+    assert ask(words, deaf, "I am Anna Keller").mutes == ((0.0, 12.0),)
+    deaf.heard = Heard((), ((2.0, 4.0), (6.0, 9.0)), wordless=((6.0, 8.0),))
+    made = ask(words, deaf, "I am Anna Keller")
+    assert made.mutes == ((1.9, 4.1), (7.9, 9.1))
+    assert made.transcript == "I am [PERSON_1]"
+    assert ask(words, deaf, "it was a good match").mutes == ()
+    other = Told("completely different words are spoken over here today", wordless=((0.0, 1.0),))
+    assert ask(words, other, "I am Anna Keller and I won").mutes == ((0.9, 8.1),)
+    with pytest.raises(DeidError, match="cannot be placed") as caught:
+        ask(words, other, "I am Anna Keller and I won", uncertain="reject")
+    assert caught.value.reason == "uncertain"
+    assert ask(words, Told("i am anna keller"), "I am Anna Keller", uncertain="reject").mutes == ((1.9, 3.9),)
+
+
+@pytest.mark.slow
+def test_what_is_surely_wordless_stays(words: Words) -> None:
+    hums = Told()
+    hums.heard = Heard((), ((2.0, 4.0),), wordless=((2.0, 4.0),))
+    for transcript in (None, "I am Anna Keller", "it was a good match"):
+        assert ask(words, hums, transcript).mutes == ()
+
+
+@pytest.mark.slow
+def test_listening_is_saved_where_no_words_stay_audible(words: Words) -> None:
     for transcript, more in (
-        ("it was a good match", {}), ("I am Anna", {"sound": False}), ("I am Anna", {"voice": "prosody"}),
-        ("I am Anna", {"voice": "drop"}), ("I am Anna", {"mute": False}), (None, {"asr": "never", "mute": False}),
+        ("I am Anna", {"sound": False}), ("I am Anna", {"voice": "prosody"}), ("I am Anna", {"voice": "drop"}),
+        ("I am Anna", {"mute": False}), (None, {"asr": "never", "mute": False}),
     ):  # fmt: skip
         ear = Told("i am anna")
         made = ask(words, ear, transcript, **more)  # type: ignore[arg-type]
@@ -174,3 +210,25 @@ def test_a_generated_clip_costs_little(words: Words) -> None:
     made = [words(SENTENCE, {}, (), clip, RATE) for clip in clips]
     assert (time.process_time() - started) / len(clips) < 0.3
     assert sum(not each.mutes for each in made) >= len(clips) - 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("de", "Mein Name ist Anna Keller und ich komme aus München."),
+        ("fr", "Je m'appelle Anna Keller et je viens de Lyon."),
+        ("pl", "Nazywam się Anna Kowalska i mieszkam w Warszawie."),
+        ("cmn", "我叫李娜，我来自武汉。"),
+    ],
+)
+def test_speech_in_another_language_is_muted(words: Words, language: str, said: str) -> None:
+    listener = Listener()
+    words._listen, words._policy = listener, POLICY
+    sound = speak(said, language=language)
+    for transcript in (None, said):
+        mutes = words(transcript, {}, (), sound, RATE).mutes
+        assert all(
+            any(start <= first and last <= end for start, end in mutes)
+            for first, last in ((a + 0.2, b - 0.2) for a, b in listener(sound, RATE).speech)
+        )

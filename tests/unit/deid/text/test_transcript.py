@@ -54,6 +54,7 @@ KEPT = [
     "Rubs the back of the neck, avoids eye contact, speaks in a flat monotone with long pauses.",
     "It would be easy to blame the umpire, but the better player won today.",
     "i am very happy, this is pure joy, i am full of hope and my name is on the list",
+    "5, 5. 5",
     "this is hope and this is joy, i am happy will you come",
 ]
 
