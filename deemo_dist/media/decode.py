@@ -56,6 +56,9 @@ class _Tally:
 
     packets: int = 0
     bad: int = 0
+    sounds: int = 0
+    bad_sounds: int = 0
+    heard: int = 0
     frames: int = 0
     first: float | None = None
     last: float = -1.0
@@ -66,7 +69,8 @@ def decode_into(path: Path, bounds: Bounds, receiver: Receiver, *, sound: bool =
     """Decode ``path`` into ``receiver``; without ``sound`` only its pictures.
 
     Headers are held against the bounds before the first frame is decoded, and the truth while decoding. Raises
-    ``MediaError``: reasons of ``open_media`` and too_large, too_long, corrupt, bad_audio.
+    ``MediaError``: reasons of ``open_media`` and too_large, too_long, corrupt, bad_audio (more than a twentieth of the
+    sound lost; less is silence in its place).
     """
     zero = first_time(path) if sound else 0.0
     with open_media(path) as container:
@@ -82,9 +86,9 @@ def decode_into(path: Path, bounds: Bounds, receiver: Receiver, *, sound: bool =
         for kind, frame in reader.decoded(container, heard if track else None):
             if kind == "video":
                 reader.take_video(frame)
-            elif track is not None:
-                track.take(frame)
-        return reader.finish(container)
+            else:
+                reader.take_sound(frame)
+        return reader.finish(container, heard)
 
 
 class Collector:
@@ -152,16 +156,33 @@ class _Reader:
                 packet = None
             if packet is None:
                 return
-            self.tally.packets += packet.stream is self.video
+            of_video = packet.stream is self.video
+            self.tally.packets += of_video
+            self.tally.sounds += not of_video and packet.size > 0
             try:
                 frames = packet.decode()
             except av.error.MemoryError:
                 raise MemoryError from None
             except av.error.FFmpegError:
-                self.tally.bad += packet.stream is self.video
+                self.tally.bad += of_video
+                if not of_video:
+                    self.lose_sound(packet)
                 continue
             for frame in frames:
-                yield ("video" if packet.stream is self.video else "audio"), frame
+                yield ("video" if of_video else "audio"), frame
+
+    def lose_sound(self, packet: Any) -> None:
+        """Count a packet of sound that does not decode; its time stays empty."""
+        self.tally.bad_sounds += 1
+        if self.track is not None and packet.duration and packet.time_base:
+            self.track.skip(float(packet.duration * packet.time_base))
+
+    def take_sound(self, frame: Any) -> None:
+        """Hand a frame of sound on to its track."""
+        self.tally.heard += 1
+        self.tally.bad_sounds += bool(frame.is_corrupt)
+        if self.track is not None:
+            self.track.take(frame)
 
     def take_video(self, frame: Any) -> None:
         """Bring a frame upright and hand it on, with a time after the last one's."""
@@ -194,16 +215,28 @@ class _Reader:
         tally.last = elapsed
         return elapsed
 
-    def finish(self, container: Any) -> Tail:
-        """Judge what was decoded, once all of the sound is given."""
+    def finish(self, container: Any, heard: Any | None) -> Tail:
+        """Judge what was decoded, once all of the sound (of the stream ``heard``) is given."""
         tally, track = self.tally, self.track
         if not tally.frames:
             raise MediaError("no frame could be decoded", reason="corrupt")
         if track is not None:
             track.finish()
         fps = true_rate(stream_rate(self.video), np.array(tally.times))
+        if heard is not None and track is not None:
+            self._check_sound(heard, track)
         self._check_whole(container, tally.last + float(1 / fps), track.seconds if track else 0.0)
         return Tail(fps=fps, has_sound=track is not None and track.begun)
+
+    def _check_sound(self, heard: Any, track: SoundTrack) -> None:
+        """Refuse a clip of whose sound more than a twentieth is damaged or missing: who is named there is not heard."""
+        tally = self.tally
+        if tally.bad_sounds > MAX_BAD * max(tally.sounds, 1):
+            raise MediaError(f"{tally.bad_sounds} of {tally.sounds} parts of the sound are damaged", reason="bad_audio")
+        declared = float((heard.duration or 0) * heard.time_base)
+        found = track.next - float((heard.start_time or 0) * heard.time_base) if tally.heard else 0.0
+        if found < declared * (1 - MAX_BAD) - 0.1:
+            raise MediaError(f"the sound ends after {found:.1f} of {declared:.1f} s", reason="bad_audio")
 
     def _check_whole(self, container: Any, end: float, sound_end: float) -> None:
         """Refuse a clip of which more than a twentieth is damaged or missing."""

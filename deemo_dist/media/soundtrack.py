@@ -51,6 +51,10 @@ class SoundTrack:
             start += len(samples) / self.rate
         self.next = start
 
+    def skip(self, seconds: float) -> None:
+        """What should come next is lost: a frame without a time of its own comes that much later."""
+        self.next += seconds
+
     def _mixed(self, frame: Any) -> list[Any]:
         """Mono float frames at the stream's rate; a change of layout or format in the middle starts a new mixer."""
         import av
