@@ -18,7 +18,7 @@ def sha256_bytes(data: bytes | bytearray | memoryview) -> str:
 
 def plain(value: Any) -> Any:
     """Turn dataclasses, tuples and mappings into what JSON can say; raises ``TypeError`` for anything else."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _SIMPLE:
         return value
     if names := _field_names(kind):

@@ -124,7 +124,7 @@ def load_parts(model: DeemoLlamaForConditionalGeneration, sources: Mapping[str, 
 
 def _load_llm(path: str, rows: int, dtype: torch.dtype) -> nn.Module:
     """A language model as transformers loads it, its embeddings and head with ``rows`` rows."""
-    model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, dtype=dtype)
     before = model.get_input_embeddings().num_embeddings
     model.resize_token_embeddings(rows, mean_resizing=False)
     with torch.no_grad():
