@@ -49,8 +49,12 @@ def _fields_of(kind: type) -> Callable[[Any], tuple[Any, ...]]:
 
 def canonical_json(value: Any) -> bytes:
     """UTF-8 JSON with sorted keys and no spaces; NaN and infinities are refused (``ValueError``)."""
-    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return encode_plain(plain(value))
+
+
+def encode_plain(value: Any) -> bytes:
+    """As :func:`canonical_json`, of what :func:`plain` made already."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest_of(value: Any) -> str:
@@ -74,11 +78,11 @@ class RowsDigest:
 
     def add(self, row: Any) -> None:
         """One more row."""
-        self.add_line(canonical_json(row))
+        self.add_plain(plain(row))
 
-    def add_line(self, line: bytes) -> None:
-        """One more row, as its canonical JSON."""
-        self._state.update(line)
+    def add_plain(self, row: Any) -> None:
+        """One more row, which :func:`plain` made already."""
+        self._state.update(encode_plain(row))
         self._state.update(b"\n")
 
     def hex(self) -> str:

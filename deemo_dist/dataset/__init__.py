@@ -1,7 +1,7 @@
 """Datasets: importers, shards and their receipts, index and ledger, instructions, lengths, step plan, loader."""
 
 from deemo_dist.dataset.cache import CachedStore, cached, remove_shards
-from deemo_dist.dataset.compact import compact, dataset_digest, write_annotations
+from deemo_dist.dataset.compact import compact, dataset_digest
 from deemo_dist.dataset.dropout import drop_modalities, restrict
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version, read_info
 from deemo_dist.dataset.ingest import (
@@ -84,6 +84,5 @@ __all__ = [
     "shard_key",
     "table_of",
     "verify",
-    "write_annotations",
     "write_manifest",
 ]

@@ -83,7 +83,11 @@ def _scalar(hint: Any, value: Any) -> Any:
 
 def to_parquet(rows: Sequence[Any], schema: pa.Schema) -> bytes:
     """Records as one Parquet file of ``schema`` (which carries kind and version)."""
-    table = pa.Table.from_pylist([plain(row) for row in rows], schema=schema)
+    return encode_table(pa.Table.from_pylist([plain(row) for row in rows], schema=schema))
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """A table (its schema carries kind and version) as one Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deemo_dist.dataset.compact import DatasetDigest
+from deemo_dist.dataset.compact import DatasetDigest, PlainRows
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.info import DatasetInfo, read_info
 from deemo_dist.dataset.opened import Allowed, check_attestations, read_parts, refuse_policy
@@ -21,7 +21,7 @@ from deemo_dist.dataset.ordered import in_order
 from deemo_dist.dataset.receipts import committed_units, read_receipt
 from deemo_dist.dataset.rows import Rows
 from deemo_dist.dataset.verify_shards import shard_problems
-from deemo_dist.digests import digest_of_rows, plain
+from deemo_dist.digests import digest_of_rows
 from deemo_dist.errors import CorruptDataError, DeemoError
 from deemo_dist.records import Annotation, IndexRow, LedgerRow, Receipt
 from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
@@ -63,9 +63,13 @@ def verify(
 
     for receipt, found in in_order(look, range(info.header.units), AT_ONCE_DEEP if deep else AT_ONCE):
         problems += found
-        totals.add(receipt)
-        if receipt is not None and tables is not None:
-            problems += tables.problems(receipt, ordered=not totals.missing)
+        if receipt is None:
+            totals.missing += 1
+            continue
+        rows = PlainRows.of(receipt)
+        totals.add(receipt, rows)
+        if tables is not None:
+            problems += tables.problems(receipt, rows, ordered=not totals.missing)
     if not totals.missing:
         problems += totals.problems(info)
         problems += tables.leftovers() if tables is not None else []
@@ -92,10 +96,11 @@ class _Against(Generic[T]):
         """Row number by key."""
         return {key: number for number, key in enumerate(self.rows.column("key").to_pylist())}
 
-    def problems(self, unit: int, said: Sequence[T], *, ordered: bool) -> Iterator[str]:
-        """What the table has otherwise than a receipt; ``ordered``: whether all receipts before were told."""
+    def problems(self, unit: int, said: Sequence[T], rows: list[dict[str, Any]], *, ordered: bool) -> Iterator[str]:
+        """What the table has otherwise than a receipt, ``rows`` being what is ``said`` as plain data; ``ordered``:
+        whether all receipts before were told."""
         start, self.told = self.told, self.told + len(said)
-        wanted = pa.Table.from_pylist([plain(row) for row in said], schema=self.schema)
+        wanted = pa.Table.from_pylist(rows, schema=self.schema)
         if not self.by_key and self.rows.table.slice(start, len(said)).equals(wanted):
             return
         numbers = [self.places.get(row.key) for row in said]
@@ -131,11 +136,12 @@ class _Tables:
     ledger: _Against[LedgerRow]
     annotations: _Against[Annotation]
 
-    def problems(self, receipt: Receipt, *, ordered: bool) -> Iterator[str]:
+    def problems(self, receipt: Receipt, rows: PlainRows, *, ordered: bool) -> Iterator[str]:
         """What is otherwise than in a receipt."""
-        yield from self.index.problems(receipt.unit, receipt.index, ordered=ordered)
-        yield from self.ledger.problems(receipt.unit, receipt.ledger, ordered=ordered)
-        yield from self.annotations.problems(receipt.unit, receipt.annotations, ordered=ordered)
+        unit = receipt.unit
+        yield from self.index.problems(unit, receipt.index, rows.index, ordered=ordered)
+        yield from self.ledger.problems(unit, receipt.ledger, rows.ledger, ordered=ordered)
+        yield from self.annotations.problems(unit, receipt.annotations, rows.annotations, ordered=ordered)
 
     def leftovers(self) -> list[str]:
         """Rows that no receipt has."""
@@ -152,12 +158,9 @@ class _Totals:
     bytes: int = 0
     missing: int = 0
 
-    def add(self, receipt: Receipt | None) -> None:
-        """One more receipt, None where it cannot be read."""
-        if receipt is None:
-            self.missing += 1
-            return
-        self.digest.add(receipt)
+    def add(self, receipt: Receipt, rows: PlainRows) -> None:
+        """One more receipt, and its rows."""
+        self.digest.add(receipt, rows)
         self.policies.add(receipt.policy_digest)
         self.shards += receipt.tar is not None
         self.bytes += receipt.tar.size if receipt.tar else 0

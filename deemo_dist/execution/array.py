@@ -23,7 +23,7 @@ class Array:
 
     ``task_of``: the task that does a unit. ``submit``: send these tasks. ``alive``: the tasks that wait or run, sent by
     this process or by one before it. ``cancel``: end them all. ``results``: of these units, those that are committed,
-    each with its result. ``logs``: where tasks write, for a person.
+    each with its result. ``logs``: where tasks write, for a person. Units are told apart by their hash.
     """
 
     task_of: Callable[[Any], int]
@@ -50,8 +50,9 @@ def run_as_array(
             alive = _asked(array, silent)
             silent = silent + 1 if alive is None else 0
             fresh = list(array.results(waiting))  # after `alive`: what a task committed before it ended is seen
+            done = {unit for unit, _ in fresh}
+            waiting = [unit for unit in waiting if unit not in done]
             for unit, result in fresh:
-                waiting.remove(unit)
                 tries.pop(array.task_of(unit), None)
                 on_result(unit, result)
             if waiting and alive is not None:

@@ -23,6 +23,16 @@ QUIET_SECONDS = 60.0
 _DEFAULTS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
 
 
+class WorkerOnRay(Worker):
+    """A worker that says where it is."""
+
+    def node(self) -> str:
+        """The id of the Ray node that this worker is on: it has been placed once this is answered."""
+        import ray
+
+        return str(ray.get_runtime_context().get_node_id())
+
+
 @dataclass
 class _Actor:
     """An actor, its node's id once it has been placed, and the unit it works on, at first its start."""
@@ -158,7 +168,7 @@ def _maker(factory: Callable[[], Callable[[Any], Any]], config: ExecutionConfig)
         options["num_gpus"] = config.gpus_per_worker
     if config.memory_mb_per_worker:
         options["memory"] = config.memory_mb_per_worker * 2**20
-    kind = ray.remote(**options)(Worker)
+    kind = ray.remote(**options)(WorkerOnRay)
     return lambda: kind.remote(factory)
 
 

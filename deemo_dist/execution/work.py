@@ -23,12 +23,6 @@ class Worker:
         self.factory = factory
         self.function: Callable[[Any], Any] | None = None
 
-    def node(self) -> str:
-        """The id of the Ray node that this worker is on: it has been placed once this is answered."""
-        import ray
-
-        return str(ray.get_runtime_context().get_node_id())
-
     def prepare(self) -> Outcome:
         """Build the function: the outcome is empty, or the error of that."""
         return self._tried(self._build)

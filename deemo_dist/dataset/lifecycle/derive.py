@@ -5,7 +5,7 @@ it is: digests and attestations hold. One that loses samples is made anew of the
 digest. Receipts are put first-wins, so that a run that was interrupted goes on where it was.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deemo_dist.dataset.compact import write_version
@@ -67,18 +67,16 @@ def derive(
 
 def units_made(
     store: Store, prefix: str, units: int, make: Callable[[int], Receipt], on_unit: Callable[[], object]
-) -> list[Receipt]:
+) -> Iterator[Receipt]:
     """The receipts of units 0 to ``units`` - 1 of a version: ``make`` commits those that have none yet."""
     done = committed_units(store, prefix)
 
     def one(number: int) -> Receipt:
         return read_receipt(store, prefix, number) if number in done else make(number)
 
-    receipts: list[Receipt] = []
     for receipt in in_order(one, range(units), AT_ONCE):
-        receipts.append(receipt)
+        yield receipt
         on_unit()
-    return receipts
 
 
 def _unit(store: Store, prefix: str, number: int, part: Part) -> Receipt:
