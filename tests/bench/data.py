@@ -11,6 +11,7 @@ import numpy as np
 
 from deemo_dist.dataset import sample_files
 from deemo_dist.dataset.packing import pack
+from deemo_dist.records import Example
 from tests.bench import peers
 from tests.bench.harness import Work
 from tests.bench.plane.packs import (
@@ -27,7 +28,7 @@ from tests.bench.plane.packs import (
     fill,
 )
 from tests.bench.plane.reading import packs_of, stream, timed
-from tests.bench.plane.resuming import resumes, samples_a_request
+from tests.bench.plane.resuming import bucket_of, resumes
 from tests.bench.plane.samples import make_dataset, make_samples, plan_of
 from tests.bench.plane.writing import on_ray, sample_of, write_ours, write_webdataset
 
@@ -124,7 +125,7 @@ def reading(folder: Path, stack: ExitStack) -> Iterator[Work]:
     for peer, workers, goal in READERS:
         ask = stack.enter_context(peers.asked([peers.python(), script, folder, peer, str(workers)]))
         yield Work(
-            work=f"read shuffled, {workers} workers",
+            work=f"read shuffled, {workers} workers{'' if workers else ' (ours hashes in two threads)'}",
             peer=peer,
             unit="samples/s",
             goal=goal,
@@ -132,13 +133,20 @@ def reading(folder: Path, stack: ExitStack) -> Iterator[Work]:
             theirs=ask,
         )
     caches = count()
+    started: list[Callable[[list[Example], Path | None], float]] = []
+
+    def asked(cache: Path | None) -> float:
+        if not started:
+            started.append(stack.enter_context(bucket_of(store)))
+        return started[0](examples, cache)
+
     yield Work(
-        work="read a bucket through the node's cache",
+        work="read a bucket (SeaweedFS, by a counting proxy) through the node's cache",
         peer="without it (reads coalesced)",
         unit="samples/request",
         goal=2.0,
-        ours=lambda: samples_a_request(store, examples, folder / f"cache-{next(caches)}"),
-        theirs=lambda: samples_a_request(store, examples, None),
+        ours=lambda: asked(folder / f"cache-{next(caches)}"),
+        theirs=lambda: asked(None),
     )
 
 

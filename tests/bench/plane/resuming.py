@@ -1,18 +1,23 @@
 """Resume: from an opened plan to the shards and offsets of a step; and what reading asks of a bucket."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
+from cluster.local.s3 import LocalS3
 from deemo_dist.config import StorageConfig
 from deemo_dist.dataset import Budget, CachedStore, PlanSettings, StepPlan, table_of
 from deemo_dist.dataset.media import spans
 from deemo_dist.records import Example, Length, Member
 from deemo_dist.storage import Store, open_store
 from tests.bench.plane.reading import packs_of, stream
-from tests.bench.plane.samples import example_of, plan_of
+from tests.bench.plane.samples import PREFIX, example_of, plan_of
+from tests.proxies.s3 import FaultProxy
 
 EXAMPLES, SHARD = 100_000, 640
 BUDGET = Budget(tokens=4096, frames=512, audio_seconds=600.0)
@@ -44,26 +49,23 @@ def resumes(folder: Path) -> Callable[[float], float]:
     return resume
 
 
-class CountingStore:
-    """A store whose objects are no files, as in a bucket; ``requests`` counts what is asked of it."""
+@contextmanager
+def bucket_of(store: Store) -> Iterator[Callable[[list[Example], Path | None], float]]:
+    """A real S3 server with the shards of ``store``, behind a proxy that counts what is asked of it. Gives a function:
+    samples read for each request over one epoch, with the node's cache in a folder, or without (None)."""
+    with (
+        LocalS3() as server,
+        FaultProxy(server.endpoint) as proxy,
+        patch.dict(os.environ, {**server.environment(), "AWS_ENDPOINT_URL": proxy.endpoint}),
+    ):
+        bucket = open_store(StorageConfig(root=f"{server.root}/bench"))
+        for key in store.list(PREFIX):
+            bucket.put(key, store.get(key))
 
-    def __init__(self, store: Store) -> None:
-        self.store, self.requests = store, 0
+        def samples_a_request(examples: list[Example], folder: Path | None) -> float:
+            door = CachedStore(bucket, folder, limit=2**30, block=2**20) if folder else bucket
+            before = proxy.counts["passed"]
+            read = sum(len(batch) for batch in stream(door, packs_of(examples, plan_of(examples, 1)), 0))
+            return read / (proxy.counts["passed"] - before)
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Counted."""
-        self.requests += 1
-        return self.store.get_range(key, start, length)
-
-    def size(self, key: str) -> int:
-        """Counted."""
-        self.requests += 1
-        return self.store.size(key)
-
-
-def samples_a_request(store: Store, examples: list[Example], folder: Path | None) -> float:
-    """Samples read for each request to the bucket over one epoch; with the node's cache in ``folder``, or without."""
-    counting = CountingStore(store)
-    door = CachedStore(counting, folder, limit=2**30, block=2**20) if folder else counting  # type: ignore[arg-type]
-    read = sum(len(batch) for batch in stream(door, packs_of(examples, plan_of(examples, 1)), 0))  # type: ignore[arg-type]
-    return read / counting.requests
+        yield samples_a_request
