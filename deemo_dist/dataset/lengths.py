@@ -71,14 +71,7 @@ def measure_lengths(
     ``processor_digest`` names everything ``length_of`` depends on. Raises ``DatasetError`` for a length that makes no
     sense (no tokens, more targets than tokens), ``CorruptDataError`` for a damaged table.
     """
-    digest = digest_of(
-        {
-            "version": LENGTHS_VERSION,
-            "dataset": dataset_digest,
-            "examples": examples_digest(examples),
-            "processor": processor_digest,
-        }
-    )
+    digest = lengths_digest(examples, dataset_digest=dataset_digest, processor_digest=processor_digest)
     key = lengths_key(digest)
     if store is not None:
         with suppress(NotFoundError):
@@ -87,6 +80,18 @@ def measure_lengths(
     if store is not None:
         write_lengths(store, key, columns, dataset_digest=dataset_digest)
     return _table(digest, columns)
+
+
+def lengths_digest(examples: Sequence[Example], *, dataset_digest: str, processor_digest: str) -> str:
+    """The digest under which the lengths of ``examples`` are kept: of all that they depend on."""
+    return digest_of(
+        {
+            "version": LENGTHS_VERSION,
+            "dataset": dataset_digest,
+            "examples": examples_digest(examples),
+            "processor": processor_digest,
+        }
+    )
 
 
 def table_of(lengths: Sequence[Length], digest: str = "") -> LengthTable:
