@@ -60,7 +60,8 @@ class StageAudit:
     """What a stage's committed steps were fed. ``lives``: (attempt, first step, last step + 1, ranks) in their order;
     ``times``: how many examples were fed how often; ``undone``: (first step, last step + 1) of stretches whose updates
     were undone again, their data fed all the same; ``datasets``: the times of each dataset of a mix; ``problems``:
-    sentences, empty when all of it is proved."""
+    sentences, empty when all of it is proved; ``left_out``: examples too long for a pack, which are
+    not in the plan."""
 
     name: str
     steps: int
@@ -70,13 +71,15 @@ class StageAudit:
     problems: tuple[str, ...]
     undone: tuple[tuple[int, int], ...] = ()
     datasets: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    left_out: int = 0
 
     def __str__(self) -> str:
         fed = "; ".join(f"of {name} {_words(times)}" for name, times in self.datasets.items()) or _words(self.times)
         lives = "; ".join(f"attempt {a} made steps {s} to {e - 1} on {w} ranks" for a, s, e, w in self.lives)
         undone = "".join(f"; the updates of steps {s} to {e - 1} were undone" for s, e in self.undone)
+        left = f"; {self.left_out} examples too long for a pack are left out" if self.left_out else ""
         made = f"{self.steps} of {self.of} steps committed ({lives or 'none'})"
-        return f"{self.name}: {made}, fed: {fed or 'nothing'}{undone}"
+        return f"{self.name}: {made}, fed: {fed or 'nothing'}{undone}{left}"
 
 
 def _words(times: Mapping[int, int]) -> str:
@@ -137,6 +140,7 @@ def audit_stage(store: Store, stage: PlannedStage) -> StageAudit:
         times=_times(fed) if steps else {},
         datasets={name: _times(part) for name, part in by_dataset if name and steps},
         problems=tuple(problems),
+        left_out=stage.left_out,
         undone=tuple((first, end) for first, end in newest[1].state.get("undone", [])) if newest else (),
     )
 

@@ -18,6 +18,8 @@ from deemo_dist.dataset import (
     mixed_lengths,
     plan_stage,
 )
+from deemo_dist.dataset.overlong import leave_out
+from deemo_dist.dataset.plan import budget_of
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.records import Example
@@ -37,7 +39,8 @@ def run_prefix(config: RunConfig) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStage:
-    """One stage, planned. ``key``: digest of all it depends on, its parent's key included; ``prefix``: its place."""
+    """One stage, planned. ``key``: digest of all it depends on, its parent's key included; ``prefix``: its place;
+    ``left_out``: examples that no pack holds, where the stage leaves such out."""
 
     name: str
     config: StageConfig
@@ -46,6 +49,7 @@ class PlannedStage:
     key: str
     prefix: str
     validation: "PlannedValidation | None"
+    left_out: int = 0
 
     @property
     def parts(self) -> Mapping[str, Sequence[Example]]:
@@ -140,7 +144,7 @@ def _plan(
     processor: "DeemoLlamaProcessor",
     store: Store,
 ) -> PlannedStage:
-    examples, plan = _planned(config, stage, TRAIN, sources, processor, store)
+    examples, plan, left_out = _planned(config, stage, TRAIN, sources, processor, store)
     names = list(stage.mix) or list(sources)[:1]
     key = digest_of(
         {
@@ -156,7 +160,7 @@ def _plan(
     )
     validation = None
     if stage.validate_every:
-        held, held_plan = _planned(config, stage, VALIDATION, sources, processor, store)
+        held, held_plan, _ = _planned(config, stage, VALIDATION, sources, processor, store)
         validation = PlannedValidation(examples=held, plan=held_plan)
     return PlannedStage(
         name=name,
@@ -166,6 +170,7 @@ def _plan(
         key=key,
         prefix=f"{run_prefix(config)}/{name}-{key[:12]}",
         validation=validation,
+        left_out=left_out,
     )
 
 
@@ -176,8 +181,9 @@ def _planned(
     sources: Mapping[str, Dataset],
     processor: "DeemoLlamaProcessor",
     store: Store,
-) -> tuple[Sequence[Example], StepPlan]:
-    """A split's examples, of the run's dataset or of those the stage mixes, and the plan over them."""
+) -> tuple[Sequence[Example], StepPlan, int]:
+    """A split's examples, of the run's dataset or of those the stage mixes, the plan over them, and how many are left
+    out for their length."""
     names = list(stage.mix) or list(sources)[:1]
     parts = {name: build_examples(sources[name], config.tasks, stage.tasks, split) for name in names}
     empty = [name for name, part in parts.items() if not part]
@@ -188,10 +194,16 @@ def _planned(
         )
     found = {name: part for name, part in parts.items() if part}  # held out: of the datasets that hold some out
     tables = [_lengths(config, part, processor, store) for part in found.values()]
+    all_of_them = sum(map(len, tables))
+    if stage.overlong == "leave_out":
+        kept = [leave_out(*pair, budget_of(stage)) for pair in zip(found.values(), tables, strict=True)]
+        found = {name: part for name, (part, _) in zip(found, kept, strict=True)}
+        tables = [table for _, table in kept]
     examples: Sequence[Example] = MixedExamples(found) if stage.mix else next(iter(found.values()))
     lengths = mixed_lengths(tables) if stage.mix else tables[0]
     epochs = 1 if split == VALIDATION else None
-    return examples, plan_stage(examples, lengths, stage, seed=config.seed, epochs=epochs, store=store)
+    plan = plan_stage(examples, lengths, stage, seed=config.seed, epochs=epochs, store=store)
+    return examples, plan, all_of_them - len(lengths)
 
 
 def _lengths(config: RunConfig, examples: Examples, processor: "DeemoLlamaProcessor", store: Store) -> LengthTable:

@@ -230,6 +230,11 @@ def _check(lengths: LengthTable, examples: int, settings: PlanSettings) -> None:
             raise DatasetError(f"{name} is {getattr(settings, name)}", hint="1 at least")
 
 
+def budget_of(stage: StageConfig) -> Budget:
+    """What a pack of a stage may hold."""
+    return Budget(tokens=stage.max_tokens, frames=stage.max_frames, audio_seconds=stage.max_audio_seconds)
+
+
 def plan_stage(
     examples: Sequence[Example],
     lengths: LengthTable,
@@ -246,7 +251,7 @@ def plan_stage(
         seed=seed,
         epochs=stage.epochs if epochs is None else epochs,
         packs_per_step=stage.packs_per_step if packs_per_step is None else packs_per_step,
-        budget=Budget(tokens=stage.max_tokens, frames=stage.max_frames, audio_seconds=stage.max_audio_seconds),
+        budget=budget_of(stage),
         window=stage.window,
     )
     if isinstance(examples, MixedExamples):

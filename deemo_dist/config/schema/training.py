@@ -44,7 +44,8 @@ class StageConfig:
     ``early_stop``: the stage ends, with its best weights, after so many validations that brought nothing better (0:
     never). ``spike``: an update is left out where its loss lies so many standard deviations of the noise above the
     recent ones, and a nat at least (0: only where it is not finite). ``mix``: the datasets it is fed, ``name/version``
-    to the share of each (none: the run's own one).
+    to the share of each (none: the run's own one). ``overlong``: an example that no pack can hold ends the planning, or
+    is left out, which is counted. Nothing is ever cut.
     """
 
     tasks: tuple[str, ...]
@@ -54,6 +55,7 @@ class StageConfig:
     max_tokens: int = 2048
     max_frames: int = 256
     max_audio_seconds: float = 120.0
+    overlong: Literal["refuse", "leave_out"] = "refuse"
     schedule: Literal["cosine", "constant", "wsd"] = "cosine"
     warmup: float = 0.05
     max_grad_norm: float = 1.0

@@ -10,7 +10,9 @@ import pytest
 
 from deemo_dist.config import TaskConfig
 from deemo_dist.dataset import Dataset, build_examples, measure_lengths, open_dataset, plan_units, restrict
-from deemo_dist.dataset.lengths import lengths_of_what, read_lengths, write_lengths
+from deemo_dist.dataset.lengths import LengthTable, lengths_of_what, read_lengths, write_lengths
+from deemo_dist.dataset.overlong import leave_out
+from deemo_dist.dataset.packing import Budget
 from deemo_dist.dataset.windows import Groups, digest_of_integers
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import ConfigError, CorruptDataError, DatasetError
@@ -147,6 +149,23 @@ def test_stored_lengths_come_back_narrow_and_damaged_ones_are_refused(
         store.put("lengths/b", damage)
         with pytest.raises(CorruptDataError, match="lengths/b: not a readable table"):
             read_lengths(store, "lengths/b", 20, digest="a")
+
+
+def test_examples_that_no_pack_holds_are_left_out_and_counted(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    examples = build_examples(dataset, TASKS, ["emotion"], "train")
+    tokens = np.arange(len(examples)) * 10 + 10
+    lengths = LengthTable(digest="l", tokens=tokens, targets=tokens, frames=0 * tokens, audio_ms=0 * tokens)
+    logging.getLogger("deemo_dist").propagate = True
+    kept, table = leave_out(examples, lengths, Budget(tokens=50, frames=0, audio_seconds=0.0))
+    assert [example.key for example in kept] == [example.key for example in examples][:5]
+    assert table.tokens.tolist() == [10, 20, 30, 40, 50] and table.digest != lengths.digest
+    assert kept.digest != examples.digest
+    assert f"{len(examples) - 5} of {len(examples)} examples are too long" in caplog.text
+    assert leave_out(examples, lengths, Budget(tokens=10_000, frames=0, audio_seconds=0.0)) == (examples, lengths)
+    with pytest.raises(DatasetError, match="fits in a pack"):
+        leave_out(examples, lengths, Budget(tokens=5, frames=0, audio_seconds=0.0))
 
 
 def test_lengths_that_make_no_sense_are_refused(dataset: Dataset) -> None:

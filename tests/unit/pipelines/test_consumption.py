@@ -89,6 +89,8 @@ def test_counts_are_proved_over_restarts_and_changed_ranks(store: Store, stage: 
     assert audit.times == {2: COUNT}
     assert audit.lives == ((1, 0, 4, 2), (2, 4, 5, 1), (3, 5, stage.plan.steps, 4))
     assert "attempt 2 made steps 4 to 4 on 1 ranks" in proved([audit])
+    without = audit_stage(store, dataclasses.replace(stage, left_out=3))
+    assert proved([without]).endswith("; 3 examples too long for a pack are left out")
 
 
 def test_what_was_not_fed_as_planned_is_named(store: Store, stage: PlannedStage) -> None:
