@@ -246,12 +246,13 @@ def _report_data(
 
 def _curve(store: Store, stage: PlannedStage) -> StageCurve:
     rows = read_curve(store, stage.prefix)
+    seen = [row for row in rows if row["loss"] is not None]
     held = [row for row in rows if row["validation_loss"] is not None]
     facts: dict[str, Any] = {"examples": len(stage.examples), "steps": stage.plan.steps}
     return StageCurve(
         name=stage.name,
-        steps=tuple(row["step"] for row in rows),
-        losses=tuple(row["loss"] for row in rows),
+        steps=tuple(row["step"] for row in seen),
+        losses=tuple(row["loss"] for row in seen),
         validation_steps=tuple(row["step"] for row in held),
         validation_losses=tuple(row["validation_loss"] for row in held),
         facts={name: str(value) for name, value in facts.items()},

@@ -201,13 +201,8 @@ def _train(
     from deemo_dist.training import ProgressLines, StageSpec, train_stage
 
     config = chain.config
-    callbacks: tuple[Any, ...] = ()
-    if run is not None:
-        callbacks = (
-            ProgressLines(),
-            TrackStage(run, stage),
-            KeepCurve(chain.store, stage.prefix, every=config.engine.checkpoint_every),
-        )
+    curve = KeepCurve(chain.store, stage.prefix)
+    callbacks: tuple[Any, ...] = () if run is None else (ProgressLines(), TrackStage(run, stage), curve)
     train_stage(
         StageSpec(
             name=stage.name,
@@ -225,6 +220,7 @@ def _train(
             parents=tuple(done),
             before=before,
             callbacks=callbacks,
+            before_commit=None if run is None else curve.before_commit,
             extra={
                 "plan_digest": stage.plan.digest,
                 "datasets": {dataset.prefix: dataset.digest for dataset in stage.datasets},

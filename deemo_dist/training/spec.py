@@ -50,7 +50,8 @@ class StageSpec:
     ``prefix``: key prefix of the stage in ``store`` (``runs/{run}/{stage}``); ``run_prefix``: of the run, where
     attempts are counted. ``parents``: final commits of the stages before, in order, whose weights the model starts
     with.
-    ``callbacks``: called on this rank; hand them to rank 0 alone where only one may speak.
+    ``callbacks``: called on this rank; hand them to rank 0 alone where only one may speak. ``before_commit``: called on
+    the saver's thread of rank 0 just before each commit is put, and may not raise.
     ``extra``: plain data kept in every commit (digests).
     """
 
@@ -69,6 +70,7 @@ class StageSpec:
     parents: "tuple[Commit, ...]" = ()
     before: tuple[Mapping[str, TrainRule], ...] = ()
     callbacks: "tuple[Callback, ...]" = ()
+    before_commit: Callable[[], None] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     attempt: int | None = None
 

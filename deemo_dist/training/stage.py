@@ -96,6 +96,7 @@ def _train(spec: StageSpec, engine: Engine, ranks: Ranks, attempt: int, started:
         world=ranks.world,
         keep=spec.engine.keep_checkpoints,
         extra=spec.extra,
+        before_commit=spec.before_commit,
     )
     for callback in spec.callbacks:
         callback.on_start(spec, start_step=start, attempt=attempt, trainable=engine.trainable.summary())

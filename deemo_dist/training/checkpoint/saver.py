@@ -6,7 +6,7 @@ idle.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,8 @@ TOLERATED_FAILURES = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a stage's checkpoints go and under which names; ``keep``: how many stay."""
+    """Where a stage's checkpoints go and under which names; ``keep``: how many stay; ``before_commit``: what rank 0
+    does before each commit, off the main thread."""
 
     store: "Store"
     run_prefix: str
@@ -51,6 +52,7 @@ class Target:
     world: int
     keep: int
     extra: Mapping[str, Any]
+    before_commit: Callable[[], None] | None = None
 
 
 class Saver:
@@ -160,6 +162,8 @@ class Saver:
     def _commit(self) -> None:
         """Rank 0's worker thread: name every receipt in the commit, then let go of old checkpoints."""
         target = self.target
+        if target.before_commit is not None:
+            target.before_commit()
         keys = [receipt_key(target.prefix, self.step, target.attempt, rank) for rank in range(target.world)]
         commit = Commit(
             stage_key=target.stage_key,

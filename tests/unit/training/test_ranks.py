@@ -12,6 +12,7 @@ from deemo_dist.config import StorageConfig
 from deemo_dist.records.consumed import keys_digest
 from deemo_dist.storage import open_store
 from deemo_dist.training import commits, finished, lives_of, read_full_state, read_rows
+from pipelines.curves import read_curve, read_result
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +144,24 @@ def test_stages_null_packs_validation_and_a_loss_that_is_not_finite(ranks):
         assert [step for step, row in steps.items() if row["validation"] is not None] == [3, 7]
         assert steps[7]["loss"] < steps[0]["loss"] and steps[7]["validation"] < steps[3]["validation"]
     assert job.hexes("s") == job.hexes("t")
+
+
+def test_the_listeners_of_a_real_run_bear_a_loss_that_is_not_finite(ranks):
+    """Log, MLflow and the curve beside the checkpoints; the curve stands when its checkpoint is committed."""
+    plan = {"tracked": True, "poison_steps": [0, 3], "validate_every": 4, "every": 2}
+    killed = ranks(2, "heard", kill_step=5, **plan)
+    assert killed.codes == [-9, -9], killed.output()
+    newest = next(iter(commits(store_of(killed), "runs/r/s", KEY)))[1].step
+    assert len(read_curve(store_of(killed), "runs/r/s")) >= newest > 0
+    job = ranks(2, "heard", **plan)
+    assert job.codes == [0, 0], job.output()
+    assert "step 4/8, loss inf" in killed.output() and "update skipped" in killed.output()
+    assert "tracking: " not in job.output() + killed.output()
+    losses = {row["step"]: row["loss"] for row in read_curve(store_of(job), "runs/r/s")}
+    steps = {**killed.steps(), **job.steps()}
+    assert losses == {step: None if row["skipped"] else row["loss"] for step, row in steps.items()}
+    assert [step for step, loss in losses.items() if loss is None] == [0, 3]
+    assert read_result(store_of(job), "runs/r/s")["first_loss"] == losses[1]
 
 
 def test_divergence_is_bounded(ranks):

@@ -1,12 +1,15 @@
 """One rank of a tiny training, started as a process by the tests: reads a JSON plan, writes losses as it goes."""
 
+import atexit
 import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 PLAN = json.loads(Path(sys.argv[1]).read_text())
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -196,6 +199,25 @@ def spec(name: str, place: Placement) -> StageSpec:
     )
 
 
+def heard_by_all(made: StageSpec, place: Placement) -> StageSpec:
+    """The stage with the listeners of `deemo train` on rank 0: log, MLflow and the curve beside the checkpoints."""
+    from deemo_dist.config import TrackingConfig
+    from deemo_dist.tracking import Tracker
+    from deemo_dist.training import ProgressLines
+    from pipelines.curves import KeepCurve
+    from pipelines.tracked import TrackStage
+
+    if place.rank:
+        return made
+    folder = Path(PLAN["out"]) / "tracking"
+    tracker = Tracker.open(TrackingConfig(), spool_dir=folder / "spool", folder=folder, run_name="r")
+    atexit.register(tracker.close)
+    planned = SimpleNamespace(config=made.stage, plan=SimpleNamespace(digest="p"), datasets=())
+    curve = KeepCurve(made.store, made.prefix)
+    told = (ProgressLines(seconds=0.0), TrackStage(tracker.stage(made.name), planned), curve)
+    return replace(made, callbacks=(*made.callbacks, *told), before_commit=curve.before_commit)
+
+
 def plain(place: Placement) -> None:
     """The same training as a bare torch loop over whole steps: no ranks, no engine, no accumulation."""
     whole = spec("plain", place)
@@ -237,7 +259,8 @@ def main() -> int:
         return 0
     try:
         for name in PLAN.get("stages", ["s"]):
-            train_stage(spec(name, place))
+            made = spec(name, place)
+            train_stage(heard_by_all(made, place) if PLAN.get("tracked") else made)
     except DeemoError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
