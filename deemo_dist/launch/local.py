@@ -12,7 +12,7 @@ from types import FrameType
 
 from deemo_dist.console import logger
 from deemo_dist.errors import LaunchError
-from deemo_dist.launch.process import Child, Reaper, free_port, how_it_ended
+from deemo_dist.launch.process import STACKS_SECONDS, Child, Reaper, free_port, how_it_ended
 from deemo_dist.launch.verdict import Verdict, named
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -34,9 +34,10 @@ def run_ranks(
 
     Rank 0 writes where this process writes; the others are heard only when they fail. SIGTERM, SIGINT and SIGUSR1 go
     on to every rank (a second SIGINT kills them). When a rank fails, the others get SIGTERM and, ``grace`` seconds
-    later, SIGKILL; the rank that failed first is named with its last lines and its code is returned (128 + n for
-    signal n). Once a rank has exited with 75 (a checkpoint is written) the others have ``stop_grace`` seconds.
-    No process outlives this one, even if it is killed.
+    later, SIGKILL, asked for their stacks before; the rank that failed first is named with its last lines and its code
+    is returned (128 + n for signal n), those that fail after it are named in a line each. Once a rank has exited with
+    75 (a checkpoint is written) the others have ``stop_grace`` seconds. No process outlives this one, even if it is
+    killed.
 
     Args:
         command: the program and its arguments.
@@ -128,9 +129,12 @@ class _Team:
             return
         self.selector.unregister(key.fileobj)
         os.close(key.fd)
+        after = self.verdict.failed is not None
         if self.verdict.end(rank, child.wait()):
             self._report(rank, child)
             self._send_all(signal.SIGTERM)
+        elif after and self.verdict.worth_telling(child.wait()):
+            self._report_briefly(rank, child)
 
     def _report(self, rank: int, child: Child) -> None:
         if self.interrupts > 1:
@@ -140,6 +144,13 @@ class _Team:
         for line in child.tail():
             logger.error("  rank %d | %s", rank, line)
 
+    def _report_briefly(self, rank: int, child: Child) -> None:
+        """One that failed after another: its end and its last word, which names the file of its stacks, if any."""
+        if self.interrupts > 1:
+            return
+        said = "".join(f": {line}" for line in child.tail()[-1:])
+        logger.error("rank %d of %d %s%s", rank, self.verdict.ranks, how_it_ended(child.wait()), said)
+
     def _left(self) -> str:
         return named(self.verdict.left, self.verdict.ranks)
 
@@ -147,7 +158,11 @@ class _Team:
         if self.verdict.failed is None:
             logger.error("%s had not stopped %g s after the first: killed", self._left(), self.verdict.stop_grace)
         self.verdict.deadline = None
-        self._send_all(signal.SIGKILL)
+        asked = [child.pid for child in self.children if child.ask_for_stacks()]
+        if asked:
+            time.sleep(STACKS_SECONDS)
+        for rank in self.verdict.left:
+            self.children[rank].kill()
 
     def _send_all(self, number: int) -> None:
         for child in self.children:

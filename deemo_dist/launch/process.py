@@ -15,6 +15,9 @@ from typing import IO
 GUARD = Path(__file__).with_name("guard.py")
 TAIL_LINES = 20
 LINE_BYTES = 2000
+STACKS_SIGNAL = signal.SIGQUIT
+STACKS_SECONDS = 0.5
+"""What a rank needs to write its stacks."""
 _FIRST_PORT, _LAST_PORT = 20_000, 32_000
 
 
@@ -46,6 +49,15 @@ def how_it_ended(returncode: int) -> str:
         return f"was ended by {signal.Signals(-returncode).name}"
     except ValueError:
         return f"was ended by signal {-returncode}"
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, by the kernel's word."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("SigCgt:"):
+                return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
 
 
 class Child:
@@ -109,10 +121,23 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
-    def end(self) -> None:
-        """Kill the process and whatever it left behind in its process group, and wait for it."""
+    def ask_for_stacks(self) -> bool:
+        """Have the process write the stacks of its threads, if it can (ours can), even one that is stopped; whether it
+        was asked. It needs a moment."""
+        if self.returncode is not None or not _catches(self.pid, STACKS_SIGNAL):
+            return False
+        self.send(STACKS_SIGNAL)
+        self.send(signal.SIGCONT)
+        return True
+
+    def kill(self) -> None:
+        """Kill the process and its children, stopped or not, without waiting."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill the process and whatever it left behind in its process group, and wait for it."""
+        self.kill()
         self._process.wait()
         if self.output is not None:
             self.output.close()

@@ -17,7 +17,7 @@ from typing import Any
 
 from deemo_dist.console import logger, setup_logging
 from deemo_dist.errors import DeemoError, LaunchError
-from deemo_dist.launch.process import how_it_ended
+from deemo_dist.launch.process import STACKS_SECONDS, how_it_ended
 from deemo_dist.launch.ray_ranks import News, Place, RankActor
 from deemo_dist.launch.verdict import Verdict, named
 
@@ -115,9 +115,14 @@ class RayRanks:
         if rank == 0 and news.lines:
             sys.stdout.write("\n".join(news.lines) + "\n")
             sys.stdout.flush()
-        if news.code is not None and self.verdict.end(rank, news.code):
+        if news.code is None:
+            return
+        after = self.verdict.failed is not None
+        if self.verdict.end(rank, news.code):
             self._report(rank, how_it_ended(news.code))
             self._send(signal.SIGTERM)
+        elif after and self.verdict.worth_telling(news.code):
+            self._report_briefly(rank, how_it_ended(news.code))
 
     def _report(self, rank: int, end: str) -> None:
         where = self.places[rank].host
@@ -125,11 +130,19 @@ class RayRanks:
         for line in self._ask(self.actors[rank].tail.remote(), rank=rank) if rank else []:
             logger.error("  rank %d | %s", rank, line)
 
+    def _report_briefly(self, rank: int, end: str) -> None:
+        """One that failed after another: its end and its last word, which names the file of its stacks, if any."""
+        where, said = self.places[rank].host, self._ask(self.actors[rank].tail.remote(), rank=rank)[-1:]
+        logger.error("rank %d of %d on %s %s%s", rank, self.room.ranks, where, end, "".join(f": {s}" for s in said))
+
     def _kill_the_rest(self) -> None:
         if self.verdict.failed is None:
             left = named(self.verdict.left, self.room.ranks)
             logger.error("%s had not stopped %g s after the first: killed", left, self.verdict.stop_grace)
         self.verdict.deadline = None
+        for rank in self.verdict.left:
+            self.actors[rank].ask_for_stacks.remote()
+        time.sleep(STACKS_SECONDS)
         self._send(signal.SIGKILL)
 
     def _send(self, number: int) -> None:

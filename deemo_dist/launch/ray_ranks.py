@@ -64,6 +64,11 @@ class RankActor:
         if self._child is not None:
             self._child.send(signal.Signals(number))
 
+    def ask_for_stacks(self) -> None:
+        """Have the rank write its stacks into its file on this node."""
+        if self._child is not None:
+            self._child.ask_for_stacks()
+
     def end(self) -> None:
         """Kill what is left of the rank."""
         if self._child is not None and self._reaper is not None:

@@ -1,5 +1,6 @@
 """What the end of one rank means for the others: the same rule under every launcher of ours."""
 
+import signal
 import time
 from dataclasses import dataclass, field
 
@@ -34,6 +35,10 @@ class Verdict:
             return False
         self.failed, self.deadline = rank, time.monotonic() + self.grace
         return True
+
+    def worth_telling(self, code: int) -> bool:
+        """Whether such an end, after another rank's failure, is more than the stop that was asked for."""
+        return code not in (0, INTERRUPTED, -signal.SIGTERM)
 
     @property
     def late(self) -> bool:
