@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig, TrainRule, load
@@ -52,15 +53,23 @@ def run_train(run: str, overrides: Sequence[str], selection: Selection = ALL) ->
 
 def run_worker(config: RunConfig, selection: Selection = ALL) -> None:
     """The process body of one rank."""
-    from deemo_dist.training import join, leave, listening
+    from deemo_dist.training import join, leave, listening, watching
 
     ranks = join(config.engine)
     bind(run=config.name, rank=ranks.rank)
     try:
-        with listening():
+        watch = watching(
+            ranks.placement, ranks.progress, seconds=config.engine.watchdog_seconds, folder=stacks_folder(config)
+        )
+        with listening(), watch:
             _train_chain(config, ranks, selection)
     finally:
         leave()
+
+
+def stacks_folder(config: RunConfig) -> Path:
+    """Where each rank writes its stacks when training stands still, on its own machine."""
+    return Path(config.storage.cache) / "stacks" / config.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +90,14 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
     from deemo_dist.model import build_processor
     from deemo_dist.training import attempt_of
 
+    ranks.progress.during("plans")
     store = open_store(config.storage)
     dataset = open_allowed(config, store)
     processor = build_processor(config.model)
     stages = plan_stages(config, dataset, processor, store)
     check_ranks(stages, ranks.world)
     if config.engine.preflight:
+        ranks.progress.during("preflight")
         ranks.decided_by_first(lambda: _preflight(config, store, dataset, processor, stages, ranks.world))
     first, end = selection.bounds([stage.name for stage in stages])
     idle = ranks.decided_by_first(lambda: _nothing_left(config, store, stages, first, end))
@@ -101,7 +112,9 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
         done = list(parents)
         for stage in stages[first:end]:
             before = tuple(each.config.trains for each in stages[: len(done)])
+            ranks.progress.during(f"stage {stage.name}: what it builds on")
             done.append(_stage(chain, stage, done, before, tracker))
+        ranks.progress.during("export")
         if ranks.rank == 0 and end == len(stages):
             _export(chain, stages, done, tracker)
 

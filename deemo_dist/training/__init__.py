@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deemo_dist.training.stage import train_stage
     from deemo_dist.training.state import load_trained
     from deemo_dist.training.trainable import Trainable, apply_rules
+    from deemo_dist.training.watchdog import watching
 
 _LAZY = {
     "Commit": "checkpoint.commit",
@@ -38,6 +39,7 @@ _LAZY = {
     "load_trained": "state",
     "Trainable": "trainable",
     "apply_rules": "trainable",
+    "watching": "watchdog",
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "read_rows",
     "take_attempt",
     "train_stage",
+    "watching",
 ]
 
 

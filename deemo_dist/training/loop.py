@@ -32,7 +32,6 @@ from deemo_dist.training.schedule import factor
 from deemo_dist.training.signals import StopFlag
 from deemo_dist.training.spec import CommitInfo, StageSpec, StepBatches, StepReport
 from deemo_dist.training.tally import Tally
-from deemo_dist.training.watchdog import Progress
 
 NORMS_EVERY = 10
 """Steps from one look at the parts' gradients to the next."""
@@ -63,7 +62,7 @@ class Loop:
         self.saver = saver
         self.tally = tally
         self.stop = stop
-        self.progress = Progress()
+        self.progress = ranks.progress
         self.part_norms = PartNorms(engine)
         self.peak = 0.0
 
@@ -90,6 +89,7 @@ class Loop:
             if enough and not last:
                 return self._end_early(done)
             if not last and self._save_is_due(done):
+                self.progress.during("checkpoint")
                 self._told(self.saver.begin(self.ranks, done, self._state()))
         return self._last_commit()
 
@@ -213,7 +213,7 @@ class Loop:
 
     def _go_back(self, step: int) -> None:
         """To the weights of the newest checkpoint from before the updates that were left out; the data go on."""
-        self.progress.at(step, 0, "going back")
+        self.progress.during("going back")
         self._told(self.saver.settle(self.ranks))
         found = self._restored(range(self.tally.guard.first_left_out(step)))
         commit = found[1] if found else None
@@ -227,6 +227,7 @@ class Loop:
 
     def _end_early(self, done: int) -> CommitInfo:
         """The stage's last commit, of the best weights."""
+        self.progress.during("early end")
         self._told(self.saver.settle(self.ranks))
         best = self.tally.best_step
         found = self._restored(range(best, best + 1)) if best is not None else None
@@ -280,7 +281,7 @@ class Loop:
 
     def _save_now(self, done: int, *, final: bool) -> None:
         """Save and wait for the commit; once more when the first try failed. Raises ``CheckpointError``."""
-        self.progress.at(done, 0, "checkpoint")
+        self.progress.during("last checkpoint")
         commit = None
         while commit is None:
             self._told(self.saver.begin(self.ranks, done, self._state(), final=final))

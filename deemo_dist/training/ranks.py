@@ -7,6 +7,7 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,17 +20,25 @@ from deemo_dist.environ import Placement, placement
 from deemo_dist.errors import CheckpointError, DeemoError
 from deemo_dist.imports import without
 from deemo_dist.training.checkpoint.commit import take_attempt
+from deemo_dist.training.progress import Progress
 
 if TYPE_CHECKING:
     from deemo_dist.storage import Store
 
+MEET_SECONDS = 1.0
+"""From one meeting to the next of ranks that wait for each other's work."""
+
 
 class Ranks:
-    """This process among its peers. Every method but the properties is a collective, called by all in one order."""
+    """This process among its peers. Every method but the properties is a collective, called by all in one order.
+
+    ``progress``: how far this rank's main thread is.
+    """
 
     def __init__(self, place: Placement, device: torch.device) -> None:
         self.placement = place
         self.device = device
+        self.progress = Progress()
         self.attempts: dict[tuple[str, str], int] = {}
 
     @property
@@ -53,6 +62,15 @@ class Ranks:
         """Whether every rank says yes."""
         return self.sums([0.0 if yes else 1.0])[0] == 0.0
 
+    def finish(self, job: Future[Any] | None) -> None:
+        """Wait until the job of every rank (None: it has none) has ended, well or badly. The ranks meet every second
+        meanwhile: a collective has a time limit, a job has none."""
+        ended = False
+        while not ended:
+            wait([job] if job else [], timeout=MEET_SECONDS)
+            ended = self.all_agree(job is None or job.done())
+        self.progress.on()
+
     def decided_by_first(self, decide: Callable[[], Any]) -> Any:
         """What ``decide`` gives on rank 0 (plain data), on every rank; its ``DeemoError`` is raised on every rank."""
         answer: dict[str, Any] = {}
@@ -63,6 +81,7 @@ class Ranks:
             except DeemoError as found:
                 error = found
                 answer = {"message": found.message, "hint": found.hint}
+        self.progress.on()
         answer = self.from_first(answer)
         if "message" in answer:
             raise error or CheckpointError(answer["message"], hint=answer["hint"])

@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 
 import torch
+from torch import nn
 
 from deemo_dist.config import EngineConfig
 from deemo_dist.console import bind, logger
@@ -53,8 +54,15 @@ def _check(spec: StageSpec) -> None:
 
 def _run(spec: StageSpec, stop: StopFlag) -> StageResult:
     """The stage, under the signals' flag from the first moment."""
-    started = time.perf_counter()
     ranks = join(spec.engine)
+    with watching(ranks.placement, ranks.progress, seconds=spec.engine.watchdog_seconds):
+        return _whole(spec, stop, ranks)
+
+
+def _whole(spec: StageSpec, stop: StopFlag, ranks: Ranks) -> StageResult:
+    """From the look whether it is done already to the last listener's last word."""
+    started = time.perf_counter()
+    ranks.progress.during(f"stage {spec.name}: building the model")
     done = finished_whole(spec.store, spec.prefix, spec.stage_key, ranks)
     if done is not None:
         return _without_work(spec, ranks, *done)
@@ -63,7 +71,7 @@ def _run(spec: StageSpec, stop: StopFlag) -> StageResult:
     _deterministic(spec.engine, ranks.device)
     torch.manual_seed(spec.seed)
     engine = build_engine(
-        spec.model,
+        _told(spec.model, ranks),
         spec.stage,
         spec.engine,
         ranks,
@@ -72,6 +80,7 @@ def _run(spec: StageSpec, stop: StopFlag) -> StageResult:
     )
     try:
         result = _train(spec, engine, ranks, attempt, started, stop)
+        ranks.progress.during(f"stage {spec.name}: its end")
         for callback in spec.callbacks:
             callback.on_end(result)
         return result
@@ -80,8 +89,22 @@ def _run(spec: StageSpec, stop: StopFlag) -> StageResult:
         bind(step=None)
 
 
+def _told(source: nn.Module | Callable[[], nn.Module], ranks: Ranks) -> nn.Module | Callable[[], nn.Module]:
+    """``source``, but the watchdog hears when the model stands: a rank still at it is behind the others."""
+    if isinstance(source, nn.Module):
+        return source
+
+    def build() -> nn.Module:
+        model = source()
+        ranks.progress.on()
+        return model
+
+    return build
+
+
 def _train(spec: StageSpec, engine: Engine, ranks: Ranks, attempt: int, started: float, stop: StopFlag) -> StageResult:
     """Restore, run the loop, and sum up."""
+    ranks.progress.during(f"stage {spec.name}: restoring")
     locals_ = engine.fragments()
     tally = Tally(guard=Guard(spec.name, spike=spec.stage.spike))
     start = _resume(spec, engine, ranks, tally)
@@ -102,8 +125,7 @@ def _train(spec: StageSpec, engine: Engine, ranks: Ranks, attempt: int, started:
         callback.on_start(spec, start_step=start, attempt=attempt, trainable=engine.trainable.summary())
     with closing(Saver(target, Snapshot(locals_))) as saver:
         loop = Loop(spec, engine, ranks, saver, tally, stop=stop)
-        with watching(ranks.placement, loop.progress, seconds=spec.engine.watchdog_seconds):
-            commit = loop.run(start)
+        commit = loop.run(start)
         return _result(spec, engine, ranks, tally, commit, start, time.perf_counter() - started, saver.stall_seconds)
 
 

@@ -1,159 +1,139 @@
-"""Watches that steps go on. When they do not: every thread's stack, the name of the slow rank, and a non-zero exit.
+"""Watches that a job goes on. When it does not: every thread's stack, the name of the slow rank, and a non-zero exit.
 
-Each rank publishes how far its main thread is through the job's rendezvous store, from a thread of its own: a frozen
-process stops publishing, a busy or stuck one publishes that it stands still. A collective keeps the innocent ranks
-waiting, so "who is behind" is what tells, not "who waits".
+A collective keeps the innocent ranks waiting, so "who is behind" is what tells, not "who waits"; and as long as one
+rank gets on (a slow upload, a slow disk) the others may wait for it. It is an alarm when nobody moves, or when a rank
+has fallen silent.
 """
 
-import faulthandler
-import json
+import contextlib
 import os
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
 from deemo_dist.environ import Placement
+from deemo_dist.training.beats import Herald
+from deemo_dist.training.progress import Diligence, Progress, where
+from deemo_dist.training.stacks import Stacks
 
 EXIT_CODE = 70
-_KEY = "deemo/beat"
 _BEHIND = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beat:
-    """What a rank last said: a counter of beats, how far it is, and what it does there."""
-
-    count: int
-    progress: tuple[int, int]
-    phase: str
-
-
-class Progress:
-    """How far this rank's main thread is: (step, position in the step). Set by the loop, read by the watchdog."""
-
-    def __init__(self) -> None:
-        self.place: tuple[int, int] = (-1, 0)
-        self.phase = "start"
-        self.moved = time.monotonic()
-
-    def at(self, step: int, position: int, phase: str) -> None:
-        """The main thread arrived somewhere."""
-        self.place, self.phase, self.moved = (step, position), phase, time.monotonic()
-
-
-def slowest(beats: Mapping[int, Beat | None], silent: frozenset[int]) -> tuple[int, str]:
-    """The rank to blame, and why: one that is silent first, then the one that is least far. Pure."""
-    known = {rank: beat for rank, beat in beats.items() if beat is not None}
-    mute = sorted(silent | {rank for rank in beats if rank not in known})
-    if mute:
-        beat = known.get(mute[0])
-        seen = f", last seen at step {beat.progress[0]} ({beat.phase})" if beat else ""
-        return mute[0], f"no sign of life (frozen, dead or cut off){seen}"
-    rank = min(known, key=lambda number: known[number].progress)
-    behind = known[rank]
-    if len({beat.progress for beat in known.values()}) == 1:
-        return rank, f"all ranks stand at step {behind.progress[0]} ({behind.phase})"
-    return rank, f"behind at step {behind.progress[0]} ({behind.phase})"
+_GOODBYE_SECONDS = 2.0
 
 
 class Watchdog:
-    """Two daemon threads: one publishes and reads beats (it may block on a dead store), one judges by this rank's own
-    progress and never blocks."""
+    """Two daemon threads: one talks with the other ranks and may block on a dead store, one judges and never blocks."""
 
-    def __init__(self, place: Placement, progress: Progress, *, seconds: float) -> None:
+    def __init__(self, place: Placement, progress: Progress, stacks: Stacks, *, seconds: float) -> None:
         self.place = place
         self.progress = progress
+        self.stacks = stacks
         self.seconds = seconds
         self.interval = min(1.0, seconds / 10)
-        self.beats: dict[int, Beat | None] = dict.fromkeys(range(place.world))
-        self.heard: dict[int, float] = dict.fromkeys(range(place.world), time.monotonic())
+        self.herald = Herald(place.rank, place.world, progress, quiet=max(3 * self.interval, 2.0))
         self.ended = threading.Event()
+        self.voice = threading.Thread(target=self._talk, name="heartbeat", daemon=True)
+        self.eye = threading.Thread(target=self._judge, name="watchdog", daemon=True)
 
     def start(self) -> None:
         """Start watching."""
-        self.progress.at(*self.progress.place, self.progress.phase)
+        self.progress.tick()
         if self.place.world > 1:
-            threading.Thread(target=self._talk, name="heartbeat", daemon=True).start()
-        threading.Thread(target=self._judge, name="watchdog", daemon=True).start()
+            self.voice.start()
+        self.eye.start()
 
     def stop(self) -> None:
-        """Stop watching."""
+        """Stop watching, and tell the others."""
         self.ended.set()
-        faulthandler.cancel_dump_traceback_later()
+        if self.place.world > 1:
+            self.voice.join(_GOODBYE_SECONDS)
+        self.eye.join()
+        self.stacks.close()
 
     def _talk(self) -> None:
-        """Publish this rank's beat and read the others'; a store without answer leaves its host, rank 0, silent."""
-        try:
-            store: Any = dist.TCPStore(
-                self.place.master_addr,
-                self.place.master_port,
-                is_master=False,
-                wait_for_workers=False,
-                timeout=timedelta(seconds=max(1.0, self.interval)),
-            )
-        except (RuntimeError, ValueError):
-            return
-        count = 0
-        while not self.ended.wait(self.interval):
-            count += 1
-            beat = [count, *self.progress.place, self.progress.phase]
-            try:
-                store.set(f"{_KEY}/{self.place.rank}", json.dumps(beat))
-                for rank in self.beats:
-                    if store.check([f"{_KEY}/{rank}"]):
-                        self._hear(rank, json.loads(store.get(f"{_KEY}/{rank}")))
-            except (RuntimeError, ValueError):
-                continue
+        """Exchange beats until the end; where the store does not answer, connect anew."""
+        while not self.ended.is_set():
+            with contextlib.suppress(RuntimeError, ValueError, KeyError, TypeError):
+                store = self._connect()
+                while not self.ended.wait(self.interval):
+                    self.herald.speak(store)
+                self.herald.speak(store, last=True)
+            self.ended.wait(self.interval)
 
-    def _hear(self, rank: int, raw: list[Any]) -> None:
-        beat = Beat(count=raw[0], progress=(raw[1], raw[2]), phase=raw[3])
-        if beat != self.beats[rank]:
-            self.beats[rank], self.heard[rank] = beat, time.monotonic()
+    def _connect(self) -> Any:
+        return dist.TCPStore(
+            self.place.master_addr,
+            self.place.master_port,
+            is_master=False,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=max(2.0, 3 * self.interval)),
+        )
 
     def _judge(self) -> None:
-        """Judge by this rank's own progress. Native code that holds the interpreter would stop this thread too, so
-        that faulthandler's own thread, put off again and again, stands behind it (it dumps, and exits with 1)."""
+        """Native code that holds the interpreter would stop this thread too, so that faulthandler's own thread, put off
+        again and again, stands behind it."""
+        diligence = Diligence(self.progress, seconds=self.seconds)
         while not self.ended.wait(self.interval):
-            still = time.monotonic() - self.progress.moved
-            if still > self.seconds:
-                self._bark(still)
-            faulthandler.dump_traceback_later(self.seconds + _BEHIND, exit=True)
-        faulthandler.cancel_dump_traceback_later()
+            diligence.look()
+            if max(self._still(), self._silence()) > self.seconds:
+                self._bark()
+            self.stacks.dump_later(self.seconds + _BEHIND)
 
-    def _bark(self, still: float) -> None:
+    def _still(self) -> float:
+        """Seconds for which neither this rank nor, as far as it knows, any other has moved."""
+        now, verdict = time.monotonic(), self.herald.verdict
+        own = now - self.progress.moved
+        if verdict is None or verdict.over:
+            return own
+        return min(own, verdict.still + now - self.herald.heard)
+
+    def _silence(self) -> float:
+        """Seconds for which a rank that should speak has not."""
+        verdict = self.herald.verdict
+        return 0.0 if verdict is None or verdict.over else verdict.silence
+
+    def _bark(self) -> None:
         """Say who is slow, dump every stack, and end this process without waiting for anything."""
-        own = self.progress
-        lines = [f"rank {self.place.rank}: no progress for {still:.0f} s at step {own.place[0]} ({own.phase})"]
+        own, now = self.progress, time.monotonic()
+        text = f"rank {self.place.rank}: no progress for {now - own.moved:.0f} s {where(own.place, own.phase)}"
         if self.place.world > 1:
-            now = time.monotonic()
-            limit = max(3 * self.interval, 2.0)
-            silent = frozenset(rank for rank, heard in self.heard.items() if now - heard > limit)
-            if len(silent) == self.place.world:  # the store itself is silent: its host is
-                silent = frozenset({0})
-            rank, why = slowest(self.beats, silent - {self.place.rank})
-            lines.append(f"the slow rank is rank {rank}: {why}")
-        print("watchdog: " + "; ".join(lines), file=sys.stderr, flush=True)
-        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-        sys.stderr.flush()
+            rank, why = self._blamed(now)
+            text += f"; the slow rank is rank {rank}: {why}"
+        self.stacks.dump(text)
         os._exit(EXIT_CODE)
+
+    def _blamed(self, now: float) -> tuple[int, str]:
+        """The rank to blame, and why: rank 0's word, or rank 0 when it has none (the store lives there)."""
+        herald = self.herald
+        silence = now - herald.heard
+        if herald.verdict is None or (silence > herald.quiet and not herald.verdict.over):
+            return 0, f"no sign of life for {silence:.0f} s (frozen, dead or cut off)"
+        return herald.verdict.rank, herald.verdict.why
+
+
+_watching: list[Watchdog] = []
 
 
 @contextmanager
-def watching(place: Placement, progress: Progress, *, seconds: float) -> Iterator[None]:
-    """Watch for a while; ``seconds`` 0 or less: not at all."""
-    if seconds <= 0:
+def watching(place: Placement, progress: Progress, *, seconds: float, folder: Path | None = None) -> Iterator[None]:
+    """Watch for a while; ``seconds`` 0 or less: not at all. Within another watch: that one goes on.
+
+    ``folder``: where each rank's stacks are written, ``rank-00000.txt`` and so on, beside standard error.
+    """
+    if seconds <= 0 or _watching:
         yield
         return
-    dog = Watchdog(place, progress, seconds=seconds)
+    dog = Watchdog(place, progress, Stacks(folder, place.rank), seconds=seconds)
+    _watching.append(dog)
     dog.start()
     try:
         yield
     finally:
+        _watching.remove(dog)
         dog.stop()

@@ -109,6 +109,7 @@ class EngineConfig:
     with ``tolerate_nondeterminism`` warns.
     ``deepspeed``: keys of DeepSpeed's own configuration, merged over ours; those that change speed alone
     (``SPEED_ONLY``) are operational.
+    ``watchdog_seconds``: for so long may no rank get on (0: for ever); outside of steps its work counts as well.
     ``preflight``: the doctor's checks before the first step. ``profile``: steps that are traced, into
     ``profile_folder`` on each rank's machine.
     """

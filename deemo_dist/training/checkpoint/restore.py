@@ -1,6 +1,7 @@
 """Reading checkpoints: the newest valid one, sliced for this rank; or whole tensors without any engine."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import torch
@@ -130,18 +131,27 @@ def _check_share(store: "Store", commit: Commit, ranks: "Ranks") -> None:
     for ref in commit.receipts[ranks.rank :: ranks.world]:
         for part in _read_receipt(store, ref).parts:
             _verified(store, part)
+            ranks.progress.tick()
 
 
 def _try(
     locals_: Sequence[LocalFragment], store: "Store", key: str, stage_key: str, ranks: "Ranks"
 ) -> tuple[Commit | None, Staged, str]:
     """Read one checkpoint's share: the commit, the staged tensors, and why not (empty: all well). Any other failure
-    is told to all ranks before it is raised, so that none waits for this one."""
+    is told to all ranks before it is raised, so that none waits for this one. The reading is another thread's, while
+    the ranks meet: it may take longer than a collective may."""
+
+    def read() -> tuple[Commit, Staged]:
+        commit = read_commit(store, key, stage_key)
+        return commit, _stage(locals_, store, commit, ranks.progress.tick)
+
     fatal: DeemoError | None = None
     result: tuple[Commit | None, Staged, str] = (None, {}, "")
+    with ThreadPoolExecutor(1, thread_name_prefix="restore") as pool:
+        job = pool.submit(read)
+        ranks.finish(job)
     try:
-        commit = read_commit(store, key, stage_key)
-        result = (commit, _stage(locals_, store, commit), "")
+        result = (*job.result(), "")
     except (CorruptDataError, NotFoundError) as error:
         result = (None, {}, str(error))
     except DeemoError as error:
@@ -151,8 +161,8 @@ def _try(
     return result
 
 
-def _stage(locals_: Sequence[LocalFragment], store: "Store", commit: Commit) -> Staged:
-    """Collect this rank's ranges out of every file that meets them."""
+def _stage(locals_: Sequence[LocalFragment], store: "Store", commit: Commit, tick: Callable[[], None]) -> Staged:
+    """Collect this rank's ranges out of every file that meets them; ``tick`` after each."""
     wanted = {local.fragment.name: local.fragment for local in locals_ if local.fragment.numel}
     staged = {name: {kind: torch.empty(piece.numel) for kind in KINDS} for name, piece in wanted.items()}
     missing = {name: piece.numel for name, piece in wanted.items()}
@@ -161,6 +171,7 @@ def _stage(locals_: Sequence[LocalFragment], store: "Store", commit: Commit) -> 
             meets = [(piece, wanted[piece.name]) for piece in part.fragments if _meet(piece, wanted)]
             if meets:
                 _copy(_read_part(store, part), meets, staged, missing)
+            tick()
     lacking = [name for name, count in missing.items() if count]
     if lacking:
         raise CorruptDataError(f"elements of {len(lacking)} parameters are missing, first {lacking[0]}")

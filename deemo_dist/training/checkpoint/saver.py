@@ -7,7 +7,7 @@ idle.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from deemo_dist.training.checkpoint.layout import (
 )
 from deemo_dist.training.checkpoint.snapshot import Snapshot
 from deemo_dist.training.consumption import Fed, put_rows
+from deemo_dist.training.progress import Progress
 from deemo_dist.training.spec import CommitInfo
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 FLAGS = 4
 TOLERATED_FAILURES = 3
+MEET_SECONDS = 1.0
+"""From one exchange to the next of ranks that wait for a save: a collective has a time limit, a save has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class Saver:
     def __init__(self, target: Target, snapshot: Snapshot) -> None:
         self.target = target
         self.snapshot = snapshot
+        self.progress = Progress()
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self.phase = "idle"
         self.job: Future[None] | None = None
@@ -81,9 +85,10 @@ class Saver:
         """Copy the state after ``step`` steps and start to write it. A collective when a save is still in flight: that
         one is settled first, and its commit returned."""
         started = time.perf_counter()
+        self.progress = ranks.progress
         earlier = self._settle(ranks) if self.phase != "idle" else None
-        if self.job is not None:
-            self.job.exception()  # a failed save elsewhere: this rank's may still read the buffers
+        if self.failures:
+            ranks.finish(self.job)  # a failed save elsewhere: this rank's may still read the buffers
         self.snapshot.fill()
         self.step, self.state, self.final = step, dict(state), final
         self.rows = self.fed.until(step)
@@ -130,8 +135,7 @@ class Saver:
     def _settle(self, ranks: "Ranks") -> CommitInfo | None:
         done = None
         while self.phase != "idle":
-            if self.job is not None:
-                self.job.exception()
+            wait([self.job] if self.job is not None else [], timeout=MEET_SECONDS)
             done = self.advance(ranks.sums(self.flags()))
         return done
 
@@ -153,7 +157,9 @@ class Saver:
             digest = sha256_bytes(part.data)
             target.store.put(key, part.data)  # type: ignore[arg-type] # a bytearray: no second copy of gigabytes
             parts.append(PartFile(key=key, size=len(part.data), sha256=digest, fragments=part.fragments))
+            self.progress.tick()
         put_rows(target.store, target.prefix, self.rows)
+        self.progress.tick()
         receipt = RankReceipt(
             rank=target.rank, world=target.world, step=self.step, attempt=target.attempt, parts=tuple(parts)
         )

@@ -11,7 +11,8 @@ import torch
 
 from deemo_dist.training.checkpoint.layout import KINDS, Fragment
 
-PART_BYTES = 2**30
+PART_BYTES = 2**28
+"""Small enough that a slow store writes one well within the watchdog's time: each is told as progress."""
 
 
 @dataclass(frozen=True, kw_only=True)

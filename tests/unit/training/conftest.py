@@ -77,17 +77,8 @@ def run_ranks(folder: Path, ranks: int, plan: dict) -> Job:
         with (folder / f"output-{rank}").open("w") as output:
             command = [sys.executable, str(WORKER), str(folder / "plan.json")]
             children.append(subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT))
-    codes = [_wait(child, frozen=plan.get("frozen") == rank) for rank, child in enumerate(children)]
+    codes = [child.wait(timeout=LIMIT) for child in children]
     return Job(folder=folder, codes=codes)
-
-
-def _wait(child: subprocess.Popen, *, frozen: bool) -> int:
-    """The exit code. A rank that the plan freezes comes last, and is killed once the others are through."""
-    try:
-        return child.wait(timeout=1 if frozen else LIMIT)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        return child.wait()
 
 
 @pytest.fixture

@@ -3,7 +3,11 @@
 import gzip
 import json
 import random
+import subprocess
+import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +21,22 @@ from pipelines.curves import read_curve, read_result
 pytestmark = pytest.mark.slow
 
 KEY = "a" * 64
+WORKER = Path(__file__).with_name("worker.py")
+WATCHDOG, MARGIN = 8, 15
+"""Seconds. The margin: the launcher's 5 s of grace, half a second for the stacks, and a busy machine."""
+
+
+def launched(folder: Path, **plan: object) -> tuple[int, str]:
+    """Two ranks as `deemo train` starts and ends them, in a process of its own; its code and what a person sees."""
+    plan = {"out": str(folder), "store": f"file://{folder}/store", "steps": 8, **plan}
+    (folder / "plan.json").write_text(json.dumps(plan))
+    start = (
+        "import sys; from deemo_dist.console import setup_logging; from deemo_dist.launch import run_ranks;"
+        " setup_logging(); sys.exit(run_ranks(sys.argv[1:], ranks=2))"
+    )
+    command = [sys.executable, "-c", start, sys.executable, str(WORKER), str(folder / "plan.json")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return done.returncode, done.stdout + done.stderr
 
 
 def store_of(job):
@@ -223,17 +243,50 @@ def test_a_fenced_attempt_cannot_commit(ranks):
     assert list(commits(store_of(job), "runs/r/s", KEY)) == []
 
 
-def test_a_frozen_rank_is_named_and_nobody_waits_longer_than_the_watchdog(ranks):
-    job = ranks(2, "frozen", hang_step=2, hang_how="stop", hang_rank=1, watchdog=6, frozen=1)
-    assert job.codes == [70, -9]
-    assert "the slow rank is rank 1: no sign of life" in job.output(0)
-    assert "Thread" in job.output(0) and "worker.py" in job.output(0)
+def test_a_frozen_rank_is_named_and_nobody_waits_longer_than_the_watchdog(tmp_path):
+    """The launcher ends the frozen rank; each rank's stacks are in its file, the frozen one's too."""
+    code, said = launched(tmp_path, hang_step=2, hang_how="stop", hang_rank=1, watchdog=WATCHDOG)
+    frozen = tmp_path / "frozen"
+    assert code == 70, said
+    assert time.time() - frozen.stat().st_mtime < WATCHDOG + MARGIN
+    assert not Path("/proc", frozen.read_text()).exists()
+    assert "the slow rank is rank 1: no sign of life" in said
+    assert "rank 1 of 2 was ended by SIGKILL" in said or "rank 1 of 2 exited with 70" in said
+    assert f"these stacks are in {tmp_path}/stacks/rank-00000.txt" in said
+    for rank in range(2):
+        stacks = (tmp_path / "stacks" / f"rank-{rank:05d}.txt").read_text()
+        assert "Thread 0x" in stacks and "worker.py" in stacks
+    assert "in hang" in stacks
 
 
 def test_a_rank_stuck_in_its_data_is_named_by_all(ranks):
     job = ranks(2, "stuck", hang_step=2, hang_rank=1, watchdog=6)
     assert job.codes == [70, 70]
     assert "rank 1: behind at step 2 (data)" in job.output(0)
+    for rank in range(2):
+        assert "train_stage" in (job.folder / "stacks" / f"rank-{rank:05d}.txt").read_text()
+
+
+def test_a_rank_stuck_before_the_first_step_is_named_by_all(ranks):
+    job = ranks(2, "unbuilt", hang_build="1", watchdog=6)
+    assert job.codes == [70, 70], job.output()
+    assert "rank 1: behind before the first step (stage s: building the model)" in job.output(0)
+
+
+def test_a_save_slower_than_watchdog_and_collectives_is_waited_for(ranks, undisturbed):
+    """Each file of rank 1 takes seconds, a whole save longer than either limit; the last one, too."""
+    job = ranks(2, "slow", slow_put=2.5, watchdog=6, timeout=8, every=4)
+    assert job.codes == [0, 0], job.output() + job.output(1)
+    assert job.hexes() == undisturbed.hexes()
+    files = [key for key in store_of(job).list("runs/r/s/checkpoints/00000008-0001") if "rank-00001" in key]
+    assert len(files) * 2.5 > 8
+    assert not list((job.folder / "stacks").iterdir())
+
+
+def test_a_save_that_stands_still_is_an_alarm(ranks):
+    job = ranks(2, "stands", slow_put=600, watchdog=5, every=0, steps=2)
+    assert job.codes == [70, 70], job.output()
+    assert "(last checkpoint)" in job.output(0)
 
 
 def test_a_dead_rank_ends_the_others_in_one_line(ranks):

@@ -3,7 +3,9 @@
 import os
 import signal
 
-from deemo_dist.training.signals import listening
+import pytest
+
+from deemo_dist.training.signals import STOP_SIGNALS, listening
 
 
 def test_a_signal_sets_the_flag_and_the_old_handler_comes_back() -> None:
@@ -12,6 +14,20 @@ def test_a_signal_sets_the_flag_and_the_old_handler_comes_back() -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
         assert flag.reason == "SIGUSR1"
     assert signal.getsignal(signal.SIGUSR1) is before
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_every_stop_signal_is_remembered_by_its_name(number: signal.Signals) -> None:
+    with listening() as stop:
+        assert not stop
+        os.kill(os.getpid(), number)
+        assert stop and stop.reason == number.name
+
+
+def test_a_second_interrupt_ends_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt), listening():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_signal_between_two_stages_is_not_lost() -> None:

@@ -21,7 +21,18 @@ from deemo_dist.config import EngineConfig, StageConfig, StorageConfig, TrainRul
 from deemo_dist.environ import Placement, placement  # noqa: E402
 from deemo_dist.errors import DeemoError  # noqa: E402
 from deemo_dist.storage import open_store  # noqa: E402
-from deemo_dist.training import StageSpec, StepBatches, factor, leave, take_attempt, train_stage  # noqa: E402
+from deemo_dist.storage.local import LocalStore  # noqa: E402
+from deemo_dist.training import (  # noqa: E402
+    StageSpec,
+    StepBatches,
+    factor,
+    join,
+    leave,
+    take_attempt,
+    train_stage,
+    watching,
+)
+from deemo_dist.training.checkpoint.snapshot import Snapshot  # noqa: E402
 from deemo_dist.training.metrics import peak_rss_bytes  # noqa: E402
 
 VOCABULARY, WIDTH = 61, 48
@@ -112,6 +123,7 @@ def batches(start: int, place: Placement) -> Iterator[StepBatches]:
 
 def hang(how: str) -> None:
     if how == "stop":
+        Path(PLAN["out"], "frozen").write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
     elif how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -155,6 +167,8 @@ def model() -> nn.Module:
     if REAL:
         return REAL.model()
     torch.manual_seed(11)
+    if PLAN.get("hang_build") == os.environ.get("RANK"):
+        hang("sleep")
     return Tiny()
 
 
@@ -197,6 +211,20 @@ def spec(name: str, place: Placement) -> StageSpec:
         validation=lambda place: [one_step(10_000 + number, place) for number in range(2)],
         callbacks=(Listener(out),),
     )
+
+
+class SlowStore(LocalStore):
+    """A store that takes its time over every file, or never comes back from one, on one rank."""
+
+    def put(self, key, data):
+        time.sleep(PLAN["slow_put"])
+        super().put(key, data)
+
+
+def slowly(made: StageSpec, place: Placement) -> StageSpec:
+    """The stage on a slow store, in small files so that there are several; only the last rank's store is slow."""
+    Snapshot.__init__.__kwdefaults__["part_bytes"] = 30_000
+    return replace(made, store=SlowStore(PLAN["store"])) if place.rank + 1 == place.world else made
 
 
 def heard_by_all(made: StageSpec, place: Placement) -> StageSpec:
@@ -258,14 +286,24 @@ def main() -> int:
         plain(place)
         return 0
     try:
-        for name in PLAN.get("stages", ["s"]):
-            made = spec(name, place)
-            train_stage(heard_by_all(made, place) if PLAN.get("tracked") else made)
+        train(place)
     except DeemoError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     leave()
     return 0
+
+
+def train(place: Placement) -> None:
+    """Every stage, under one watch with files for the stacks, as `deemo train` has it."""
+    engine = spec("s", place).engine
+    ranks, folder = join(engine), Path(PLAN["out"]) / "stacks"
+    with watching(ranks.placement, ranks.progress, seconds=engine.watchdog_seconds, folder=folder):
+        for name in PLAN.get("stages", ["s"]):
+            made = spec(name, place)
+            made = heard_by_all(made, place) if PLAN.get("tracked") else made
+            made = slowly(made, place) if "slow_put" in PLAN else made
+            train_stage(made)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,87 @@
+"""How far this rank's main thread is, for the watchdog and for whoever has to name the slow one."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+Place = tuple[int, int, int]
+"""(chapter, step, position in the step): grows on every rank in the same way."""
+WORK_SHARE = 0.01
+"""Of one processor: less than this over the watchdog's time is no work."""
+WORK_BYTES = 2**20
+
+
+def where(place: Place, phase: str) -> str:
+    """A place in words: ``at step 4 (data)``."""
+    return f"at step {place[1]} ({phase})" if place[1] >= 0 else f"before the first step ({phase})"
+
+
+class Progress:
+    """Where the main thread is. ``at`` within a step; ``during`` outside of steps, where nobody knows how long a thing
+    takes: there, whatever this process computes, reads or writes counts as going on."""
+
+    def __init__(self) -> None:
+        self.place: Place = (0, -1, 0)
+        self.phase = "start"
+        self.in_step = False
+        self.moves = 0
+        self.moved = time.monotonic()
+
+    def at(self, step: int, position: int, phase: str) -> None:
+        """The main thread arrived at ``position`` of ``step``."""
+        self.place, self.phase, self.in_step = (self.place[0], step, position), phase, True
+        self.tick()
+
+    def during(self, phase: str) -> None:
+        """The main thread begins what is no step. To be called on every rank at the same points."""
+        chapter, step, _ = self.place
+        self.place, self.phase, self.in_step = (chapter + 1, step, 0), phase, False
+        self.tick()
+
+    def on(self) -> None:
+        """The main thread has done its share of this and waits for others, or has been waited for."""
+        chapter, step, position = self.place
+        self.place = (chapter, step, position + 1)
+        self.tick()
+
+    def tick(self) -> None:
+        """Something moved, on whichever thread: a part was written or read."""
+        self.moves += 1
+        self.moved = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What this process has done so far: processor seconds of all threads, bytes read and written through files."""
+
+    cpu: float
+    moved_bytes: int
+
+    @classmethod
+    def now(cls) -> "Work":
+        """As of now; bytes are 0 where the kernel does not count them."""
+        try:
+            lines = Path("/proc/self/io").read_text().splitlines()[:2]
+            moved = sum(int(line.split()[1]) for line in lines)
+        except (OSError, IndexError, ValueError):
+            moved = 0
+        return cls(sum(os.times()[:2]), moved)
+
+
+class Diligence:
+    """Tells ``progress`` of the process's own work where that counts. ``seconds``: the watchdog's patience."""
+
+    def __init__(self, progress: Progress, *, seconds: float) -> None:
+        self.progress = progress
+        self.enough = WORK_SHARE * seconds
+        self.moves, self.work = progress.moves, Work.now()
+
+    def look(self) -> None:
+        """Compare with the last movement; work enough is a movement."""
+        now = Work.now()
+        worked = now.cpu - self.work.cpu > self.enough or now.moved_bytes - self.work.moved_bytes > WORK_BYTES
+        if self.progress.moves == self.moves and worked and not self.progress.in_step:
+            self.progress.tick()
+        if self.progress.moves != self.moves:
+            self.moves, self.work = self.progress.moves, now
