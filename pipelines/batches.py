@@ -107,7 +107,6 @@ def _of_rank(step: StepBatch, place: Placement, flops: Callable[[Mapping[str, An
         batches=[micro.batch for micro in step.micro],
         targets=step.targets,
         packs=packs,
-        tokens=sum(micro.tokens for micro in step.micro),
         samples=sum(micro.examples for micro in step.micro),
         keys=step.keys,
         flops=sum(flops(micro.batch) for micro in step.micro),

@@ -104,6 +104,7 @@ class TrackStage:
             "device_bytes": report.device_bytes or None,
             "skipped_steps": report.skipped_total,
             "validation_loss": report.validation_loss,
+            "validation_seconds": report.validation_seconds or None,
             **{f"lr/{label}": rate for label, rate in report.lr.items()},
             **{f"grad_norm/{part}": norm for part, norm in report.part_norms.items()},
         }

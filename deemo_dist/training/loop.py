@@ -119,9 +119,9 @@ class Loop:
         norm, applied = self.engine.step(share)
         self.tally.count(step, heard.loss, applied=applied)
         self.saver.fed.note(step, batches.keys)
-        validation = self._validate(step)
-        self._told(self.saver.advance(heard.saves))
         seconds = time.perf_counter() - started + data.seconds
+        self._told(self.saver.advance(heard.saves))
+        validation, validation_seconds = self._validate(step)
         report = StepReport(
             step=step,
             total_steps=self.spec.total_steps,
@@ -138,6 +138,7 @@ class Loop:
             skipped=not applied,
             skipped_total=self.tally.guard.skipped,
             validation_loss=validation,
+            validation_seconds=validation_seconds,
             mfu=heard.flops / (seconds * self.peak) if heard.flops else None,
             padding=self._padding(heard.tokens),
             peak_rss_bytes=peak_rss_bytes(),
@@ -187,11 +188,13 @@ class Loop:
         """Share of the step's token budget that is empty, null packs included."""
         return max(0.0, 1.0 - tokens / (self.ranks.world * self.engine.micro * self.spec.stage.max_tokens))
 
-    def _validate(self, step: int) -> float | None:
-        """Mean loss per target token over the validation batches, when it is due. A collective."""
+    def _validate(self, step: int) -> tuple[float | None, float]:
+        """Mean loss per target token over the validation batches, when it is due, and the seconds it took. A
+        collective."""
         every = self.spec.stage.validate_every
         if self.spec.validation is None or every < 1 or (step + 1) % every:
-            return None
+            return None, 0.0
+        started = time.perf_counter()
         self.engine.module.eval()
         loss_sum, targets = 0.0, 0
         with torch.no_grad():
@@ -203,7 +206,7 @@ class Loop:
         self.engine.train_mode()
         loss = self.ranks.sums([loss_sum])[0] / max(1, targets)
         self.tally.validated(step + 1, loss)
-        return loss
+        return loss, time.perf_counter() - started
 
     def _save_is_due(self, done: int) -> bool:
         """At every ``checkpoint_every`` steps, and where the validation loss is the best so far; not while updates are
@@ -212,7 +215,8 @@ class Loop:
         return not self.tally.guard.in_a_row and ((every > 0 and done % every == 0) or self.tally.best_step == done)
 
     def _go_back(self, step: int) -> None:
-        """To the weights of the newest checkpoint from before the updates that were left out; the data go on."""
+        """To the weights of the newest checkpoint from before the updates that were left out; the data go on. One made
+        at the first of them holds the very weights that are at fault: no later update was applied."""
         self.progress.during("going back")
         self._told(self.saver.settle(self.ranks))
         found = self._restored(range(self.tally.guard.first_left_out(step)))

@@ -40,10 +40,11 @@ def device_bytes(device: torch.device) -> int:
 
 
 def tokens_of(step: StepBatches) -> int:
-    """Tokens that this rank feeds in a step: as told, else the elements of ``input_ids``."""
+    """Tokens that this rank feeds in a step: as told, else the elements of ``input_ids``, null packs apart."""
     if step.tokens:
         return step.tokens
-    return sum(_elements(batch.get("input_ids")) for batch in step.batches)
+    packs = step.packs or range(len(step.batches))
+    return sum(_elements(batch.get("input_ids")) for pack, batch in zip(packs, step.batches, strict=True) if pack >= 0)
 
 
 def _elements(value: Any) -> int:

@@ -21,8 +21,8 @@ class StepBatches:
     ``batches``: M keyword dicts for the model, one a micro-step, null packs included; ``targets``: tokens that carry
     loss in the *whole* step, over all ranks; ``packs``: global number of each pack within the step, -1 for a null pack
     (seeds dropout; empty: micro * world + rank); ``tokens`` and ``samples``: this rank's, for throughput alone
-    (``tokens`` 0: counted from ``input_ids``); ``keys``: names of the examples in them, for the consumption ledger;
-    ``flops``: operations that the model needs for this rank's packs (0: not known).
+    (``tokens`` 0: counted from ``input_ids``, null packs apart); ``keys``: names of the examples in them, for the
+    consumption ledger; ``flops``: operations that the model needs for this rank's packs (0: not known).
     """
 
     batches: Sequence[Mapping[str, Any]]
@@ -80,7 +80,8 @@ class StepReport:
     """One global step, as every rank knows it.
 
     ``step`` counts from 0; ``loss`` is the mean over the step's target tokens; ``lr`` by group label; ``grad_norm``
-    before clipping (inf when skipped); ``data_wait_seconds`` the mean over ranks; ``rss_bytes`` this process's resident
+    before clipping (inf when skipped); ``data_wait_seconds`` the mean over ranks; ``step_seconds`` with that wait but
+    without ``validation_seconds``, and what throughput and ``mfu`` are over; ``rss_bytes`` this process's resident
     memory, ``peak_rss_bytes`` the most it ever was; ``device_bytes`` peak on the accelerator (0 on a CPU); ``skipped``:
     the update was left out (non-finite). ``mfu``: share of the ranks' measured peak that the model's own operations are
     (None: not known); ``padding``: share of the packs' token budget that holds no token; ``part_norms``: of gradients
@@ -102,6 +103,7 @@ class StepReport:
     skipped: bool
     skipped_total: int
     validation_loss: float | None = None
+    validation_seconds: float = 0.0
     mfu: float | None = None
     padding: float = 0.0
     peak_rss_bytes: int = 0

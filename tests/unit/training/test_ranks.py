@@ -156,13 +156,16 @@ def test_zero_2_resumes_and_agrees_with_zero_3(ranks, undisturbed):
 
 def test_stages_null_packs_validation_and_a_loss_that_is_not_finite(ranks):
     """Two equal stages in one process give the same bits. Rank 1 has a null pack in the last step."""
-    job = ranks(2, "busy", stages=["s", "t"], poison_steps=[3], last_packs=3, validate_every=4, dropout=0.1)
+    plan = {"poison_steps": [3], "last_packs": 3, "validate_every": 4, "validation_sleep": 1.5, "dropout": 0.1}
+    job = ranks(2, "busy", stages=["s", "t"], **plan)
     assert job.codes == [0, 0], job.output()
     for stage in ("s", "t"):
         steps = job.steps(stage)
         assert [step for step, row in steps.items() if row["skipped"]] == [3]
         assert [step for step, row in steps.items() if row["validation"] is not None] == [3, 7]
         assert steps[7]["loss"] < steps[0]["loss"] and steps[7]["validation"] < steps[3]["validation"]
+        assert all(steps[step]["validation_seconds"] >= 3.0 > steps[step]["seconds"] for step in (3, 7))
+        assert steps[6]["validation_seconds"] == 0.0
     assert job.hexes("s") == job.hexes("t")
 
 
@@ -190,12 +193,14 @@ def test_divergence_is_bounded(ranks):
 
 
 def test_spikes_are_left_out_and_too_many_of_them_undone_on_both_ranks(ranks):
-    """A spike at step 18 is left out; those from 21 on are a row: back to step 21's checkpoint, on with step 27. Killed
-    after that and resumed at the checkpoint from before it, the same is decided again."""
+    """A spike at step 18 is left out; those from 21 on are a row. The checkpoint at step 21 holds the weights that met
+    the first of them, so that it is back to the one at step 18, and on with step 27. Killed after that and resumed at
+    the checkpoint from before it, the same is decided again."""
     plan = {"steps": 30, "boost_steps": [18, *range(21, 27)], "every": 3}
     whole = ranks(2, "spikes", **plan)
     assert whole.codes == [0, 0], whole.output()
     assert [step for step, row in whole.steps().items() if row["skipped"]] == [18, *range(21, 27)]
+    assert {18, 21} <= {row["commit"] for row in whole.rows() if "commit" in row}
     assert "back to the checkpoint at step 18, on with step 27" in whole.output()
     assert ranks(2, "spiked", kill_step=27, **plan).codes == [-9, -9]
     again = ranks(2, "spiked", **plan)

@@ -103,14 +103,22 @@ def one_step(step: int, place: Placement) -> StepBatches:
         batches[0]["poison"] = True
     if step in PLAN.get("boost_steps", []):
         batches = [{**batch, "boost": 50.0} for batch in batches]
+    places = tuple(number if number < count else -1 for number in own)
     return StepBatches(
         batches=batches,
         targets=targets(packs),
-        packs=tuple(own),
+        packs=places,
         samples=len(own),
         flops=1e6 * len(own),
         keys=tuple(f"{step}-{number}" for number in own if number < count),
     )
+
+
+def held_out(place: Placement) -> Iterator[StepBatches]:
+    """Two steps for validation, slow to come where the plan says so."""
+    for number in range(2):
+        time.sleep(PLAN.get("validation_sleep", 0.0))
+        yield one_step(10_000 + number, place)
 
 
 def batches(start: int, place: Placement) -> Iterator[StepBatches]:
@@ -142,6 +150,7 @@ class Listener:
     def on_step(self, report):
         self.say({"step": report.step, "loss": report.loss, "hex": report.loss.hex(), "lr": dict(report.lr),
                   "norm": report.grad_norm, "skipped": report.skipped, "validation": report.validation_loss,
+                  "validation_seconds": report.validation_seconds,
                   "seconds": report.step_seconds, "tokens": report.tokens_per_second,
                   "mfu": report.mfu, "padding": report.padding, "parts": dict(report.part_norms)})  # fmt: skip
         if report.step == PLAN.get("kill_step"):
@@ -208,7 +217,7 @@ def spec(name: str, place: Placement) -> StageSpec:
         run_prefix="runs/r",
         prefix=f"runs/r/{name}",
         stage_key=PLAN.get("stage_key", "a" * 64),
-        validation=lambda place: [one_step(10_000 + number, place) for number in range(2)],
+        validation=held_out,
         callbacks=(Listener(out),),
     )
 
