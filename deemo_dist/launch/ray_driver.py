@@ -61,7 +61,7 @@ class RayRanks:
         self.group = placement_group([room.bundle()] * room.ranks, strategy="SPREAD")
 
     def _place(self) -> None:
-        """Wait for room, then put one actor into each bundle."""
+        """Wait for room, put one actor into each bundle, and number them as ranks node by node."""
         import ray
 
         room = self.room
@@ -70,14 +70,16 @@ class RayRanks:
                 f"the cluster had no room for {room.ranks} x {room.bundle()} within {room.wait:g} s",
                 hint=f"it has {_shown(ray.cluster_resources())} in all; ask for less by launch.*",
             )
-        self.actors = [self._actor(rank) for rank in range(room.ranks)]
-        self.places = [self._ask(actor.place.remote()) for actor in self.actors]
+        actors = [self._actor(bundle) for bundle in range(room.ranks)]
+        places = [self._ask(actor.place.remote()) for actor in actors]
+        order = by_node(places)
+        self.actors, self.places = [actors[bundle] for bundle in order], [places[bundle] for bundle in order]
 
-    def _actor(self, rank: int) -> Any:
+    def _actor(self, bundle: int) -> Any:
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-        strategy = PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=rank)
+        strategy = PlacementGroupSchedulingStrategy(placement_group=self.group, placement_group_bundle_index=bundle)
         options = {
             "num_cpus": self.room.cpus,
             "num_gpus": self.room.gpus,
@@ -167,6 +169,12 @@ class RayRanks:
             ray.wait([actor.end.remote()], timeout=5)
             ray.kill(actor)
         ray.util.remove_placement_group(self.group)
+
+
+def by_node(places: Sequence[Place]) -> list[int]:
+    """The places as ranks are numbered: those of a node one after another, in the order of its GPUs. Neighbours talk
+    the most (rings of collectives, groups of ZeRO++), and the way between nodes is the slow one."""
+    return sorted(range(len(places)), key=lambda n: (places[n].node, len(places[n].gpu), places[n].gpu, n))
 
 
 def rank_variables(rank: int, places: Sequence[Place], *, threads: int, gpus: float) -> dict[str, str]:

@@ -10,11 +10,12 @@ from deemo_dist.launch.process import Child, Reaper, free_port
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a rank stands: its node's address and id, and a port that is free there."""
+    """Where a rank stands: its node's address and id, a port that is free there, and the GPU that Ray gave it."""
 
     host: str
     node: str
     port: int
+    gpu: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,8 @@ class RankActor:
         import ray
 
         host = ray.util.get_node_ip_address()
-        return Place(host=host, node=ray.get_runtime_context().get_node_id(), port=free_port(host))
+        node, gpus = ray.get_runtime_context().get_node_id(), [str(gpu) for gpu in ray.get_gpu_ids()]
+        return Place(host=host, node=node, port=free_port(host), gpu="".join(gpus[:1]))
 
     def start(self, command: Sequence[str], variables: dict[str, str], cwd: str) -> None:
         """Start the rank with torchrun's variables on top of the node's own environment."""

@@ -59,6 +59,16 @@ def test_two_ranks_on_two_nodes_meet(ray: LocalRay, tmp_path: Path) -> None:
     assert "rank 1 of 2" not in logs
 
 
+def test_neighbouring_ranks_share_a_node(ray: LocalRay, tmp_path: Path) -> None:
+    """Ray spreads the ranks, node after node in turn; they are numbered by node all the same."""
+    text = f"import os\nopen({str(tmp_path)!r} + '/at-' + os.environ['RANK'], 'w').write(os.environ['LOCAL_RANK'])"
+    handle = _send(ray, tmp_path, text, ranks=4)
+    state, logs = handle.wait(120, poll=0.5), _logs(ray, handle)
+    assert state == "succeeded", logs
+    assert "4 ranks on 2 nodes" in logs
+    assert [(tmp_path / f"at-{rank}").read_text() for rank in range(4)] == ["0", "1", "0", "1"]
+
+
 def test_a_dead_rank_is_named_and_the_others_are_ended(ray: LocalRay, tmp_path: Path) -> None:
     text = "import os, sys, time\nif os.environ['RANK'] == '1':\n  print('no such tensor', flush=True)\n"
     handle = _send(ray, tmp_path, f"{text}  os.kill(os.getpid(), 9)\ntime.sleep(100)")

@@ -12,7 +12,7 @@ from deemo_dist.errors import ConfigError, LaunchError
 from deemo_dist.launch import Job, submit
 from deemo_dist.launch.progress import summarize
 from deemo_dist.launch.ray import render_entrypoint, submit_ray
-from deemo_dist.launch.ray_driver import rank_variables
+from deemo_dist.launch.ray_driver import by_node, rank_variables
 from deemo_dist.launch.ray_ranks import Place
 from deemo_dist.launch.slurm import render, render_job, spans, submit_slurm
 
@@ -162,3 +162,11 @@ def test_local_ranks_on_ray_count_within_a_node() -> None:
     assert [rank_variables(rank, places, threads=1, gpus=0)["LOCAL_RANK"] for rank in range(3)] == ["0", "0", "1"]
     third = rank_variables(2, places, threads=4, gpus=1)
     assert (third["LOCAL_RANK"], third["MASTER_ADDR"], third["MASTER_PORT"]) == ("0", "10.0.0.1", "5")
+
+
+def test_ranks_of_a_node_are_neighbours_in_the_order_of_their_gpus() -> None:
+    spread = [
+        Place(host=node, node=node, port=1, gpu=gpu)
+        for node, gpu in (("b", "10"), ("a", "1"), ("b", "9"), ("a", "0"), ("a", ""))
+    ]
+    assert by_node(spread) == [4, 3, 1, 2, 0]
