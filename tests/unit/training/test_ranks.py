@@ -190,6 +190,17 @@ def test_the_listeners_of_a_real_run_bear_a_loss_that_is_not_finite(ranks):
 def test_divergence_is_bounded(ranks):
     job = ranks(1, "diverges", poison_steps=list(range(8)))
     assert job.codes == [1] and "6 updates in a row" in job.output()
+    assert "and no checkpoint is from before them - lower the learning rate" in job.output()
+
+
+def test_going_back_is_bounded_and_said(ranks):
+    """Four rows of losses that are not finite, a checkpoint before each: back three times, and no more."""
+    rows = [step for first in (4, 12, 20, 28) for step in range(first, first + 6)]
+    job = ranks(1, "back", poison_steps=rows, steps=40, every=2)
+    assert job.codes == [1]
+    assert [f"back to the checkpoint at step {first - 2}, on" in job.output() for first in (4, 12, 20)] == [True] * 3
+    last = "6 updates in a row up to step 33 were left out, after it went back 3 times"
+    assert f"TrainingError: stage s diverges at step 33: {last} - lower the learning rate" in job.output()
 
 
 def test_spikes_are_left_out_and_too_many_of_them_undone_on_both_ranks(ranks):
