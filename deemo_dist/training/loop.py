@@ -5,14 +5,11 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from deemo_dist.console import bind, logger
+from deemo_dist.console import bind
 from deemo_dist.errors import Interrupted, TrainingError
-from deemo_dist.training.checkpoint.layout import Commit
-from deemo_dist.training.checkpoint.restore import restore
 from deemo_dist.training.checkpoint.saver import FLAGS, Saver
 from deemo_dist.training.engine import Engine
 from deemo_dist.training.metrics import (
@@ -28,10 +25,12 @@ from deemo_dist.training.metrics import (
 )
 from deemo_dist.training.profiler import profiled
 from deemo_dist.training.ranks import Ranks
+from deemo_dist.training.saves import Saves
 from deemo_dist.training.schedule import factor
 from deemo_dist.training.signals import StopFlag
 from deemo_dist.training.spec import CommitInfo, StageSpec, StepBatches, StepReport
 from deemo_dist.training.tally import Tally
+from deemo_dist.training.turns import Turns
 
 NORMS_EVERY = 10
 """Steps from one look at the parts' gradients to the next."""
@@ -61,6 +60,8 @@ class Loop:
         self.ranks = ranks
         self.saver = saver
         self.tally = tally
+        self.saves = Saves(spec, engine, ranks, saver, tally)
+        self.turns = Turns(spec, engine, ranks, self.saves, tally)
         self.stop = stop
         self.progress = ranks.progress
         self.part_norms = PartNorms(engine)
@@ -74,24 +75,20 @@ class Loop:
         """
         self.engine.train_mode()
         self.peak = self.ranks.sums([measured_peak(self.ranks.device, working_dtype(self.spec.engine.precision))])[0]
-        data = Waiting(iter(self.spec.batches(start_step, self.ranks.placement)))
-        for step in range(start_step, self.spec.total_steps):
-            self.progress.at(step, 0, "data")
-            batches = self._next(data, step)
-            with self._profiled(step):
-                heard = self._one_step(step, batches, data)
+        data, total = Waiting(iter(self.spec.batches(start_step, self.ranks.placement))), self.spec.total_steps
+        for step in range(start_step, total):
+            done = step + 1
+            heard = self._one_step(step, data)
             if self.tally.guard.has_gone_bad:
-                self._go_back(step)
-            done, last = step + 1, step + 1 == self.spec.total_steps
-            enough = self._is_enough(done)
-            if heard.stop and not enough:
-                self._leave_checkpoint(done, final=last)
-            if enough and not last:
-                return self._end_early(done)
-            if not last and self._save_is_due(done):
-                self.progress.during("checkpoint")
-                self._told(self.saver.begin(self.ranks, done, self._state()))
-        return self._last_commit()
+                self.turns.go_back(step)
+            if self.turns.enough(done):
+                self.turns.to_the_best(done)
+                return self.saves.now(done, final=True)
+            if heard.stop:
+                self._leave_checkpoint(done)
+            if done < total and self.saves.due(done):
+                self.saves.begin(done)
+        return self.saves.now(total, final=True)
 
     def _next(self, data: Waiting, step: int) -> StepBatches:
         """The step's micro-batches, checked."""
@@ -109,45 +106,52 @@ class Loop:
             )
         return batches
 
-    def _one_step(self, step: int, batches: StepBatches, data: Waiting) -> Heard:
-        """Forward, backward, word from all ranks, update, report."""
-        started = time.perf_counter()
-        share = factor(step, self.spec.total_steps, kind=self.spec.stage.schedule, warmup=self.spec.stage.warmup)
-        heard = self._accumulate(step, batches, data.seconds)
-        part_norms = self._part_norms(step)
-        self.progress.at(step, self.engine.micro + 1, "update")
-        norm, applied = self.engine.step(share)
+    def _one_step(self, step: int, data: Waiting) -> Heard:
+        """Data, forward and backward, word from all ranks, update, validation, report."""
+        self.progress.at(step, 0, "data")
+        batches = self._next(data, step)
+        with self._profiled(step):
+            started = time.perf_counter()
+            share = factor(step, self.spec.total_steps, kind=self.spec.stage.schedule, warmup=self.spec.stage.warmup)
+            heard = self._accumulate(step, batches, data.seconds)
+            part_norms = self._part_norms(step)
+            self.progress.at(step, self.engine.micro + 1, "update")
+            norm, applied = self.engine.step(share)
+            seconds = time.perf_counter() - started + data.seconds
         self.tally.count(step, heard.loss, applied=applied)
         self.saver.fed.note(step, batches.keys)
-        seconds = time.perf_counter() - started + data.seconds
-        self._told(self.saver.advance(heard.saves))
+        self.saves.advance(heard.saves)
         validation, validation_seconds = self._validate(step)
-        report = StepReport(
-            step=step,
-            total_steps=self.spec.total_steps,
-            loss=heard.loss,
-            lr=self.engine.lr(),
-            grad_norm=norm,
-            targets=batches.targets,
-            tokens_per_second=heard.tokens / seconds,
-            samples_per_second=heard.samples / seconds,
-            data_wait_seconds=heard.wait / self.ranks.world,
-            step_seconds=seconds,
-            rss_bytes=rss_bytes(),
-            device_bytes=device_bytes(self.ranks.device),
-            skipped=not applied,
-            skipped_total=self.tally.guard.skipped,
-            validation_loss=validation,
-            validation_seconds=validation_seconds,
-            mfu=heard.flops / (seconds * self.peak) if heard.flops else None,
-            padding=self._padding(heard.tokens),
-            peak_rss_bytes=peak_rss_bytes(),
-            part_norms=part_norms,
+        self._tell(
+            StepReport(
+                step=step,
+                total_steps=self.spec.total_steps,
+                loss=heard.loss,
+                lr=self.engine.lr(),
+                grad_norm=norm,
+                targets=batches.targets,
+                tokens_per_second=heard.tokens / seconds,
+                samples_per_second=heard.samples / seconds,
+                data_wait_seconds=heard.wait / self.ranks.world,
+                step_seconds=seconds,
+                rss_bytes=rss_bytes(),
+                device_bytes=device_bytes(self.ranks.device),
+                skipped=not applied,
+                skipped_total=self.tally.guard.skipped,
+                validation_loss=validation,
+                validation_seconds=validation_seconds,
+                mfu=heard.flops / (seconds * self.peak) if heard.flops else None,
+                padding=self._padding(heard.tokens),
+                peak_rss_bytes=peak_rss_bytes(),
+                part_norms=part_norms,
+            )
         )
-        bind(step=step)
+        return heard
+
+    def _tell(self, report: StepReport) -> None:
+        bind(step=report.step)
         for callback in self.spec.callbacks:
             callback.on_step(report)
-        return heard
 
     def _accumulate(self, step: int, batches: StepBatches, wait: float) -> Heard:
         """All micro-steps. The ranks' words are exchanged before the last backward: a loss that the guard forbids then
@@ -173,7 +177,7 @@ class Loop:
     def _exchange(self, total: float, batches: StepBatches, wait: float) -> Heard:
         """One all-reduce a step: loss, stop flag, throughput, and how the save in flight stands."""
         own = [total, float(bool(self.stop)), tokens_of(batches), batches.samples, wait, batches.flops]
-        loss, stop, tokens, samples, waited, flops, *saves = self.ranks.sums([*own, *self.saver.flags()])
+        loss, stop, tokens, samples, waited, flops, *saves = self.ranks.sums([*own, *self.saves.flags()])
         assert len(saves) == FLAGS
         mean = loss / (self.ranks.world * self.engine.micro)
         return Heard(loss=mean, stop=stop > 0, tokens=tokens, samples=samples, wait=waited, flops=flops, saves=saves)
@@ -208,86 +212,17 @@ class Loop:
         self.tally.validated(step + 1, loss)
         return loss, time.perf_counter() - started
 
-    def _save_is_due(self, done: int) -> bool:
-        """At every ``checkpoint_every`` steps, and where the validation loss is the best so far; not while updates are
-        left out one after another: what may be bad is not kept."""
-        every = self.spec.engine.checkpoint_every
-        return not self.tally.guard.in_a_row and ((every > 0 and done % every == 0) or self.tally.best_step == done)
-
-    def _go_back(self, step: int) -> None:
-        """To the weights of the newest checkpoint from before the updates that were left out; the data go on. One made
-        at the first of them holds the very weights that are at fault: no later update was applied."""
-        self.progress.during("going back")
-        self._told(self.saver.settle(self.ranks))
-        found = self._restored(range(self.tally.guard.first_left_out(step)))
-        commit = found[1] if found else None
-        kept = commit.state.get("recent_losses", []) if commit else []
-        self.tally.guard.undo(step, back_to=commit.step if commit else None, kept=kept)
-
-    def _is_enough(self, done: int) -> bool:
-        """Whether the validation loss has not become better for as long as the stage allows."""
-        patience = self.spec.stage.early_stop
-        return 0 < patience <= self.tally.not_better and done < self.spec.total_steps
-
-    def _end_early(self, done: int) -> CommitInfo:
-        """The stage's last commit, of the best weights."""
-        self.progress.during("early end")
-        self._told(self.saver.settle(self.ranks))
-        best = self.tally.best_step
-        found = self._restored(range(best, best + 1)) if best is not None else None
-        logger.info(
-            "%s: ends at step %d, %d validations brought nothing better; the weights are those of step %d",
-            self.spec.name,
-            done,
-            self.tally.not_better,
-            found[1].step if found else done,
-        )
-        return self._last_commit(done)
-
-    def _restored(self, steps: range) -> tuple[str, Commit] | None:
-        """The engine as the newest commit of one of ``steps`` has it; None, and nothing done, without one."""
-        spec = self.spec
-        found = restore(self.engine.fragments(), spec.store, spec.prefix, spec.stage_key, self.ranks, steps=steps)
-        if found is not None:
-            self.engine.set_updates(int(found[1].state.get("updates", found[1].step)))
-            self.engine.refresh()
-        return found
-
     def _profiled(self, step: int) -> AbstractContextManager[None]:
         engine = self.spec.engine
         return profiled(
             step, steps=engine.profile, folder=engine.profile_folder, stage=self.spec.name, rank=self.ranks.rank
         )
 
-    def _state(self) -> dict[str, Any]:
-        return self.tally.state(self.engine.updates)
-
-    def _told(self, commit: CommitInfo | None) -> None:
-        """Remember a commit, and tell those who listen."""
-        if commit is None:
-            return
-        self.tally.committed = commit
-        for callback in self.spec.callbacks:
-            callback.on_checkpoint(commit)
-
-    def _leave_checkpoint(self, done: int, *, final: bool) -> None:
-        self._save_now(done, final=final)
+    def _leave_checkpoint(self, done: int) -> None:
+        """On request: save, and end this life of the stage. Raises ``Interrupted``."""
+        self.saves.now(done, final=done == self.spec.total_steps)
         raise Interrupted(
             f"stage {self.spec.name} was interrupted ({self.stop.reason or 'a signal at another rank'}):"
             f" the checkpoint at step {done} of {self.spec.total_steps} is committed",
             hint="run the same command to go on",
         )
-
-    def _last_commit(self, done: int | None = None) -> CommitInfo:
-        self._save_now(self.spec.total_steps if done is None else done, final=True)
-        assert self.tally.committed is not None
-        return self.tally.committed
-
-    def _save_now(self, done: int, *, final: bool) -> None:
-        """Save and wait for the commit; once more when the first try failed. Raises ``CheckpointError``."""
-        self.progress.during("last checkpoint")
-        commit = None
-        while commit is None:
-            self._told(self.saver.begin(self.ranks, done, self._state(), final=final))
-            commit = self.saver.settle(self.ranks)
-        self._told(commit)
