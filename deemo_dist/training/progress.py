@@ -53,7 +53,8 @@ class Progress:
 
 @dataclass(frozen=True)
 class Work:
-    """What this process has done so far: processor seconds of all threads, bytes read and written through files."""
+    """What this process has done so far: processor seconds of all threads and of children that ended, bytes read and
+    written through files."""
 
     cpu: float
     moved_bytes: int
@@ -66,7 +67,7 @@ class Work:
             moved = sum(int(line.split()[1]) for line in lines)
         except (OSError, IndexError, ValueError):
             moved = 0
-        return cls(sum(os.times()[:2]), moved)
+        return cls(sum(os.times()[:4]), moved)
 
 
 class Diligence:

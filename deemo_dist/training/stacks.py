@@ -17,7 +17,8 @@ class Stacks:
 
     def __init__(self, folder: Path | None, rank: int) -> None:
         self.path: Path | None = None
-        self.file: IO[str] = sys.stderr
+        self.errors: IO[str] = sys.__stderr__ or sys.stderr  # a notebook's own has no file behind it
+        self.file = self.errors
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -29,11 +30,11 @@ class Stacks:
 
     def dump(self, why: str) -> None:
         """Write ``why`` and the stacks of all threads, to both places, the file's name last."""
-        for file in {id(file): file for file in (self.file, sys.stderr)}.values():
+        for file in {id(file): file for file in (self.file, self.errors)}.values():
             print(f"watchdog: {why}", file=file, flush=True)
             faulthandler.dump_traceback(file=file, all_threads=True)
         if self.path is not None:
-            print(f"watchdog: these stacks are in {self.path}, each rank's own beside it", file=sys.stderr, flush=True)
+            print(f"watchdog: these stacks are in {self.path}, each rank's own beside it", file=self.errors, flush=True)
 
     def dump_later(self, seconds: float) -> None:
         """Dump and exit with 1 after ``seconds``, unless put off: by a thread that needs no interpreter."""
