@@ -9,7 +9,7 @@ transcript came, the words heard become it.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -116,7 +116,7 @@ class Words:
         spans = [*_times(heard.words, spoken), *heard.garbled]
         apart, agreed = unmatched(given, heard.words) if given else (list(range(len(heard.words))), 0.0)
         doubted = apart if agreed >= AGREES else range(len(heard.words))
-        spans += _unsure(heard.words, spoken, frozenset(doubted))
+        spans += _unsure(heard.words, spoken, frozenset(doubted), self._scrubber.is_smallest)
         if mentions and agreed >= AGREES:
             spans += locate(given, [mention[:2] for mention in mentions], heard.words, seconds)
         elif mentions:
@@ -153,18 +153,21 @@ def _placeholders(text: str) -> list[Span]:
     return [(*match.span(), "PERSON") for match in TAKEN_OUT.finditer(text)]
 
 
-def _unsure(words: Sequence[HeardWord], spans: Sequence[Span], asked: frozenset[int]) -> list[Seconds]:
+def _unsure(
+    words: Sequence[HeardWord], spans: Sequence[Span], asked: frozenset[int], is_smallest: Callable[[str], bool]
+) -> list[Seconds]:
     """Those of the words ``asked`` for (numbers) that Whisper doubts: a name that it does not know is heard as such
     words, and no list has them as names.
 
-    Doubted a lot, or somewhat and one beside another, or a little and beside a name.
+    Doubted a lot, or somewhat and one beside another or none of the smallest, or a little and beside a name.
     """
     named = {number for start, end, _ in spans for number in _inside(words, start, end)}
     some = {number for number, word in enumerate(words) if word.probability < DOUBTED}
     found = []
-    for number, word in enumerate(words):
-        near = {number - 1, number + 1}
-        if number in asked and word.probability < (LITTLE if near & named else DOUBTED if near & some else UNSURE):
+    for number in sorted(asked):
+        word, near = words[number], {number - 1, number + 1}
+        somewhat = near & some or not is_smallest(word.text.lower().strip(".,!?;:-"))
+        if word.probability < (LITTLE if near & named else DOUBTED if somewhat else UNSURE):
             found.append((word.start, word.end))
     return found
 

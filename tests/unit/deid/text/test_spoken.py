@@ -86,6 +86,11 @@ def test_words_that_were_doubted_and_that_nobody_wrote_down_are_muted(words: Wor
     ear.heard = replace(ear.heard, words=tuple(shaky))
     assert ask(words, ear, "thank you, that was great").mutes == ((1.9, 3.9),)
     assert ask(words, ear, "thank you, no back that was great").mutes == ()
+    ear = Told("thank you sir that was great")
+    for place, mutes in ((2, ((1.9, 2.9),)), (3, ())):
+        shaky = [replace(word, probability=0.4 if at == place else 1.0) for at, word in enumerate(ear.heard.words)]
+        ear.heard = replace(ear.heard, words=tuple(shaky))
+        assert ask(words, ear, None).mutes == mutes
 
 
 @pytest.mark.slow
