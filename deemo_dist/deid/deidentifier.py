@@ -92,7 +92,7 @@ class Deidentifier:
         heard = self._hear(clip, source)
         released = self._release(source, sink, seen)
         check_audit(released.checked, self.policy.gates)
-        sync = check_sync(info, seen.times, released.video, heard.seconds, heard.sound)
+        sync = check_sync(info, seen.times, released.video, heard.sound)
         found = self.meter.run("body", self._movement, seen)
         return DeidResult(
             video=released.video,

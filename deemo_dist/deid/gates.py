@@ -13,6 +13,7 @@ from deemo_dist.media.container import true_rate
 
 SMALLEST_SIDE = 16
 SYNC_SECONDS = 0.020
+MOST_PADDING = 0.128  # seconds of one AAC packet at 8 kHz
 
 
 def check_picture(info: VideoInfo) -> None:
@@ -57,13 +58,12 @@ def check_audit(checked: FaceAudit, gates: GatesConfig) -> None:
         )
 
 
-def check_sync(
-    raw: VideoInfo, times: np.ndarray, released: VideoInfo, raw_sound: float, sound: Disguised | None
-) -> Mapping[str, float]:
-    """How far what was written is from what was read: picture's duration (ms), its rate (frames over the whole clip)
-    and the sound's duration (ms). ``times``: of the raw frames; ``raw_sound``: seconds.
+def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Disguised | None) -> Mapping[str, float]:
+    """How far what was written is from what came in: picture's duration (ms), its rate (frames over the whole clip) and
+    the sound's end (ms), which the raw container tells by its packets. ``times``: of the raw frames.
 
-    Raises ``DeidError`` (encode: out_of_sync) beyond half a frame or 20 ms.
+    A packet of sound may be padding, so the sound may end by one packet (at most 128 ms) more or less. Raises
+    ``DeidError`` (encode: out_of_sync) beyond half a frame or 20 ms.
     """
     rate = true_rate(raw.fps, times)
     seconds = float(times[-1] - times[0]) + float(1 / rate)
@@ -71,8 +71,9 @@ def check_sync(
         "sync_picture_ms": 1000 * abs(released.seconds - seconds),
         "sync_rate_frames": abs(float(released.fps) - float(rate)) * seconds,
     }
-    if sound is not None:
-        figures["sync_sound_ms"] = 1000 * abs(len(sound.waveform) / RATE - raw_sound)
+    if sound is not None and raw.sound_end > 0:
+        off = abs(len(sound.waveform) / RATE - raw.sound_end)
+        figures["sync_sound_ms"] = 1000 * max(0.0, off - min(raw.sound_step, MOST_PADDING))
     most = 1000 * min(SYNC_SECONDS, 0.5 / float(rate))
     late = max(figures["sync_picture_ms"], figures.get("sync_sound_ms", 0.0)) > most
     if released.frames != len(times) or late or figures["sync_rate_frames"] > 0.5:

@@ -162,7 +162,9 @@ def probe(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) -> Vide
             stream.codec_context.options = {"max_pixels": str(bounds.max_pixels)}
         first = first_frame(container, stream)
         times = packet_times(source, bounds)
-        return _info(container, stream, first, times)
+        ends = sound_packets(source) if audio_stream(container) is not None else (0.0, 0.0)
+        zero = float(first.time) if first.pts is not None else 0.0
+        return _info(container, stream, first, times, (max(0.0, ends[0] - zero), ends[1]))
 
 
 def packet_times(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) -> np.ndarray:
@@ -194,7 +196,24 @@ def packet_times(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) 
         return np.sort(np.array(times, np.float64)) * float(stream.time_base)
 
 
-def _info(container: Any, stream: Any, first: Any, times: np.ndarray) -> VideoInfo:
+def sound_packets(source: Path | bytes | BinaryIO) -> tuple[float, float]:
+    """When the last packet of sound ends on the file's own clock, and how long one is at most (seconds); zeros where
+    the packets do not say. Raises ``MediaError`` as ``open_media``."""
+    import av
+
+    end = step = 0.0
+    with open_media(source) as container:
+        try:
+            for packet in container.demux(audio_stream(container)):
+                if packet.size and packet.pts is not None and not packet.is_discard:
+                    lasts = float((packet.duration or 0) * packet.time_base)
+                    end, step = max(end, float(packet.pts * packet.time_base) + lasts), max(step, lasts)
+        except av.error.FFmpegError:
+            return 0.0, 0.0  # whoever decodes it will say what is wrong
+    return end, step
+
+
+def _info(container: Any, stream: Any, first: Any, times: np.ndarray, ends: tuple[float, float]) -> VideoInfo:
     turned = turns(first)
     width, height = shown_size(first.width, first.height, stream.sample_aspect_ratio, turned)
     rate = true_rate(stream_rate(stream), times)
@@ -210,6 +229,8 @@ def _info(container: Any, stream: Any, first: Any, times: np.ndarray) -> VideoIn
         sample_rate=sound.codec_context.sample_rate if sound is not None else 0,
         rotation=-90 * turned % 360,
         codec=stream.codec_context.name,
+        sound_end=ends[0],
+        sound_step=ends[1],
     )
 
 

@@ -140,4 +140,5 @@ def _info_of(clip: DecodedClip, frames: np.ndarray) -> VideoInfo:
         sample_rate=0 if clip.waveform is None else clip.sample_rate,
         rotation=0,
         codec="raw",
+        sound_end=seconds,
     )

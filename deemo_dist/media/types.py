@@ -17,6 +17,8 @@ class VideoInfo:
 
     ``fps`` is the exact average rate, ``frames`` the number of frames, ``seconds`` the video's duration,
     ``audio_seconds`` 0.0 without sound, ``rotation`` the clockwise quarter turns (0, 90, 180, 270) already applied.
+    ``sound_end``: seconds from the first frame at which the last packet of sound ends by the container's own clock
+    (0.0: it does not say, or there is none), ``sound_step`` how long a packet is at most.
     """
 
     width: int
@@ -29,6 +31,8 @@ class VideoInfo:
     sample_rate: int
     rotation: int
     codec: str
+    sound_end: float = 0.0
+    sound_step: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

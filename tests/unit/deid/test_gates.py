@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -57,15 +58,22 @@ def test_a_picture_must_be_large_enough_to_find_anybody_in() -> None:
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(24000, 1001), Fraction(60), Fraction(1)])
 def test_what_is_written_must_last_as_long_as_what_was_read(rate: Fraction) -> None:
     times = np.arange(50) / float(rate)
-    raw, sound = info(fps=rate), Disguised(np.zeros(32000, np.float32))
+    raw, sound = replace(info(fps=rate), sound_end=2.0 + 0.01, sound_step=0.01), Disguised(np.zeros(32000, np.float32))
     most = min(0.02, 0.5 / float(rate))
     good = info(fps=rate, seconds=50 / float(rate) + 0.9 * most)
-    figures = check_sync(raw, times, good, 2.0 + 0.9 * most, sound)
+    assert check_sync(raw, times, good, sound)["sync_sound_ms"] == 0.0
+    nearly = replace(raw, sound_end=2.01 + 0.9 * most)
+    figures = check_sync(nearly, times, good, sound)
     assert figures["sync_picture_ms"] == pytest.approx(900 * most)
     assert figures["sync_sound_ms"] == pytest.approx(900 * most)
-    late = info(fps=rate, seconds=50 / float(rate) + 1.1 * most)
-    for shown, heard in ((late, 2.0), (good, 2.0 + 1.1 * most), (info(49, rate), 2.0), (info(fps=rate * 2), 2.0)):
-        assert refused(check_sync, raw, times, shown, heard, sound) == ("encode", "out_of_sync")
+    late, cut = info(fps=rate, seconds=50 / float(rate) + 1.1 * most), Disguised(np.zeros(16000, np.float32))
+    gone = replace(raw, sound_end=2.01 + 1.1 * most)
+    for first, shown, heard in (
+        (raw, late, sound), (gone, good, sound), (raw, good, cut), (raw, info(49, rate), sound),
+        (raw, info(fps=rate * 2), sound),
+    ):  # fmt: skip
+        assert refused(check_sync, first, times, shown, heard) == ("encode", "out_of_sync")
+    assert "sync_sound_ms" not in check_sync(info(fps=rate), times, good, sound)
 
 
 def test_frames_between_two_sightings_show_the_face() -> None:
