@@ -7,6 +7,7 @@ from scipy.signal import lfilter
 from deemo_dist.deid.voice import disguise as voice
 from deemo_dist.deid.voice import mcadams, world
 from deemo_dist.errors import DeidError
+from deemo_dist.media import resample
 
 METHODS = ["world", "mcadams", "sum"]
 ALL = [*METHODS, "prosody"]
@@ -89,11 +90,26 @@ def test_the_warp_goes_the_way_it_says() -> None:
     assert first_formant(world.shift_formants(sound, 1 / 1.2)) < 0.96 * first_formant(sound)
 
 
-@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000])
 def test_other_rates_come_out_at_16_khz_as_long(rate: int) -> None:
     made = voice.disguise(vowel(rate=rate, seconds=0.7), rate, method="mcadams", seed=1)
     assert made is not None
     assert abs(len(made.waveform) - round(int(0.7 * rate) * 16_000 / rate)) <= 1
+
+
+@pytest.mark.parametrize("method", ["world", "mcadams", "sum", "prosody"])
+@pytest.mark.parametrize("rate", [8_000, 96_000])
+def test_a_telephone_and_a_studio_are_disguised_alike(method: voice.Method, rate: int) -> None:
+    raw = vowel(rate=rate, seconds=0.7)
+    made = voice.disguise(raw, rate, method=method, seed=1)
+    usual = voice.disguise(vowel(seconds=0.7), 16_000, method=method, seed=1)
+    assert made is not None
+    assert usual is not None
+    assert np.isfinite(made.waveform).all()
+    assert np.abs(made.waveform).max() <= 1.0
+    apart = np.abs(made.waveform - resample(raw, rate, 16_000)[: len(made.waveform)]).max()
+    assert apart > 0.2 * np.abs(raw).max()
+    assert 0.5 < np.std(made.waveform) / np.std(usual.waveform) < 2.0
 
 
 def test_mcadams_with_coefficient_one_gives_the_sound_back() -> None:
