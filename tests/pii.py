@@ -1,20 +1,21 @@
 """Sentences with planted names, addresses and numbers, and how many of them the scrubber finds. For tests and benches.
 
 Templates are presidio-evaluator's and spoken ones of ours; the names come from locales that the gazetteer does not
-have, and of these only names that are not in its lists by another locale either. Templates and names are cut in two
-halves: recognisers are tuned on ``dev`` alone, figures are those of ``held``.
+have, and of these only names that are not in its lists by another locale either. Names that are English words (Will,
+Hope, Young) are planted apart, as the *hard* ones. Templates and names are cut in two halves: recognisers are tuned on
+``dev`` alone, figures are those of ``held``.
 """
 
 import importlib
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Protocol
 
-from deemo_dist.deid.text.gazetteer import LOCALES, gazetteer
+from deemo_dist.deid.text.gazetteer import ENGLISH, LOCALES, gazetteer
 from deemo_dist.weights import fetch
 
 Half = Literal["dev", "held"]
@@ -91,18 +92,20 @@ class Tally:
         return (p + z * z / (2 * n) + side * spread) / (1 + z * z / n)
 
 
-@lru_cache(maxsize=2)
-def names(half: Half) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Given and family names of one half, unknown to the gazetteer."""
+@lru_cache(maxsize=4)
+def names(half: Half, hard: bool = False) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Given and family names of one half, unknown to the gazetteer; ``hard``: those of English speakers that it knows
+    as words."""
     assert not set(UNSEEN) & set(LOCALES)
     lists = gazetteer()
     seen = lists.sure | lists.likely | lists.ambiguous
+    wanted = lists.ambiguous.__contains__ if hard else lambda name: name not in seen
     first, last = set[str](), set[str]()
-    for locale in UNSEEN:
+    for locale in ENGLISH if hard else UNSEEN:
         provider = importlib.import_module(f"faker.providers.person.{locale}").Provider
         for attribute in FIRST:
-            first |= _plain(getattr(provider, attribute, ()), seen)
-        last |= _plain(getattr(provider, "last_names", ()), seen)
+            first |= _plain(getattr(provider, attribute, ()), wanted)
+        last |= _plain(getattr(provider, "last_names", ()), wanted)
     rows = (sorted(first), sorted(last))
     for row in rows:
         random.Random(7).shuffle(row)
@@ -110,10 +113,10 @@ def names(half: Half) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(rows[0][cut]), tuple(rows[1][cut])
 
 
-def _plain(found: object, seen: frozenset[str]) -> set[str]:
-    """Single Latin words of three letters or more that the lists do not have."""
+def _plain(found: object, wanted: Callable[[str], bool]) -> set[str]:
+    """Single Latin words of three letters or more that are ``wanted`` (lower-case)."""
     words = [str(name).strip() for name in found] if isinstance(found, Iterable) else []
-    return {word for word in words if re.fullmatch(r"[A-ZÀ-Þ][a-zà-ɏḀ-ỿ]{2,}", word) and word.lower() not in seen}
+    return {word for word in words if re.fullmatch(r"[A-ZÀ-Þ][a-zà-ɏḀ-ỿ]{2,}", word) and wanted(word.lower())}
 
 
 @lru_cache(maxsize=2)
@@ -127,22 +130,27 @@ def templates(half: Half) -> tuple[tuple[str, str], ...]:
     return tuple(rows[0::2] if half == "dev" else rows[1::2])
 
 
-def sentences(half: Half, *, fills: int = 3, source: str | None = None, seed: int = 0) -> list[Sentence]:
-    """Every template of a half filled ``fills`` times."""
+def sentences(
+    half: Half, *, fills: int = 3, source: str | None = None, seed: int = 0, hard: bool = False
+) -> list[Sentence]:
+    """Every template of a half filled ``fills`` times; ``hard``: with names that are words."""
     from faker import Faker
 
     rng = random.Random(f"{half}{seed}")
     fake = Faker("en_US")
     fake.seed_instance(rng.randrange(2**32))
     rows = [row for row in templates(half) if source in (None, row[0])]
-    return [_filled(*row, half, rng, fake) for _ in range(fills) for row in rows]
+    return [_filled(*row, names(half, hard), rng, fake) for _ in range(fills) for row in rows]
 
 
-def _filled(source: str, template: str, half: Half, rng: random.Random, fake: object) -> Sentence:
+Names = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+def _filled(source: str, template: str, people: Names, rng: random.Random, fake: object) -> Sentence:
     text, planted, at = "", [], 0
     for slot in re.finditer(r"\{\{\s*(\w+)\s*\}\}", template):
         text += template[at : slot.start()]
-        value = _value(slot[1], half, rng, fake)
+        value = _value(slot[1], people, rng, fake)
         kind = KIND_OF.get(slot[1])
         if kind:
             planted.append(Planted(len(text), len(text) + len(value), kind))
@@ -152,9 +160,9 @@ def _filled(source: str, template: str, half: Half, rng: random.Random, fake: ob
     return Sentence(text + template[at:], tuple(planted), source)
 
 
-def _value(slot: str, half: Half, rng: random.Random, fake: object) -> str:
+def _value(slot: str, people: Names, rng: random.Random, fake: object) -> str:
     """What a slot says; what names nobody (jobs, dates, nationalities) is other words."""
-    first, last = names(half)
+    first, last = people
     if slot in KINDS["PERSON"]:
         if slot.startswith("first"):
             return rng.choice(first)

@@ -2,7 +2,9 @@
 
 Templates and names are those the recognisers were not tuned on (``tests/pii.py``). Written with capitals and without,
 and spoken by a synthetic voice and heard by Whisper. A table says all shares with Wilson's 95 % interval (sentences
-share templates, so the mentions are not quite independent); the rows compare the lower bound with its aim.
+share templates, so the mentions are not quite independent); the rows compare the lower bound with its aim, or with the
+floor of what is reached: names that are words (Will, Hope) are mostly missed where there are no capitals, and a name
+that Whisper mishears is mostly not known for one where no transcript tells.
 """
 
 import time
@@ -27,7 +29,11 @@ from tests.pii import Finder, Tally, measure, sentences
 
 FILLS = 10
 SPOKEN = 120
-AIM, MOST_LOST = 0.95, 0.02
+AIM, MOST_LOST, MOST_MUTED = 0.95, 0.02, 0.15
+# What is reached where .95 is not, a margin below what was measured: a row under it has become worse.
+FLOORS = {"cased": 0.88, "lower-case": 0.12}
+HIDDEN = {"heard": 0.80, "heard, lower-case": 0.70}
+MUTED = {"heard": 0.55, "heard, lower-case": 0.48}
 GENERATED = "My name is Anna Keller and I arrived from Lisbon on Monday."
 
 
@@ -54,9 +60,9 @@ class PresidioAlone:
         return [[(item.start, item.end, item.entity_type) for item in rows] for rows in found]
 
 
-def written(finder: Finder) -> dict[str, dict[str, Tally]]:
-    """Shares by kind, with capitals and without."""
-    rows = sentences("held", fills=FILLS)
+def written(finder: Finder, *, hard: bool = False) -> dict[str, dict[str, Tally]]:
+    """Shares by kind, with capitals and without; ``hard``: of names that are words."""
+    rows = sentences("held", fills=FILLS, hard=hard)
     return {name: measure(finder, rows, lower=lower) for name, lower in (("cased", False), ("lower-case", True))}
 
 
@@ -102,12 +108,37 @@ def works() -> Iterator[list[Work]]:
     words, listener = Words(PolicyConfig()), Listener()
     seconds = cost(words)
     ours, alone = written(words._scrubber), written(PresidioAlone())
+    hard = written(words._scrubber, hard=True)
     through, rate = heard(words, listener)
     theirs = {f"Presidio alone, {name}": kinds for name, kinds in alone.items()}
-    show({**ours, **theirs, **through}, rate, seconds)
+    worded = {f"names that are words, {name}": kinds for name, kinds in hard.items()}
+    show({**ours, **theirs, **worded, **through}, rate, seconds)
     yield [
         *(row for name in ours for row in _rows(name, ours[name], alone[name])),
-        _row("heard names muted, true transcript given (lower bound)", "the aim", through["heard"]["muted_given"].low),
+        *(
+            _row(
+                f"persons found whose names are words, {name} (lower bound)",
+                "its floor",
+                kinds["PERSON"].low,
+                FLOORS[name],
+            )
+            for name, kinds in hard.items()
+        ),
+        *(row for name, shares in through.items() for row in _heard_rows(name, shares)),
+    ]
+
+
+def _heard_rows(name: str, shares: Mapping[str, Tally]) -> list[Work]:
+    return [
+        _row(f"{name}: names muted, true transcript given (lower bound)", "the aim", shares["muted_given"].low),
+        _row(
+            f"{name}: nothing left that sounds like the name (lower bound)",
+            "its floor",
+            shares["hidden"].low,
+            HIDDEN[name],
+        ),
+        _row(f"{name}: names muted, no transcript (lower bound)", "its floor", shares["muted"].low, MUTED[name]),
+        _row(f"{name}: other words kept in the sound", "the aim", 1 - shares["other_muted"].share, 1 - MOST_MUTED),
     ]
 
 
