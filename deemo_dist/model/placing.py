@@ -64,13 +64,12 @@ def building() -> Iterator[None]:
         return
     initialise = PreTrainedModel._initialize_weights
 
-    def gathered(model: PreTrainedModel, module: nn.Module, *args: Any, **options: Any) -> None:
+    def gathered(model: PreTrainedModel, module: Any, is_custom_code: bool = False) -> None:
         # a module's rule may reach into its children (attention over its projections), never further
         if getattr(module, "_is_hf_initialized", False):
             return
-        near = [parameter for part in (module, *module.children()) for parameter in part.parameters(recurse=False)]
-        with how.whole(near):
-            initialise(model, module, *args, **options)
+        with how.whole(list(_near(module))):
+            initialise(model, module, is_custom_code)
 
     # a module is whole when its parent takes it; its own parameters may still be rewritten by that parent (weight norm)
     hook = register_module_module_registration_hook(lambda _parent, _name, child: _keep_children(how, child))
@@ -80,6 +79,15 @@ def building() -> Iterator[None]:
     finally:
         PreTrainedModel._initialize_weights = initialise  # type: ignore[method-assign]
         hook.remove()
+
+
+def _near(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of a module and of its children, those behind a parametrised weight (weight norm) included."""
+    for part in (module, *module.children()):
+        yield from part.parameters(recurse=False)
+        behind = getattr(part, "parametrizations", None)
+        if isinstance(behind, nn.Module):
+            yield from behind.parameters()
 
 
 def _keep_children(how: Placing, module: nn.Module | None) -> None:
