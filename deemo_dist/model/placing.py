@@ -73,7 +73,7 @@ def building() -> Iterator[None]:
 
     # a module is whole when its parent takes it; its own parameters may still be rewritten by that parent (weight norm)
     hook = register_module_module_registration_hook(lambda _parent, _name, child: _keep_children(how, child))
-    PreTrainedModel._initialize_weights = gathered  # type: ignore[method-assign, assignment]
+    PreTrainedModel._initialize_weights = gathered  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """Parameters cut among the ranks while a model is built (ZeRO-3), so that none ever holds it whole."""
 
+import ctypes
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,10 @@ from torch import Tensor, nn
 from deemo_dist.errors import ModelError
 from deemo_dist.model.placing import Placing
 from deemo_dist.training.ranks import Ranks, import_deepspeed
+
+TRIM_EVERY = 32_000_000
+"""Bytes of whole parameters that were let go, from one time that the C library's free memory is given back to the
+next."""
 
 
 class Cut(Placing):
@@ -36,10 +41,14 @@ class Cut(Placing):
         )
         with self.init:
             pass
+        self.freed = 0
 
     def keep(self, parameters: Iterable[nn.Parameter]) -> None:
         """Cut the parameters. A collective."""
-        self.init._convert_to_zero_parameters(parameters)
+        new = [parameter for parameter in parameters if not hasattr(parameter, "ds_id")]
+        size = sum(parameter.nbytes for parameter in new)
+        self.init._convert_to_zero_parameters(new)
+        self._let_go(size)
 
     @contextmanager
     def whole(self, tensors: Sequence[Tensor], *, of_first: bool = False) -> Iterator[None]:
@@ -60,7 +69,9 @@ class Cut(Placing):
                     dist.broadcast(sent, src=0)
                     tensor.data.copy_(sent)
             if cut:
+                size = sum(tensor.nbytes for tensor in cut)
                 cut[0].partition(cut, has_been_updated=True)
+                self._let_go(size)
 
     def agree(self, error: ModelError | None) -> None:
         """The first rank's error, on all."""
@@ -70,3 +81,12 @@ class Cut(Placing):
                 raise error
 
         self.ranks.decided_by_first(decide)
+
+    def _let_go(self, size: int) -> None:
+        """glibc keeps freed blocks of up to 32 MB to itself, and their parts lie between them: without giving the holes
+        back a rank would keep as much as the whole model takes."""
+        self.freed += size
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if self.freed >= TRIM_EVERY and trim is not None:
+            self.freed = 0
+            trim(0)
