@@ -12,7 +12,7 @@ from deemo_dist.errors import ModelError
 from deemo_dist.model.placing import Placing
 from deemo_dist.training.ranks import Ranks, import_deepspeed
 
-TRIM_EVERY = 32_000_000
+TRIM_EVERY = 8_000_000
 """Bytes of whole parameters that were let go, from one time that the C library's free memory is given back to the
 next."""
 

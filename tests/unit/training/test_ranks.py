@@ -74,11 +74,14 @@ def test_gradients_by_part_utilisation_and_padding_are_reported(undisturbed):
 
 def spoil_newest(store):
     """Change a file of the newest checkpoint; the steps of the commits before it."""
-    newest, *older = [commit.step for _, commit in commits(store, "runs/r/s", KEY)]
-    for key in store.list(f"runs/r/s/checkpoints/{newest:08d}-"):
-        if key.endswith("1-000.safetensors"):
-            store.put(key, store.get(key)[:-1] + b"?")
-    return older
+    newest, *older = [commit for _, commit in commits(store, "runs/r/s", KEY)]
+    spoilt = [
+        key
+        for key in store.list(f"runs/r/s/checkpoints/{newest.step:08d}-{newest.attempt:04d}")
+        if key.endswith("1-000.safetensors")
+    ]
+    store.put(spoilt[0], store.get(spoilt[0])[:-1] + b"?")
+    return [commit.step for commit in older]
 
 
 def test_kill_9_then_a_corrupt_newest_checkpoint_still_ends_with_the_same_bits(ranks, undisturbed):
