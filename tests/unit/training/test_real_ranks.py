@@ -28,7 +28,7 @@ def test_the_model_built_in_partitions_gives_the_same_losses(ranks, towers):
 
 
 def test_a_wide_stored_model_takes_less_memory_built_in_partitions(ranks, tmp_path):
-    wide = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 5}
+    wide = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 10}
     plan = {"trains": PROJECTORS, "steps": 1, "packs": 2}
     Real({"llm": wide}).model().language_model.save_pretrained(tmp_path / "stored")
     real = {"source": str(tmp_path / "stored")}
@@ -39,7 +39,7 @@ def test_a_wide_stored_model_takes_less_memory_built_in_partitions(ranks, tmp_pa
     assert_same(cut, whole, 1, 1e-6)
     half = (tmp_path / "stored/model.safetensors").stat().st_size / 2
     for rank in (0, 1):
-        assert cut.rows(rank=rank)[0]["built"] < whole.rows(rank=rank)[0]["built"] - 0.3 * half
+        assert cut.rows(rank=rank)[0]["built"] < whole.rows(rank=rank)[0]["built"] - 0.4 * half
 
 
 def test_a_rank_without_sound_beside_one_with_it_does_not_hang(ranks):
