@@ -35,7 +35,8 @@ def share(observed: Mapping[str, Sequence[float]]) -> Share:
     """The mean of observations in 0..1 by cluster, each observation counting alike.
 
     The interval is Korn and Graubard's (1998): exact, over as many independent observations as the clusters are worth
-    (the design effect of one stage, never below 1), so people whose clips agree count as few.
+    (the design effect of one stage, never below 1), so people whose clips agree count as few. At 0 and at 1 nothing is
+    known of the spread: there each cluster counts as one observation.
     """
     groups = [np.asarray(values, dtype=np.float64) for values in observed.values() if len(values)]
     count = sum(len(group) for group in groups)
@@ -48,13 +49,13 @@ def share(observed: Mapping[str, Sequence[float]]) -> Share:
 
 
 def _design_effect(groups: Sequence[np.ndarray], value: float, count: int) -> float:
-    """Variance between clusters over that of as many independent draws; ``count`` / clusters where all agree and the
-    share is 0 or 1, so nothing is known of the spread, would be too harsh: 1 there."""
+    """Variance between clusters over that of as many independent draws; ``count`` / clusters where the share is 0 or 1,
+    so that nothing is known of the spread."""
     if len(groups) < 2:
         return float(count)
     independent = value * (1 - value) / count
     if independent <= 0:
-        return 1.0
+        return count / len(groups)
     residuals = np.array([(group - value).sum() for group in groups]) / count
     between = len(groups) / (len(groups) - 1) * float((residuals**2).sum())
     return between / independent

@@ -37,6 +37,15 @@ def test_clips_of_one_person_that_agree_count_as_few() -> None:
     assert alone.high - alone.low > 0.9
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_where_all_agree_each_cluster_counts_once(value: float) -> None:
+    found = share({str(clip): [value] * 18 for clip in range(240)})
+    assert (found.count, found.value) == (4320, value)
+    assert found.high - found.low == pytest.approx(exact_interval(0, 240)[1])
+    uneven = share({"many": [value] * 900, "one": [value]})
+    assert uneven.high - uneven.low == pytest.approx(exact_interval(0, 2)[1])
+
+
 def test_the_bound_of_none_in_so_many() -> None:
     assert upper_bound(300) == pytest.approx(0.00994, abs=1e-4)
     assert upper_bound(0) == 1.0
