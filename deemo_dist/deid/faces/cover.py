@@ -20,6 +20,7 @@ from deemo_dist.deid.faces.tracks import Hold, Track, cover, holds, link
 HOLD_SECONDS = 0.4
 GAP_SECONDS = 2.0
 SURE_HEAD = 0.5
+OWN_SHARE = 0.25  # of a head's box, that its own face fills
 HEAD_DILATE = 0.05  # a head box is wide already: it has to cover motion only
 QUICKEST = 5.0  # percentile of frame intervals that a clip's rate is taken from
 
@@ -112,14 +113,23 @@ def _whole_frames(unclear: Sequence[int], bodies: Bodies, frames: int, size: tup
 
 
 def _unclear(pose: Pose, faces: np.ndarray, policy: PolicyConfig, size: tuple[int, int]) -> bool:
-    """A body whose head should be in the frame, without a face there, and (where heads are masked by pose) without
-    landmarks sure enough to say where the head is."""
+    """A body whose head should be in the frame, without a face of its own there, and (where heads are masked by pose)
+    without landmarks sure enough to say where the head is."""
     box = head_box(pose)[None]
     frame = np.array([[0, 0, *size]], dtype=np.float64)
-    outside = geometry.intersection(box, frame)[0, 0] < 0.25 * geometry.area(box)[0]
-    if outside or (len(faces) and geometry.intersection(box, faces).max() > 0):
+    if geometry.intersection(box, frame)[0, 0] < 0.25 * geometry.area(box)[0] or _own_face(pose, box, faces):
         return False
     return not policy.mask_heads or float(pose.facial()[1].mean()) < SURE_HEAD
+
+
+def _own_face(pose: Pose, head: np.ndarray, faces: np.ndarray) -> bool:
+    """Whether a masked face [N, 4] is the head's ([1, 4]): the middle of its features is inside, and a good part of the
+    head."""
+    middle = pose.facial()[0].mean(axis=0)[None]
+    shared = geometry.intersection(head, faces)[0] / geometry.area(head)[0]
+    return any(
+        share >= OWN_SHARE and geometry.within(middle, face[None])[0] for face, share in zip(faces, shared, strict=True)
+    )
 
 
 def _frames_inside(tracks: Iterable[Track]) -> int:

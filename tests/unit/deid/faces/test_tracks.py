@@ -190,3 +190,17 @@ def test_captions_and_whole_frames_are_part_of_the_cover() -> None:
     made = cover_clip(FaceTracks({}), bodies, [], policy, times=times, size=(96, 96))
     assert made.uncertain == 3
     assert all(regions.tolist() == [[0, 0, 96, 96]] for regions in made.regions)
+
+
+@pytest.mark.parametrize(
+    ("face", "uncertain"),
+    [([20.0, 20, 80, 90], 0), ([62.0, 20, 110, 90], 1), ([30.0, 66, 70, 110], 1), ([44.0, 44, 52, 52], 1)],
+    ids=["its own", "beside it", "on the chest", "a speck"],
+)
+def test_a_head_is_clear_by_its_own_face_alone(face: list[float], uncertain: int) -> None:
+    points = np.full((33, 2), 90.0)
+    points[:11] = [50, 50] + 18 * np.stack([np.cos(np.arange(11)), np.sin(np.arange(11))], axis=1)
+    lost = Pose(points=points, confidence=np.full(33, 0.2), score=0.9)
+    found = FaceTracks({0: np.array([face])})
+    made = cover_clip(found, Bodies({0: lost}, {}), [], PolicyConfig(), times=np.zeros(1), size=(128, 128))
+    assert made.uncertain == uncertain
