@@ -17,7 +17,7 @@ from deemo_dist.dataset import load_member
 from deemo_dist.deid.audit import utility
 from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
 from deemo_dist.deid.audit.coverage import Boxes
-from deemo_dist.deid.audit.detectors import auditors
+from deemo_dist.deid.audit.detectors import FullRange, auditors
 from deemo_dist.deid.audit.identity import FaceReader
 from deemo_dist.deid.audit.speakers import (
     FEWEST_SPEAKERS,
@@ -121,6 +121,7 @@ class Attacker:
         self._boxes = boxes
         self._controls = controls
         self._detector = auditors()
+        self._small = FullRange()
         self._reader = FaceReader() if raw else None
         self._bodies = BodyModels() if raw and controls else None
         self._bounds = Bounds.of(config.policy)
@@ -159,7 +160,14 @@ class Attacker:
 
     def _observe(self, row: IndexRow, source: ClipSource | None, boxes: Mapping[int, np.ndarray]) -> ClipFinding:
         """Wanted frames by number, raw beside released."""
-        observer = ClipObserver(self._detector, self._reader, frames=row.frames, boxes=boxes, controls=self._controls)
+        observer = ClipObserver(
+            self._detector,
+            self._reader,
+            frames=row.frames,
+            boxes=boxes,
+            controls=self._controls,
+            small=self._small,
+        )
         numbers = [number for number in sorted(observer.wanted) if number < row.frames]
         video = load_member(row, self._released.store, self._released.prefix, "mp4")
         shown = dict(zip(numbers, decode_frames(video, np.array(numbers)), strict=True))

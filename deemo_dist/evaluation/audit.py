@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from deemo_dist.deid.audit.clip import RAW, RELEASED
-from deemo_dist.deid.audit.figures import ALIKE, CLEAR, Attack, AuditFigures, Spread
+from deemo_dist.deid.audit.figures import ALIKE, CLEAR, FACE, Attack, AuditFigures, Spread
 from deemo_dist.deid.audit.linkage import Linkage
 from deemo_dist.deid.audit.speakers import SpeakerFigures
 from deemo_dist.deid.audit.statistics import Share
@@ -49,8 +49,7 @@ def render_audit(figures: AuditFigures, stills: Sequence[np.ndarray]) -> str:
 
 def _headline(figures: AuditFigures) -> list[tuple[str, str, str]]:
     """The tiles: (what, figure, small print)."""
-    released = {attack.gallery: attack.linkage for attack in figures.attacks if attack.kind == RELEASED}
-    clear, alike = released.get(CLEAR), released.get(ALIKE)
+    clear, alike = _worst(figures, CLEAR), _worst(figures, ALIKE)
     tiles = [
         (
             "Faces still seen",
@@ -69,6 +68,12 @@ def _headline(figures: AuditFigures) -> list[tuple[str, str, str]]:
     tiles += [_informed(item) for item in figures.speakers]
     tiles.append(_rank("Whole picture, rank-1", figures.picture))
     return tiles
+
+
+def _worst(figures: AuditFigures, gallery: str) -> Linkage | None:
+    """Of the attacks on what is released, by faces and by heads, the one that names or matches more."""
+    found = [a.linkage for a in figures.attacks if (a.kind, a.gallery) == (RELEASED, gallery) and a.linkage is not None]
+    return max(found, key=lambda one: (one.match.value if one.match else 0.0, one.rank1.value), default=None)
 
 
 def _rank(title: str, linkage: Linkage | None) -> tuple[str, str, str]:
@@ -145,7 +150,9 @@ def _face_plots(figures: AuditFigures) -> dict[str, bytes | None]:
         plots.Bar(label=_label(attack), estimate=_estimate(linkage.rank1), strong=attack.kind == RELEASED)
         for attack, linkage in found
     ]
-    lines = [(attack, linkage) for attack, linkage in found if (attack.kind, attack.gallery) in DRAWN]
+    lines = [
+        (attack, linkage) for attack, linkage in found if (attack.kind, attack.gallery) in DRAWN and attack.crop == FACE
+    ]
     ranks = len(found[0][1].cmc)
     guess = [(1, chance), (ranks, min(1.0, ranks * chance))]
     return {
@@ -170,7 +177,8 @@ def _curve(attack: Attack, points: Sequence[tuple[float, float]]) -> plots.Curve
 
 
 def _label(attack: Attack) -> str:
-    return f"{kind_words(attack.kind)}, {GALLERIES[attack.gallery]}"
+    crop = "" if attack.crop == FACE else f", {attack.crop}"
+    return f"{kind_words(attack.kind)}, {GALLERIES[attack.gallery]}{crop}"
 
 
 def _estimate(value: Share) -> Estimate:

@@ -36,11 +36,12 @@ def test_a_data_set_is_attacked_and_its_report_names_nobody(project: Project, ra
     page = project.store.get(f"{prefix}/report.html").decode()
     figures = json.loads(project.store.get(f"{prefix}/figures.json"))
     assert (figures["clips"], figures["people"]) == (12, 6)
-    by_kind = {(item["kind"], item["gallery"]): item["linkage"] for item in figures["attacks"]}
-    assert by_kind["none", "clear"]["rank1"]["value"] > 0.7
-    assert by_kind["blur", "alike"]["rank1"]["value"] > 0.5
-    assert by_kind["released", "clear"]["match"]["value"] == 0.0
-    assert by_kind["released", "alike"]["rank1"]["low"] <= 1 / 6
+    by_kind = {(item["kind"], item["gallery"], item["crop"]): item["linkage"] for item in figures["attacks"]}
+    assert by_kind["none", "clear", "face"]["rank1"]["value"] > 0.7
+    assert by_kind["blur", "alike", "face"]["rank1"]["value"] > 0.5
+    assert by_kind["released", "clear", "face"]["match"]["value"] == 0.0
+    assert by_kind["released", "clear", "head"]["match"]["value"] == 0.0
+    assert by_kind["released", "alike", "face"]["rank1"]["low"] <= 1 / 6
     assert figures["words"]["recall"]["value"] == 1.0
     (voices,) = figures["speakers"]
     assert (voices["method"], voices["speakers"], voices["utterances"]) == ("world", 6, 12)

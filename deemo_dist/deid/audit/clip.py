@@ -3,16 +3,17 @@
 Looks at the *encoded* release, frame by frame beside the raw frames, at a few evenly spread frames.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from deemo_dist.deid import geometry
 from deemo_dist.deid.audit.coverage import covered, filled
-from deemo_dist.deid.audit.faces import SURE
-from deemo_dist.deid.audit.identity import FaceReader, Patch
+from deemo_dist.deid.audit.faces import COVERED, SURE
+from deemo_dist.deid.audit.identity import FaceReader, Patch, face_alone
 from deemo_dist.deid.audit.pixels import correlation
+from deemo_dist.deid.audit.tiles import TileWatch
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.detectors import FaceDetector
 
@@ -32,7 +33,8 @@ class ClipFinding:
     ``looks``: frames looked at; ``seen``, ``residual``: those in which a face was found before, and is after;
     ``correlations``: of raw and released pixels inside each raw face box; ``coverage``: share of each true box that is
     filled; ``faces``: mean template by masking kind (``released``, ``none`` and the controls), empty where no face was
-    seen; ``picture``: the released frames as an attacker may compare them; ``still``: one released frame.
+    seen; ``heads``: the same with hair and jaw (``released`` and ``none``); ``picture``: the released frames as an
+    attacker may compare them; ``still``: one released frame.
     """
 
     key: str
@@ -43,6 +45,7 @@ class ClipFinding:
     correlations: tuple[float, ...]
     coverage: tuple[float, ...]
     faces: Mapping[str, np.ndarray] = field(repr=False)
+    heads: Mapping[str, np.ndarray] = field(repr=False)
     picture: np.ndarray = field(repr=False)
     still: np.ndarray = field(repr=False)
 
@@ -56,7 +59,8 @@ class ClipObserver:
     """Sees a few frames of one clip, raw and released, in order. Memory: some patches, whatever the length.
 
     ``boxes``: true face boxes by frame number, float [N, 4], where they are known. ``controls``: masking kinds that
-    the raw faces are also given, so that a reader sees what they would have been worth.
+    the raw faces are also given, so that a reader sees what they would have been worth. ``small``: a detector that is
+    shown tiles of the released frames, in turn.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class ClipObserver:
         frames: int,
         boxes: Mapping[int, np.ndarray] | None = None,
         controls: Sequence[str] = CONTROLS,
+        small: FaceDetector | None = None,
     ) -> None:
         self._detector = detector
         self._reader = reader
@@ -75,7 +80,9 @@ class ClipObserver:
         self._controls = controls
         self.wanted = frozenset({*looks(frames), *self._boxes})
         self._best: dict[int, tuple[float, dict[str, np.ndarray]]] = {}
+        self._tiles = TileWatch(small) if small is not None else None
         self._hits: list[tuple[np.ndarray, np.ndarray]] = []
+        self._small: list[bool] = []
         self._seen = 0
         self._correlations: list[float] = []
         self._coverage: list[float] = []
@@ -91,8 +98,16 @@ class ClipObserver:
         self._pictures.append(_thumbnail(released))
         hits, sure = self._detector(released)
         self._hits.append((np.array([covered(hit, opaque) for hit in hits]), sure))
+        self._small.append(self._shows_small(released, opaque))
         if raw is not None:
             self._face(number, raw, released)
+
+    def _shows_small(self, released: np.ndarray, opaque: np.ndarray) -> bool:
+        """Whether there is a face for sure in the tiles whose turn it is, outside the fill."""
+        if self._tiles is None:
+            return False
+        boxes, scores = self._tiles(released)
+        return any(score >= SURE and covered(box, opaque) < COVERED for box, score in zip(boxes, scores, strict=True))
 
     def _face(self, number: int, raw: np.ndarray, released: np.ndarray) -> None:
         """The largest sure face, if any: its pixels' correlation, and its patch where it is the best of its part."""
@@ -130,22 +145,23 @@ class ClipObserver:
             looks=len(self._hits),
             seen=self._seen,
             residual=sum(
-                bool(((hidden < 0.5) & ((hidden > 0) | (sure >= enough))).any()) for hidden, sure in self._hits
+                small or bool(((hidden < COVERED) & ((hidden > 0) | (sure >= enough))).any())
+                for (hidden, sure), small in zip(self._hits, self._small, strict=True)
             ),
             correlations=tuple(self._correlations),
             coverage=tuple(self._coverage),
-            faces=self._templates(),
+            faces=self._templates((RAW, RELEASED, *self._controls), face_alone),
+            heads=self._templates((RAW, RELEASED), lambda patch: patch),
             picture=np.mean(self._pictures, axis=0),
             still=self._still,
         )
 
-    def _templates(self) -> dict[str, np.ndarray]:
-        """The mean template of the kept patches by masking kind; empty without a face."""
-        patches = [patches for _, patches in self._best.values()]
-        if self._reader is None or not patches:
+    def _templates(self, kinds: Sequence[str], shown: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+        """The mean template of what is ``shown`` of the kept patches, by masking kind; empty without a face."""
+        patches, reader = [patches for _, patches in self._best.values()], self._reader
+        if reader is None or not patches:
             return {}
-        kinds = (RAW, RELEASED, *self._controls)
-        return {kind: np.mean([self._reader.embed(patch[kind]) for patch in patches], axis=0) for kind in kinds}
+        return {kind: np.mean([reader.embed(shown(patch[kind])) for patch in patches], axis=0) for kind in kinds}
 
 
 def _correlation(raw: np.ndarray, released: np.ndarray, box: np.ndarray) -> float:

@@ -17,16 +17,20 @@ from deemo_dist.deid.body.linkage import CueLinkage
 Outcome = Literal["passed", "failed", "not estimable"]
 _NEITHER: Outcome = "not estimable"
 CLEAR, ALIKE = "clear", "alike"
+FACE, HEAD = "face", "head"
+_SEVERITY: tuple[Outcome, ...] = ("passed", "not estimable", "failed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
     """Faces masked in one way (``kind``: released, none, mosaic, blur) against a ``gallery``: clear, or masked alike.
-    ``linkage`` is None where fewer than two people have two clips with a face."""
+    ``crop``: what is compared, the ``face`` alone or the ``head`` with hair and jaw. ``linkage`` is None where fewer
+    than two people have two clips with a face."""
 
     kind: str
     gallery: str
     linkage: Linkage | None
+    crop: str = FACE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,20 +107,30 @@ def sensitivity(findings: Iterable[ClipFinding]) -> Share:
 
 
 def face_attacks(findings: Sequence[ClipFinding]) -> tuple[Attack, ...]:
-    """Every masking kind against a clear gallery, and every but none against one masked in the same way."""
+    """Every masking kind against a clear gallery, and every but none against one masked in the same way: on faces, and,
+    of the kinds that heads were read in, on heads."""
     with_face = [item for item in findings if item.faces]
-    kinds = list(with_face[0].faces) if with_face else [RAW, RELEASED]
-    pairs = [(kind, gallery) for kind in kinds for gallery in (CLEAR, ALIKE) if (kind, gallery) != (RAW, ALIKE)]
-    return tuple(
-        Attack(kind=kind, gallery=gallery, linkage=_faces(with_face, kind, gallery)) for kind, gallery in pairs
-    )
+    found = list[Attack]()
+    for crop in (FACE, HEAD):
+        kinds = list(_templates(with_face[0], crop)) if with_face else [RAW, RELEASED]
+        pairs = [(kind, gallery) for kind in kinds for gallery in (CLEAR, ALIKE) if (kind, gallery) != (RAW, ALIKE)]
+        found += [
+            Attack(kind=kind, gallery=gallery, linkage=_faces(with_face, crop, kind, gallery), crop=crop)
+            for kind, gallery in pairs
+        ]
+    return tuple(found)
 
 
-def _faces(findings: Sequence[ClipFinding], kind: str, gallery: str) -> Linkage | None:
+def _templates(finding: ClipFinding, crop: str) -> Mapping[str, np.ndarray]:
+    return finding.faces if crop == FACE else finding.heads
+
+
+def _faces(findings: Sequence[ClipFinding], crop: str, kind: str, gallery: str) -> Linkage | None:
     enrolled = RAW if gallery == CLEAR else kind
     templates = [
-        Template(key=item.key, subject=item.subject, gallery=item.faces[enrolled], probe=item.faces[kind])
+        Template(item.key, item.subject, gallery=of_clip[enrolled], probe=of_clip[kind])
         for item in findings
+        for of_clip in (_templates(item, crop),)
     ]
     return link(templates) if gallery == CLEAR else link(templates, threshold=None)
 
@@ -144,30 +158,43 @@ def spread(values: Iterable[float]) -> Spread | None:
 
 
 def judge(figures: AuditFigures, gates: GatesConfig) -> tuple[Verdict, ...]:
-    """The gates of the data set that are set, each with its outcome."""
-    by_gallery = {attack.gallery: attack.linkage for attack in figures.attacks if attack.kind == RELEASED}
+    """The gates of the data set that are set, each with its outcome; of an attack on faces and one on heads, the worse
+    counts."""
+    released = [attack for attack in figures.attacks if attack.kind == RELEASED]
     found: list[Verdict] = []
-    if gates.face_match is not None:
-        found.append(_match(by_gallery.get(CLEAR), gates.face_match))
-    if gates.rank1_over_chance is not None:
-        found += [_rank(gallery, by_gallery.get(gallery), gates.rank1_over_chance) for gallery in (CLEAR, ALIKE)]
+    if (most := gates.face_match) is not None:
+        found.append(_worse([_match(attack, most) for attack in _with(released, CLEAR)]))
+    if (margin := gates.rank1_over_chance) is not None:
+        for gallery in (CLEAR, ALIKE):
+            found.append(_worse([_rank(attack, margin) for attack in _with(released, gallery)]))
     if gates.pii_recall is not None:
         found.append(_recall(figures.words, gates.pii_recall))
     return tuple(found)
 
 
-def _match(linkage: Linkage | None, allowed: float) -> Verdict:
-    name, limit = "released faces that match their person", f"at most {allowed:.0%}"
+def _with(attacks: Sequence[Attack], gallery: str) -> list[Attack]:
+    """The attacks with a gallery; one without an outcome where there was none."""
+    found = [attack for attack in attacks if attack.gallery == gallery]
+    return found or [Attack(kind=RELEASED, gallery=gallery, linkage=None)]
+
+
+def _worse(verdicts: Sequence[Verdict]) -> Verdict:
+    return max(verdicts, key=lambda verdict: _SEVERITY.index(verdict.outcome))
+
+
+def _match(attack: Attack, allowed: float) -> Verdict:
+    name, limit, linkage = "released faces that match their person", f"at most {allowed:.0%}", attack.linkage
     if linkage is None or linkage.match is None:
         return Verdict(gate=name, measured="no person with two clips that show a face", allowed=limit, outcome=_NEITHER)
     match = linkage.match
-    said = f"{match.value:.1%} of {match.count} clips of {match.clusters} people"
+    said = f"{match.value:.1%} of {match.count} clips of {match.clusters} people, by the {attack.crop}"
     return Verdict(gate=name, measured=said, allowed=limit, outcome="failed" if match.value > allowed else "passed")
 
 
-def _rank(gallery: str, linkage: Linkage | None, margin: float) -> Verdict:
+def _rank(attack: Attack, margin: float) -> Verdict:
     """Failed where even the lower bound is above chance, or where the upper one passes the margin although so many
     people could have shown less; with fewer people, guessing alone would not pass: not estimable."""
+    gallery, linkage = attack.gallery, attack.linkage
     name = f"rank-1 with a {gallery} gallery" if gallery == CLEAR else "rank-1 with a gallery masked alike"
     if linkage is None or not linkage.estimable:
         people = 0 if linkage is None else linkage.people
@@ -175,6 +202,7 @@ def _rank(gallery: str, linkage: Linkage | None, margin: float) -> Verdict:
         return Verdict(gate=name, measured=said, allowed=f"chance + {margin:.2f}", outcome=_NEITHER)
     rank, limit = linkage.rank1, linkage.chance + margin
     said = f"{rank.value:.3f}, 95 %: {rank.low:.3f} to {rank.high:.3f}, {rank.count} clips of {linkage.people} people"
+    said += f", by the {attack.crop}"
     enough = exact_interval(1.0, linkage.people)[1] <= limit
     outcome: Outcome = "passed" if rank.high <= limit else "failed" if enough or rank.low > linkage.chance else _NEITHER
     allowed = f"upper bound at most {limit:.3f} (chance {linkage.chance:.3f} + {margin:.2f})"

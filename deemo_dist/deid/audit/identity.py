@@ -1,9 +1,9 @@
 """An attacker who recognises faces: dlib's ResNet (King 2017), aligned by where the face was in the *raw* frame.
 
 The weights did not do the masking. The attacker is given more than he has: he knows where the face was, and cuts the
-same patch out of the released frame. Only the face itself counts, in gallery and probe alike, by one window for
-all: hair, neck, clothing and room around it are left to the attack on whole pictures, which link by them.
-Templates stay in memory.
+same patch out of the released frame. He reads it twice, in gallery and probe alike: the face by itself, by one window
+for all, and the head, as the network was taught to be shown it: hair, ears and jaw, and a little of what is beside
+them. Neck, clothing and room are left to the attack on whole pictures, which link by them. Templates stay in memory.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ GREY = 127
 
 @dataclass(frozen=True)
 class Patch:
-    """The same aligned patch of one frame before and after: uint8 [150, 150, 3] each."""
+    """The same aligned patch of one frame before and after, head and all: uint8 [150, 150, 3] each."""
 
     raw: np.ndarray
     released: np.ndarray
@@ -56,7 +56,11 @@ class FaceReader:
     def _cut(self, frame: np.ndarray, points: Any) -> np.ndarray:
         import dlib
 
-        patch = dlib.get_face_chip(np.ascontiguousarray(frame), points, size=CHIP, padding=PADDING)
-        alone = np.full_like(patch, GREY)
-        alone[RIM:-RIM, RIM:-RIM] = patch[RIM:-RIM, RIM:-RIM]
-        return alone
+        return np.asarray(dlib.get_face_chip(np.ascontiguousarray(frame), points, size=CHIP, padding=PADDING))
+
+
+def face_alone(patch: np.ndarray) -> np.ndarray:
+    """A patch uint8 [150, 150, 3] with all but the face itself greyed."""
+    alone = np.full_like(patch, GREY)
+    alone[RIM:-RIM, RIM:-RIM] = patch[RIM:-RIM, RIM:-RIM]
+    return alone

@@ -5,8 +5,8 @@ import pytest
 
 from deemo_dist.deid import geometry
 from deemo_dist.deid.audit.clip import RAW, RELEASED, ClipFinding, ClipObserver
-from deemo_dist.deid.audit.detectors import auditors
-from deemo_dist.deid.audit.figures import ALIKE, CLEAR, face_attacks, residual, sensitivity
+from deemo_dist.deid.audit.detectors import FullRange, auditors
+from deemo_dist.deid.audit.figures import ALIKE, CLEAR, FACE, HEAD, face_attacks, residual, sensitivity
 from deemo_dist.deid.audit.identity import FaceReader
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.detectors import CenterFace
@@ -28,7 +28,9 @@ def observe(name: str, number: int, raw: np.ndarray, kind: str) -> ClipFinding:
     regions = [geometry.snap(geometry.dilate(detect(frame)[0], 0.3), 4, raw.shape[2], raw.shape[1]) for frame in raw]
     masked = raw if kind == RAW else masking.mask(raw, regions, kind=kind)  # type: ignore[arg-type]
     released = decode_frames(encode_video(masked, 25.0), np.arange(len(raw)))
-    observer = ClipObserver(auditors(), FaceReader(), frames=len(raw), controls=(), boxes={0: regions[0]})
+    observer = ClipObserver(
+        auditors(), FaceReader(), frames=len(raw), controls=(), boxes={0: regions[0]}, small=FullRange()
+    )
     for frame in range(len(raw)):
         observer.see(frame, raw[frame], released[frame])
     return observer.finish(f"{name}-{number}", name)
@@ -39,18 +41,22 @@ def test_real_people_are_recognised_unmasked_and_not_under_the_fill() -> None:
     clips = [(name, number, raw) for name in PEOPLE for number, raw in enumerate(pieces(name))]
     for kind in (RAW, "fill"):
         found = [observe(name, number, raw, kind) for name, number, raw in clips]
-        linkage = {attack.gallery: attack.linkage for attack in face_attacks(found) if attack.kind == RELEASED}
-        clear, alike = linkage[CLEAR], linkage[ALIKE]
+        released = [attack for attack in face_attacks(found) if attack.kind == RELEASED]
+        linkage = {(attack.crop, attack.gallery): attack.linkage for attack in released}
+        clear, alike, head = linkage[FACE, CLEAR], linkage[FACE, ALIKE], linkage[HEAD, CLEAR]
+        assert head is not None
+        assert head.match is not None
         assert clear is not None
         assert alike is not None
         assert clear.match is not None
         assert not clear.estimable
         assert sensitivity(found).value == 1.0
         if kind == RAW:
+            assert head.rank1.value == head.match.value == 1.0
             assert clear.rank1.value == clear.match.value == alike.rank1.value == 1.0
             assert residual(found).value == 1.0
         else:
-            assert clear.match.value == residual(found).value == 0.0
+            assert head.match.value == clear.match.value == residual(found).value == 0.0
             assert clear.rank1.value < 0.75
             assert max(value for item in found for value in item.correlations) < 0.25
             assert min(value for item in found for value in item.coverage) > 0.95

@@ -8,6 +8,7 @@ from deemo_dist.deid.audit.clip import ClipFinding, looks
 from deemo_dist.deid.audit.figures import (
     ALIKE,
     CLEAR,
+    HEAD,
     Attack,
     AuditFigures,
     Words,
@@ -59,6 +60,15 @@ def test_what_tells_all_fails_even_with_few_people() -> None:
     assert outcomes(figures(attacked(6, told=True)))[:3] == ["failed"] * 3
 
 
+def test_who_is_told_by_hair_and_jaw_alone_fails_too() -> None:
+    found = figures(attacked(60, told=False))
+    heads = [replace(attack, crop=HEAD, linkage=attacked(60, told=True)) for attack in found.attacks]
+    for attacks in ([*found.attacks, *heads], [*heads, *found.attacks]):
+        verdicts = judge(replace(found, attacks=tuple(attacks)), GATES)[:3]
+        assert [verdict.outcome for verdict in verdicts] == ["failed"] * 3
+        assert all("by the head" in verdict.measured for verdict in verdicts)
+
+
 @pytest.mark.parametrize("linkage", [None, attacked(3, told=True)])
 def test_too_few_people_say_nothing_of_ranks(linkage: Linkage | None) -> None:
     assert outcomes(figures(linkage))[1:3] == ["not estimable"] * 2
@@ -92,7 +102,7 @@ def finding(number: int, subject: int, *, seen: bool) -> ClipFinding:
     face = {"none": np.ones(4), "released": np.zeros(4)} if seen else {}
     return ClipFinding(
         key=f"{number}", subject=f"{subject}", looks=int(seen), seen=int(seen), residual=0, correlations=(),
-        coverage=(), faces=face, picture=np.zeros(8), still=np.zeros((4, 4, 3), dtype=np.uint8),
+        coverage=(), faces=face, heads=face, picture=np.zeros(8), still=np.zeros((4, 4, 3), dtype=np.uint8),
     )  # fmt: skip
 
 
