@@ -87,10 +87,10 @@ class Deidentifier:
         """
         info = source.info
         check_picture(info)
-        seen = self._look(source)
+        seen = self.look(source)
         check_heads(seen.cover.uncertain, len(seen.bodies.poses), self.policy)
         heard = self._hear(clip, source)
-        released = self._release(source, sink, seen)
+        released = self.release(source, sink, seen)
         check_audit(released.checked, self.policy.gates)
         sync = check_sync(info, seen.times, released.video, heard.sound)
         found = self.meter.run("body", self._movement, seen)
@@ -106,7 +106,7 @@ class Deidentifier:
             attestation=attestation(self.policy, self.ring.key_id, seen, heard, released, found[0], sync),
         )
 
-    def _look(self, source: ClipSource) -> Seen:
+    def look(self, source: ClipSource) -> Seen:
         """The first pass. Bodies are looked for here, before masking: pose needs the face."""
         meter, times = self.meter, list[float]()
         people, faces = BodyScan(self.body), FaceScan(self.policy, self.faces)
@@ -144,7 +144,7 @@ class Deidentifier:
         self.meter.count("voice", bytes=waveform.nbytes)
         return Heard(spoken, sound, len(waveform) / rate)
 
-    def _release(self, source: ClipSource, sink: FrameSink, seen: Seen) -> Released:
+    def release(self, source: ClipSource, sink: FrameSink, seen: Seen) -> Released:
         """The second pass: every frame masked, audited, written; and a few of what was written read again."""
         meter, info, cover = self.meter, source.info, seen.cover
         shown = with_face(cover.detected, self.policy.detect_every)

@@ -21,6 +21,7 @@ HOLD_SECONDS = 0.4
 GAP_SECONDS = 2.0
 SURE_HEAD = 0.5
 OWN_SHARE = 0.25  # of a head's box, that its own face fills
+FAINT = 24.0  # pixels: real faces of 16 px are missed in one finer look of a few, those of 24 px were not
 HEAD_DILATE = 0.05  # a head box is wide already: it has to cover motion only
 QUICKEST = 5.0  # percentile of frame intervals that a clip's rate is taken from
 
@@ -77,10 +78,11 @@ def cover_clip(
 
 def _face_hold(track: Track, faces: FaceTracks, least: int, frames: int) -> Hold:
     """A face that is too small for the scaled copy where its track begins or ends is held from one finer look to the
-    next there: it may have come or gone at any time between."""
-    far = holds(track, least, faces.fine, frames=frames)
+    next there: it may have come or gone at any time between. One so small that a finer look may miss it too is held
+    over one more."""
     sides = (track.boxes[[0, -1], 2:] - track.boxes[[0, -1], :2]).max(axis=1)
-    return (far[0] if sides[0] < faces.small else least, far[1] if sides[1] < faces.small else least)
+    far = [holds(track, least, faces.fine, frames=frames, missed=int(side < FAINT)) for side in sides]
+    return (far[0][0] if sides[0] < faces.small else least, far[1][1] if sides[1] < faces.small else least)
 
 
 def _heads(bodies: Bodies, cuts: Sequence[int], *, hold: int, gap: int, frames: int) -> list[np.ndarray]:

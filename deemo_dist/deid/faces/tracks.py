@@ -79,11 +79,12 @@ Hold = tuple[int, int]
 """Frames before a track's first detection and after its last."""
 
 
-def holds(track: Track, least: int, looks: Sequence[int], *, frames: int) -> Hold:
+def holds(track: Track, least: int, looks: Sequence[int], *, frames: int, missed: int = 0) -> Hold:
     """``least`` frames at either end, or more: back to the last of ``looks`` (ascending frames in which the track would
-    have been found) before it, and on to the first one after it; to the ends of the clip where there is none."""
+    have been found) before it, and on to the first one after it; to the ends of the clip where there is none.
+    ``missed``: looks that may have missed it, which are passed over."""
     first, last = int(track.frames[0]), int(track.frames[-1])
-    before, after = bisect_left(looks, first) - 1, bisect_right(looks, last)
+    before, after = bisect_left(looks, first) - 1 - missed, bisect_right(looks, last) + missed
     start = looks[before] if before >= 0 else 0
     end = looks[after] if after < len(looks) else frames - 1
     return max(least, first - start), max(least, end - last)

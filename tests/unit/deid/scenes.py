@@ -39,3 +39,24 @@ def entering(
         frame = scene.copy()
         frame[top : top + small.shape[0], left : left + small.shape[1]] = small
         yield frame, boxes[number][0] * scale + np.array([left, top] * 2)
+
+
+def beside_a_poster(*, frames: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """A person who talks and walks through a picture of 960 x 540 with a face on a poster: (frame, the poster's face,
+    the person's, where it was checked), boxes float64 [4]."""
+    import cv2
+
+    poster, person = footage("clip-single-face", count=1).frames, footage("clip-pexels", count=frames).frames
+    assert poster is not None
+    assert person is not None
+    scene = cv2.resize(background(), (960, 540), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(poster[0], None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    scene[20 : 20 + small.shape[0], 680 : 680 + small.shape[1]] = small
+    hung = truth()["clip-single-face"][0][0] * 0.4 + np.array([680, 20] * 2)
+    for number in range(frames):
+        walker = cv2.resize(person[number], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
+        left, top = 10 + 4 * number, 300
+        frame = scene.copy()
+        frame[top:, left : left + walker.shape[1]] = walker[: 540 - top]
+        checked = truth()["clip-pexels"].get(number, np.zeros((0, 4)))
+        yield frame, hung, checked[0] * 0.6 + np.array([left, top] * 2) if len(checked) else None

@@ -61,6 +61,8 @@ def test_a_hold_goes_from_look_to_look_and_to_the_ends_of_the_clip() -> None:
     assert holds(track, 4, [0, 12, 20, 40], frames=60) == (8, 17)
     assert holds(track, 12, [0, 12, 20, 24], frames=60) == (12, 12)
     assert holds(track, 4, [20, 23], frames=60) == (20, 36)
+    assert holds(track, 4, [0, 12, 20, 40, 50], frames=60, missed=1) == (20, 27)
+    assert holds(track, 4, [12, 20, 40], frames=60, missed=1) == (20, 36)
 
 
 def test_a_long_hold_goes_where_the_track_came_from_whatever_one_detection_says() -> None:
