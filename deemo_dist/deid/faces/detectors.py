@@ -41,9 +41,13 @@ class CenterFace:
         height, width = frame.shape[:2]
         scale = min(1.0, self._width / max(height, width))
         size = tuple(max(STRIDE, int(np.ceil(side * scale / STRIDE)) * STRIDE) for side in (width, height))
-        small = frame if size == (width, height) else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        if scale == 1.0:  # the smallest faces lose half their score to a stretch of a few pixels
+            small = cv2.copyMakeBorder(frame, 0, size[1] - height, 0, size[0] - width, cv2.BORDER_CONSTANT)
+        else:
+            small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
         found, scores = self._look(small) if max(size) <= LARGEST else self._in_tiles(small)
-        found *= np.array([width / size[0], height / size[1]] * 2)
+        if scale < 1.0:
+            found *= np.array([width / size[0], height / size[1]] * 2)
         return found, scores
 
     def _look(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -57,6 +57,6 @@ def beside_a_poster(*, frames: int) -> Iterator[tuple[np.ndarray, np.ndarray, np
         walker = cv2.resize(person[number], None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
         left, top = 10 + 4 * number, 300
         frame = scene.copy()
-        frame[top:, left : left + walker.shape[1]] = walker[: 540 - top]
+        frame[top : top + walker.shape[0], left : left + walker.shape[1]] = walker
         checked = truth()["clip-pexels"].get(number, np.zeros((0, 4)))
         yield frame, hung, checked[0] * 0.6 + np.array([left, top] * 2) if len(checked) else None
