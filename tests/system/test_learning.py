@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from deemo_dist.dataset import open_dataset, read_info
-from deemo_dist.dataset.compact import write_annotations
-from deemo_dist.dataset.layout import info_key
-from deemo_dist.digests import canonical_json, digest_of_rows
+from deemo_dist.dataset.layout import annotations_key, info_key
+from deemo_dist.dataset.tables import PartWriter
+from deemo_dist.digests import canonical_json, digest_of_rows, plain
+from deemo_dist.records.sample import ANNOTATION_SCHEMA
 from tests.system.conftest import Project, ingest
 
 SEEDS = int(os.environ.get("DEEMO_LEARNING_SEEDS", "0"))
@@ -89,5 +90,8 @@ def shuffle_answers(project: Project) -> None:
     ]
     info = read_info(store, data.name, data.version)
     ordered = sorted(swapped, key=lambda row: row.key)
-    info = replace(info, annotations=write_annotations(store, ordered), annotations_digest=digest_of_rows(ordered))
+    digest = digest_of_rows(ordered)
+    writer = PartWriter(store, ANNOTATION_SCHEMA, lambda part: annotations_key(digest, part))
+    writer.add(plain(ordered))
+    info = replace(info, annotations=writer.finish(), annotations_digest=digest)
     store.put(info_key(info.prefix), canonical_json(info))
