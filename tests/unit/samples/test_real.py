@@ -23,6 +23,8 @@ def test_boxes_of_the_cut_clips_lie_on_their_faces(tmp_path: Path) -> None:
     detect = auditors()
     for clip in real_clips(tmp_path):
         known = boxes_of(clip, boxes)
+        if not known:  # footage without a face
+            continue
         some = sorted(known)[:: max(1, len(known) // 4)]
         film = (tmp_path / clip.uri.rsplit("/", 1)[-1]).read_bytes()
         for number, frame in zip(some, decode_frames(film, np.array(some)), strict=True):
