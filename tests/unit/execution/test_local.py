@@ -192,10 +192,12 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
 def start_driver(folder: Path) -> "subprocess.Popen[bytes]":
     """A process whose two workers are at work."""
     script = f"""
+        import signal
         from deemo_dist.config import ExecutionConfig
         from deemo_dist.execution import run
         from work_functions import Squares
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
             run(range(9), Squares({str(folder)!r}, sleep=30), config=ExecutionConfig(executor="local", workers=2),
                 on_result=print)
     """
