@@ -16,8 +16,6 @@ from pipelines.workload import Workload, assumed, planned
 if TYPE_CHECKING:
     from torch import nn
 
-PARTS = ("vision_tower", "audio_tower", "video_projector", "audio_projector", "cue_projector", "language_model")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:

@@ -19,10 +19,10 @@ from deemo_dist.model import attention
 from deemo_dist.model.adapted import holds_adapters, load_adapted, save_adapted
 from deemo_dist.model.adapters import is_adapted
 from deemo_dist.model.configuration import DeemoLlamaConfig
+from deemo_dist.model.conversation import IGNORED
 from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
 from deemo_dist.model.towers import build_tower, call_tower, patches_of, places_of, settle, width_of
 
-IGNORED = -100
 MEDIA = (
     "pixel_values",
     "frame_times",

@@ -17,30 +17,13 @@ from deemo_dist.config import ModelConfig, StageConfig, StorageConfig, TrainRule
 from deemo_dist.environ import Placement
 from deemo_dist.model import build_model, build_processor
 from deemo_dist.storage import open_store
-from deemo_dist.training import ProgressLines, Ranks, StageSpec, StepBatches, StepReport, train_stage
+from deemo_dist.training import Ranks, StageSpec, StepBatches, train_stage
 from deemo_dist.training.engine import build_engine
+from tests.bench.training.clock import Clock
 from tests.bench.training.ranks import ENGINE, words
 
 STEPS, WARM, PACKS, TOKENS = 14, 4, 4, 1100
 STAGE = StageConfig(tasks=("bench",), trains={"*": TrainRule(lr=1e-4)}, packs_per_step=PACKS, max_tokens=TOKENS)
-
-
-class Clock(ProgressLines):
-    """When each step was done."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.times: list[float] = []
-
-    def on_step(self, report: StepReport) -> None:
-        """Note the moment."""
-        super().on_step(report)
-        self.times.append(time.perf_counter())
-
-    @property
-    def rate(self) -> float:
-        """Steps a second after those that warm up."""
-        return (len(self.times) - 1 - WARM) / (self.times[-1] - self.times[WARM])
 
 
 @cache
@@ -94,7 +77,7 @@ def ours(ranks: Ranks, model: torch.nn.Module) -> float:
                 attempt=1,
             )
         )
-    return clock.rate
+    return clock.rate(WARM)
 
 
 def bare(ranks: Ranks, model: torch.nn.Module) -> float:
@@ -108,7 +91,7 @@ def bare(ranks: Ranks, model: torch.nn.Module) -> float:
             engine.deepspeed.step()
         clock.times.append(time.perf_counter())
     engine.destroy()
-    return clock.rate
+    return clock.rate(WARM)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ All are of whole stages as they are trained: the last save of a stage is waited 
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 
 import torch
@@ -17,7 +16,8 @@ from torch import nn
 from deemo_dist.config import EngineConfig, StageConfig, StorageConfig, TrainRule
 from deemo_dist.environ import Placement
 from deemo_dist.storage import open_store
-from deemo_dist.training import ProgressLines, StageSpec, StepBatches, StepReport, train_stage
+from deemo_dist.training import StageSpec, StepBatches, train_stage
+from tests.bench.training.clock import Clock
 from tests.bench.training.ranks import words
 
 WIDTH, LAYERS, ROWS = 3000, 10, 256
@@ -48,19 +48,6 @@ class Output(dict[str, torch.Tensor]):
         return self["loss"]
 
 
-class Clock(ProgressLines):
-    """When each step was done."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.times: list[float] = []
-
-    def on_step(self, report: StepReport) -> None:
-        """Note the moment."""
-        super().on_step(report)
-        self.times.append(time.perf_counter())
-
-
 def batches(start: int, place: Placement) -> Iterator[StepBatches]:
     """The same rows at each step."""
     rows = torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(1))
@@ -88,7 +75,7 @@ def train(every: int) -> tuple[float, float]:
                 attempt=1,
             )
         )
-    return (STEPS - 1) / (clock.times[-1] - clock.times[0]), result.save_stall_seconds
+    return clock.rate(), result.save_stall_seconds
 
 
 def figures() -> dict[str, float]:

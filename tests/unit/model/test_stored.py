@@ -68,7 +68,7 @@ def test_a_language_model_grows_by_the_mean_of_its_rows(model, tmp_path):
     assert load_file(tmp_path / "model.safetensors").keys() == stored.keys()
 
 
-def fetched_twice(folder, root, monkeypatch):
+def assert_fetched_once(folder, root, monkeypatch):
     """The files of a prefix are fetched once, again where they changed; pickles never."""
     monkeypatch.setenv("DEEMO_CACHE", str(folder / "cache"))
     store = open_store(StorageConfig(root=root))
@@ -87,7 +87,7 @@ def fetched_twice(folder, root, monkeypatch):
 
 
 def test_a_prefix_is_fetched_once(tmp_path, monkeypatch):
-    fetched_twice(tmp_path, f"file://{tmp_path}/store/models/a", monkeypatch)
+    assert_fetched_once(tmp_path, f"file://{tmp_path}/store/models/a", monkeypatch)
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_a_prefix_of_a_bucket_is_fetched_once(tmp_path, monkeypatch):
     with LocalS3() as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        fetched_twice(tmp_path, f"{server.root}/models/a", monkeypatch)
+        assert_fetched_once(tmp_path, f"{server.root}/models/a", monkeypatch)
 
 
 def test_a_gguf_file_of_a_prefix_is_the_model(tmp_path, monkeypatch):
