@@ -21,6 +21,7 @@ from deemo_dist.planning.data.forecast import Cluster, Forecast, Limit, Measured
 from deemo_dist.planning.data.grown import Grown, grow
 from deemo_dist.planning.data.traffic import Node, Traffic, run, together
 from deemo_dist.records import Example
+from deemo_dist.records.parquet import parquet_table
 from deemo_dist.storage import Store, open_store
 from pipelines.datasets import open_allowed
 from pipelines.stages import PlannedStage, plan_stages
@@ -228,7 +229,7 @@ def _reading(table: pa.Table) -> float:
     for _ in range(TIMES):
         started = time.perf_counter()
         sha256_bytes(data)
-        pq.read_table(pa.BufferReader(data)).combine_chunks()
+        parquet_table(data).combine_chunks()
         seconds.append(time.perf_counter() - started)
     return min(seconds) / len(many)
 

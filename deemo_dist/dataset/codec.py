@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from deemo_dist.digests import plain
 from deemo_dist.errors import CorruptDataError, DatasetError
+from deemo_dist.records.parquet import parquet_table
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def read_table(data: bytes, schema: pa.Schema, where: str) -> pa.Table:
     """
     expected = _metadata(schema)
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = parquet_table(data)
     except (pa.ArrowException, OSError):
         raise CorruptDataError(f"{where}: not a readable Parquet file") from None
     found = _metadata(table.schema)

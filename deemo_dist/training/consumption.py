@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from deemo_dist.errors import CorruptDataError
 from deemo_dist.records.consumed import CONSUMED_SCHEMA, CONSUMED_VERSION, ConsumedRow, keys_digest, mark
+from deemo_dist.records.parquet import parquet_table
 
 if TYPE_CHECKING:
     from deemo_dist.storage import Store
@@ -73,10 +74,8 @@ def read_rows(store: "Store", prefix: str) -> list[ConsumedRow]:
 
 
 def _rows(data: bytes, key: str) -> list[ConsumedRow]:
-    import pyarrow.parquet as pq
-
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = parquet_table(data)
         version = int((table.schema.metadata or {}).get(b"deemo.version", b"0"))
         names = [name for name in CONSUMED_SCHEMA.names if version > 1 or name != "examples"]
         found = table.select(names).to_pylist()

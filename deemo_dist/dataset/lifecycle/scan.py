@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from deemo_dist.errors import NotFoundError
+from deemo_dist.records.parquet import parquet_table
 from deemo_dist.storage import Store, Stored
 
 KEY_HEX = 32
@@ -52,7 +52,7 @@ class Sought:
         if data[: len(_MAGIC)] != _MAGIC:
             return False
         try:
-            return any(self._raw(piece) for piece in _strings(pq.read_table(pa.BufferReader(data))))
+            return any(self._raw(piece) for piece in _strings(parquet_table(data)))
         except (pa.ArrowException, OSError):
             return True
 
