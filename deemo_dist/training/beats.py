@@ -59,7 +59,8 @@ def slowest(beats: Mapping[int, Beat | None], silent: Mapping[int, float]) -> tu
 class Herald:
     """A rank's voice: ``speak`` puts its beat, and reads rank 0's verdict or, on rank 0, makes it.
 
-    ``quiet``: seconds after which a rank counts as silent. ``verdict``: the last one, ``heard`` when.
+    ``quiet``: seconds after which a rank counts as silent. ``verdict``: the last one, ``heard`` when; ``cpu``:
+    processor seconds of the thread that speaks, as of the last time.
     """
 
     def __init__(self, rank: int, world: int, progress: Progress, *, quiet: float) -> None:
@@ -67,6 +68,7 @@ class Herald:
         self.progress = progress
         self.quiet = quiet
         self.count = 0
+        self.cpu = 0.0
         self.verdict: Verdict | None = None
         self.heard = time.monotonic()
         self.beats: dict[int, Beat | None] = dict.fromkeys(range(world))
@@ -85,6 +87,7 @@ class Herald:
             store.set(_VERDICT, json.dumps(asdict(self.verdict)))  # type: ignore[arg-type] # just heard
         elif not last and store.check([_VERDICT]):
             self._hear(Verdict(**json.loads(store.get(_VERDICT))))
+        self.cpu = time.thread_time()
 
     def _hear(self, verdict: Verdict) -> None:
         if self.verdict is None or verdict.count != self.verdict.count:

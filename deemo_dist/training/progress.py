@@ -1,7 +1,11 @@
 """How far this rank's main thread is, for the watchdog and for whoever has to name the slow one."""
 
+import functools
 import os
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +29,7 @@ class Progress:
         self.place: Place = (0, -1, 0)
         self.phase = "start"
         self.in_step = False
+        self.waiting = False
         self.moves = 0
         self.moved = time.monotonic()
 
@@ -45,6 +50,15 @@ class Progress:
         self.place = (chapter, step, position + 1)
         self.tick()
 
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """The main thread waits for work that is not its own: what it spends meanwhile does not count."""
+        self.waiting = True
+        try:
+            yield
+        finally:
+            self.waiting = False
+
     def tick(self) -> None:
         """Something moved, on whichever thread: a part was written or read."""
         self.moves += 1
@@ -53,36 +67,59 @@ class Progress:
 
 @dataclass(frozen=True)
 class Work:
-    """What this process has done so far: processor seconds of all threads and of children that ended, bytes read and
-    written through files."""
+    """What was done so far: processor seconds of this process and of its children that ended, of its main thread and of
+    the threads that watch; bytes read and written through files."""
 
     cpu: float
+    main: float
+    watch: float
     moved_bytes: int
 
     @classmethod
-    def now(cls) -> "Work":
+    def now(cls, watch: float) -> "Work":
         """As of now; bytes are 0 where the kernel does not count them."""
         try:
             lines = Path("/proc/self/io").read_text().splitlines()[:2]
             moved = sum(int(line.split()[1]) for line in lines)
         except (OSError, IndexError, ValueError):
             moved = 0
-        return cls(sum(os.times()[:4]), moved)
+        return cls(sum(os.times()[:4]), time.clock_gettime(_main_clock()), watch, moved)
+
+    def since(self, before: "Work", *, waiting: bool) -> float:
+        """Processor seconds of real work since: not those of the watch itself, nor, where the main thread is
+        ``waiting``, its own: a wait may poll, or spin."""
+        spent = self.cpu - before.cpu - (self.watch - before.watch)
+        return max(0.0, spent - (self.main - before.main if waiting else 0.0))
+
+
+@functools.cache
+def _main_clock() -> int:
+    """The clock of the main thread's processor time."""
+    return time.pthread_getcpuclockid(threading.main_thread().ident or 0)
 
 
 class Diligence:
-    """Tells ``progress`` of the process's own work where that counts. ``seconds``: the watchdog's patience."""
+    """Tells ``progress`` of the process's own work where that counts. ``seconds``: the watchdog's patience; ``watch``
+    gives the processor seconds that watching has cost so far."""
 
-    def __init__(self, progress: Progress, *, seconds: float) -> None:
+    def __init__(self, progress: Progress, *, seconds: float, watch: Callable[[], float] = time.thread_time) -> None:
         self.progress = progress
         self.enough = WORK_SHARE * seconds
-        self.moves, self.work = progress.moves, Work.now()
+        self.watch = watch
+        self.moves, self.work = progress.moves, Work.now(watch())
+        self._restart()
 
     def look(self) -> None:
-        """Compare with the last movement; work enough is a movement."""
-        now = Work.now()
-        worked = now.cpu - self.work.cpu > self.enough or now.moved_bytes - self.work.moved_bytes > WORK_BYTES
+        """Compare with the last look; work enough since the last movement is a movement."""
+        now = Work.now(self.watch())
+        self.cpu += now.since(self.work, waiting=self.progress.waiting)
+        self.moved_bytes += now.moved_bytes - self.work.moved_bytes
+        self.work = now
+        worked = self.cpu > self.enough or self.moved_bytes > WORK_BYTES
         if self.progress.moves == self.moves and worked and not self.progress.in_step:
             self.progress.tick()
         if self.progress.moves != self.moves:
-            self.moves, self.work = self.progress.moves, now
+            self._restart()
+
+    def _restart(self) -> None:
+        self.moves, self.cpu, self.moved_bytes = self.progress.moves, 0.0, 0

@@ -66,9 +66,10 @@ class Ranks:
         """Wait until the job of every rank (None: it has none) has ended, well or badly. The ranks meet every second
         meanwhile: a collective has a time limit, a job has none."""
         ended = False
-        while not ended:
-            wait([job] if job else [], timeout=MEET_SECONDS)
-            ended = self.all_agree(job is None or job.done())
+        with self.progress.waits():
+            while not ended:
+                wait([job] if job else [], timeout=MEET_SECONDS)
+                ended = self.all_agree(job is None or job.done())
         self.progress.on()
 
     def decided_by_first(self, decide: Callable[[], Any]) -> Any:
@@ -82,7 +83,8 @@ class Ranks:
                 error = found
                 answer = {"message": found.message, "hint": found.hint}
         self.progress.on()
-        answer = self.from_first(answer)
+        with self.progress.waits():
+            answer = self.from_first(answer)
         if "message" in answer:
             raise error or CheckpointError(answer["message"], hint=answer["hint"])
         return answer["value"]

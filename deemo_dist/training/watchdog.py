@@ -25,6 +25,8 @@ from deemo_dist.training.stacks import Stacks
 EXIT_CODE = 70
 _BEHIND = 10.0
 _GOODBYE_SECONDS = 2.0
+_LINGER = 4
+"""Intervals: the beats through which the others learn what this rank has seen."""
 
 
 class Watchdog:
@@ -78,12 +80,16 @@ class Watchdog:
     def _judge(self) -> None:
         """Native code that holds the interpreter would stop this thread too, so that faulthandler's own thread, put off
         again and again, stands behind it."""
-        diligence = Diligence(self.progress, seconds=self.seconds)
+        diligence = Diligence(self.progress, seconds=self.seconds, watch=self._cost)
         while not self.ended.wait(self.interval):
             diligence.look()
             if max(self._still(), self._silence()) > self.seconds:
                 self._bark()
             self.stacks.dump_later(self.seconds + _BEHIND)
+
+    def _cost(self) -> float:
+        """Processor seconds of the watch itself; to be asked on the thread that judges."""
+        return time.thread_time() + self.herald.cpu
 
     def _still(self) -> float:
         """Seconds for which neither this rank nor, as far as it knows, any other has moved."""
@@ -99,13 +105,15 @@ class Watchdog:
         return 0.0 if verdict is None or verdict.over else verdict.silence
 
     def _bark(self) -> None:
-        """Say who is slow, dump every stack, and end this process without waiting for anything."""
+        """Say who is slow, dump every stack, and end this process. Not at once: whoever ends first breaks the others'
+        collective, so that each is given the time to see the same and to leave its stacks."""
         own, now = self.progress, time.monotonic()
         text = f"rank {self.place.rank}: no progress for {now - own.moved:.0f} s {where(own.place, own.phase)}"
         if self.place.world > 1:
             rank, why = self._blamed(now)
             text += f"; the slow rank is rank {rank}: {why}"
         self.stacks.dump(text)
+        time.sleep(_LINGER * self.interval)
         os._exit(EXIT_CODE)
 
     def _blamed(self, now: float) -> tuple[int, str]:

@@ -134,9 +134,10 @@ class Saver:
 
     def _settle(self, ranks: "Ranks") -> CommitInfo | None:
         done = None
-        while self.phase != "idle":
-            wait([self.job] if self.job is not None else [], timeout=MEET_SECONDS)
-            done = self.advance(ranks.sums(self.flags()))
+        with ranks.progress.waits():
+            while self.phase != "idle":
+                wait([self.job] if self.job is not None else [], timeout=MEET_SECONDS)
+                done = self.advance(ranks.sums(self.flags()))
         return done
 
     def _failed(self, *, fatal: bool) -> None:

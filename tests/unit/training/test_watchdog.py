@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -56,12 +57,40 @@ def test_work_counts_as_progress_outside_of_steps_alone():
     progress = Progress()
     for busy, counts in ((lambda: progress.during("building"), 1), (lambda: progress.at(0, 0, "data"), 0)):
         busy()
-        diligence, moves = Diligence(progress, seconds=1.0), progress.moves
+        diligence, moves = Diligence(progress, seconds=1.0, watch=lambda: 0.0), progress.moves
         diligence.look()
         assert progress.moves == moves
-        sum(number * number for number in range(600_000))
+        spend()
         diligence.look()
         assert progress.moves == moves + counts
+
+
+def test_waiting_and_watching_are_no_work():
+    """A main thread that polls, or spins as a wait for a GPU does, does not keep a hung job alive."""
+    progress = Progress()
+    progress.during("checkpoint")
+    began = time.process_time()
+    diligence, moves = Diligence(progress, seconds=1.0, watch=lambda: time.process_time() - began), progress.moves
+    spend()
+    diligence.look()
+    assert progress.moves == moves
+    diligence = Diligence(progress, seconds=1.0, watch=lambda: 0.0)
+    with progress.waits():
+        spend()
+        diligence.look()
+        assert progress.moves == moves
+        writer = threading.Thread(target=spend)
+        writer.start()
+        writer.join()
+        diligence.look()
+    assert progress.moves == moves + 1 and not progress.waiting
+
+
+def spend() -> None:
+    """A few hundredths of a second of a processor."""
+    until = time.thread_time() + 0.05
+    while time.thread_time() < until:
+        pass
 
 
 class Counting:
