@@ -5,7 +5,7 @@ The root key leads from the person to their keys. What is to be done is decided 
 """
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from deemo_dist.config import RunConfig
@@ -149,26 +149,36 @@ def _decide(
     replaced = steps.affected(store, versions, subjects, samples, begun_from=begun_from)
     manifests = _changes(own, person)
     if not clips and not replaced:
-        known = read_suppressed(store, ring.key_id)
-        if person is not None and known.person(person_token(ring.suppression_key(), person)):
-            raise DatasetError("that person was erased before: nothing of them is here", hint="see erasures/")
-        raise DatasetError(
-            "nobody in the manifests and datasets of this prefix is that person",
-            hint=f"is it spelled as in the manifest, and is the root key the dataset's ({ring.key_id} is given)?",
-        )
-    rows = [token_of("subject", key) for key in sorted(subjects)] + [token_of("sample", key) for key in sorted(samples)]
-    if person is not None:
-        rows.append(Row("person", person_token(ring.suppression_key(), person)))
+        raise _nobody(store, ring, person)
     return Erasure(
         id=secrets.token_hex(8),
         key_id=ring.key_id,
         subjects=tuple(sorted(subjects)),
         samples=tuple(sorted(samples)),
-        rows=tuple(rows),
+        rows=_rows(ring, subjects, samples, person),
         replaced=tuple(replaced),
         manifests=manifests,
         begun_from=begun_from,
     )
+
+
+def _nobody(store: Store, ring: KeyRing, person: str | None) -> DatasetError:
+    """Why there is nothing to erase."""
+    known = read_suppressed(store, ring.key_id)
+    if person is not None and known.person(person_token(ring.suppression_key(), person)):
+        return DatasetError("that person was erased before: nothing of them is here", hint="see erasures/")
+    return DatasetError(
+        "nobody in the manifests and datasets of this prefix is that person",
+        hint=f"is it spelled as in the manifest, and is the root key the dataset's ({ring.key_id} is given)?",
+    )
+
+
+def _rows(ring: KeyRing, subjects: Collection[str], samples: Collection[str], person: str | None) -> tuple[Row, ...]:
+    """What keeps the person out from now on."""
+    rows = [token_of("subject", key) for key in sorted(subjects)] + [token_of("sample", key) for key in sorted(samples)]
+    if person is not None:
+        rows.append(Row("person", person_token(ring.suppression_key(), person)))
+    return tuple(rows)
 
 
 def _pending_key(ring: KeyRing, subject: str | None, subject_key: str | None) -> str:

@@ -3,7 +3,7 @@
 import io
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -67,22 +67,62 @@ def plan_data(config: RunConfig, cluster: Cluster, *, samples: int | None = None
     store = open_store(config.storage)
     dataset = open_allowed(config, store)
     processor = build_processor(config.model)
-    stages = plan_stages(config, dataset, processor, store)
-    return [_forecast(config, cluster, stage, dataset, processor, store, samples) for stage in stages]
+    asked = _Asked(config=config, cluster=cluster, dataset=dataset, processor=processor, store=store, samples=samples)
+    return [_forecast(asked, stage) for stage in plan_stages(config, dataset, processor, store)]
 
 
-def _forecast(
-    config: RunConfig,
-    cluster: Cluster,
-    stage: PlannedStage,
-    dataset: Dataset,
-    processor: "DeemoLlamaProcessor",
-    store: Store,
-    samples: int | None,
-) -> StageForecast:
-    real = sum(len(each.index) for each in stage.datasets)
-    factor = (samples or real) / real
-    grown = grow(
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What is asked for: this run on this cluster, as if its dataset had ``samples`` (None: as many as it has)."""
+
+    config: RunConfig
+    cluster: Cluster
+    dataset: Dataset
+    processor: "DeemoLlamaProcessor"
+    store: Store
+    samples: int | None
+
+    @property
+    def cache_bytes(self) -> int:
+        """What a node may keep; nothing of a store of files."""
+        return self.config.storage.cache_mb * 2**20 if self.store.local_path("shards") is None else 0
+
+    def factor(self, stage: PlannedStage) -> float:
+        """By how much the stage's data would be more than they are."""
+        real = _real_samples(stage)
+        return (self.samples or real) / real
+
+
+def _forecast(asked: _Asked, stage: PlannedStage) -> StageForecast:
+    """Simulate windows of the stage's own samples, time one of each thing, and reckon from both."""
+    grown = _grown(asked.config, stage)
+    plan, window_seconds = _grown_plan(stage, grown, asked.cluster)
+    nodes = _nodes(asked, grown)
+    steps = run(_loader(asked, stage, grown, plan), nodes, range(plan.steps))
+    full = steps[:-1] or steps  # the last one may be short
+    figures = measured(asked.config, stage, asked.processor, asked.store, window_seconds)
+    scale = _scale(asked, stage, plan, plan.packs / len(grown))
+    peak = max(node.peak for node in nodes)
+    kept = asked.factor(stage) == 1 and _is_kept(stage, asked.store)
+    found = forecast(full, peak, asked.cluster, scale, figures, kept)
+    return StageForecast(
+        name=stage.name,
+        scale=scale,
+        cluster=asked.cluster,
+        measured=figures,
+        simulated=together(nodes),
+        simulated_steps=len(full),
+        forecast=replace(found, limits=(*_too_few_packs(stage, asked.cluster), *found.limits)),
+    )
+
+
+def _real_samples(stage: PlannedStage) -> int:
+    return sum(len(each.index) for each in stage.datasets)
+
+
+def _grown(config: RunConfig, stage: PlannedStage) -> Grown:
+    """The stage's own examples, again and again, until they fill the windows that are simulated."""
+    return grow(
         stage.examples,
         samples=_samples(stage),
         examples_wanted=WINDOWS * stage.config.window,
@@ -90,53 +130,49 @@ def _forecast(
         seed=config.seed,
         shares=_shares(stage),
     )
-    plan, window_seconds = _grown_plan(stage, grown, cluster)
-    cache_bytes = config.storage.cache_mb * 2**20 if store.local_path("shards") is None else 0
-    nodes = [
-        Node(grown.sizes, limit=cache_bytes, block=config.storage.cache_block_kb * 2**10) for _ in range(cluster.nodes)
-    ]
-    loader = Loader(
-        dataset=dataset,
-        store=store,
+
+
+def _nodes(asked: _Asked, grown: Grown) -> list[Node]:
+    """The cluster's nodes, their caches empty."""
+    block = asked.config.storage.cache_block_kb * 2**10
+    return [Node(grown.sizes, limit=asked.cache_bytes, block=block) for _ in range(asked.cluster.nodes)]
+
+
+def _loader(asked: _Asked, stage: PlannedStage, grown: Grown, plan: StepPlan) -> Loader:
+    """What training reads by, over the grown dataset."""
+    return Loader(
+        dataset=asked.dataset,
+        store=asked.store,
         examples=grown,
         plan=plan,
-        processor=processor,
-        world=cluster.ranks,
-        seed=config.seed,
+        processor=asked.processor,
+        world=asked.cluster.ranks,
+        seed=asked.config.seed,
         modality_dropout=stage.config.modality_dropout,
-        workers=cluster.workers,
+        workers=asked.cluster.workers,
     )
-    steps = run(loader, nodes, range(plan.steps))
-    full = steps[:-1] or steps  # the last one may be short
-    figures = measured(config, stage, processor, store, window_seconds)
+
+
+def _scale(asked: _Asked, stage: PlannedStage, plan: StepPlan, packs_per_example: float) -> Scale:
+    """How large the whole stage is, its packs as full as those of ``plan``."""
+    factor = asked.factor(stage)
     shown = _draws(stage) * factor
-    scale = Scale(
-        samples=samples or real,
+    return Scale(
+        samples=asked.samples or _real_samples(stage),
         distinct=round(len(stage.examples) * factor),
         examples=round(shown),
         windows=max(1, int(shown // stage.config.window)),
-        steps=max(1, round(plan.packs / len(grown) * shown / plan.packs_per_step)),
-        cache_bytes=cache_bytes,
-        requests_per_second=config.storage.requests_per_second,
-    )
-    found = forecast(
-        full, max(node.peak for node in nodes), cluster, scale, figures, factor == 1 and _is_kept(stage, store)
-    )
-    if cluster.ranks > stage.config.packs_per_step:
-        found = replace(found, limits=(_too_few_packs(stage, cluster), *found.limits))
-    return StageForecast(
-        name=stage.name,
-        scale=scale,
-        cluster=cluster,
-        measured=figures,
-        simulated=together(nodes),
-        simulated_steps=len(full),
-        forecast=found,
+        steps=max(1, round(packs_per_example * shown / plan.packs_per_step)),
+        cache_bytes=asked.cache_bytes,
+        requests_per_second=asked.config.storage.requests_per_second,
     )
 
 
-def _too_few_packs(stage: PlannedStage, cluster: Cluster) -> Limit:
-    return Limit(
+def _too_few_packs(stage: PlannedStage, cluster: Cluster) -> Iterator[Limit]:
+    """The limit that training refuses by, where ranks would have no pack of a step."""
+    if cluster.ranks <= stage.config.packs_per_step:
+        return
+    yield Limit(
         name="packs of a step",
         needs=cluster.ranks,
         has=stage.config.packs_per_step,

@@ -30,6 +30,7 @@ from deemo_dist.digests import canonical_json, sha256_bytes
 from deemo_dist.records import Example, Length
 from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
 from deemo_dist.storage import Store, open_store
+from tests import parts
 
 SHARD = 640
 ASKED = "They said: {transcript}\nWhich emotion?"
@@ -54,9 +55,9 @@ def _grown(table: pa.Table, schema: pa.Schema, samples: int, *, units: bool) -> 
     return many.cast(schema.remove_metadata()).replace_schema_metadata(schema.metadata)
 
 
-def make_large(made: Any, store: Store, samples: int) -> None:
+def make_large(store: Store, samples: int) -> None:
     """The dataset demo/v1 of so many samples: the rows of a small one again and again, under keys of their own."""
-    made.dataset(store, plan_units(made.clips(30), 6000))
+    parts.dataset(store, plan_units(parts.clips(30), 6000))
     small = open_dataset(store, "demo", "v1")
 
     def put(name: str, table: pa.Table) -> tuple[PartFile, ...]:

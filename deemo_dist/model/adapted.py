@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deemo_dist.errors import ModelError
 from deemo_dist.model.adapters import ADAPTER, read_adapters
+from deemo_dist.model.sources import RANDOM, cast_parameters, load_parts
 from deemo_dist.records.adapters import adapted_layer, plain_name
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ def load_adapted(kind: "type[Model]", folder: Path, config: Any, dtype: torch.dt
     """
     from safetensors.torch import load_file
 
-    from deemo_dist.model.build import RANDOM, cast_parameters, load_parts
-
     config = config if config is not None else kind.config_class.from_pretrained(folder)
     dtype = dtype or torch.float32
     with torch.random.fork_rng():
@@ -93,7 +92,7 @@ def _own_tensors(model: "Model") -> dict[str, Tensor]:
 def _of_base(model: "Model", name: str) -> bool:
     """Whether a tensor is as its part's source gives it."""
     sources = model.config.sources or {}
-    stored = any(name.startswith(prefix) and sources.get(part, "random") != "random" for part, prefix in PARTS.items())
+    stored = any(name.startswith(prefix) and sources.get(part, RANDOM) != RANDOM for part, prefix in PARTS.items())
     return stored and name not in model.trained
 
 

@@ -1,31 +1,22 @@
 """Build a model and its processor from the run's configuration, with random or stored weights."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from deemo_dist.config import ModelConfig, TowerConfig
 from deemo_dist.errors import ModelError
 from deemo_dist.model.configuration import DeemoLlamaConfig, MediaShape
 from deemo_dist.model.conversation import placeholder_ids
-from deemo_dist.model.fetched import fetched
-from deemo_dist.model.gguf import is_gguf, unpacked
 from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration
 from deemo_dist.model.placing import building, current
 from deemo_dist.model.processing import DeemoLlamaProcessor
-from deemo_dist.model.stored import load_stored
-from deemo_dist.model.towers import load_tower, settle
+from deemo_dist.model.sources import RANDOM, cast_parameters, load_parts, loaded, resolved
+from deemo_dist.model.towers import settle
 from deemo_dist.model.vocabulary import PLACEHOLDERS, PLAIN_TEMPLATE, builtin_tokenizer
 
 BUILTIN = "builtin"
-RANDOM = "random"
-WEIGHTS = "weights:"
-URIS = ("s3://", "file://")
 SPARE_ROWS = 64
 SIZELESS = ("convnext", "convnextv2", "bit", "poolformer")
 
@@ -40,8 +31,8 @@ def build_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The built-in tokenizer, or a stored one with the placeholders added and, where it has none, a plain template."""
     if config.tokenizer == BUILTIN:
         return builtin_tokenizer()
-    path = _source(config.tokenizer)
-    tokenizer = _loaded(lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False), config.tokenizer)
+    path = resolved(config.tokenizer)
+    tokenizer = loaded(lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False), config.tokenizer)
     tokenizer.add_tokens(list(PLACEHOLDERS), special_tokens=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -99,73 +90,6 @@ def build_model(
     return model
 
 
-def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
-    """Bring the parameters into ``dtype``; buffers (the frequencies of rotary positions) stay in theirs."""
-    for parameter in model.parameters():
-        if parameter.is_floating_point() and parameter.dtype != dtype:
-            parameter.data = parameter.data.to(dtype)
-
-
-def load_parts(model: DeemoLlamaForConditionalGeneration, sources: Mapping[str, str], dtype: torch.dtype) -> None:
-    """Stored weights into the parts (``llm vision audio``) that have a source. Raises ``ModelError``."""
-    config = model.config
-    parts = (
-        ("vision", model.vision_tower, lambda path: load_tower(path, config.vision_config, dtype=dtype)),
-        ("audio", model.audio_tower, lambda path: load_tower(path, config.audio_config, dtype=dtype)),
-        ("llm", model.language_model, lambda path: _load_llm(path, config.text_config.vocab_size, dtype)),
-    )
-    for name, part, load in parts:
-        source = sources[name]
-        if source != RANDOM:
-            path = _source(source)
-            whole = partial(_loaded, partial(load, path), source)
-            load_stored(part, _loaded(partial(_folder, path), source), whole, dtype)
-
-
-def _load_llm(path: str, rows: int, dtype: torch.dtype) -> nn.Module:
-    """A language model as transformers loads it, its embeddings and head with ``rows`` rows."""
-    model: Any = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, dtype=dtype)
-    before = model.get_input_embeddings().num_embeddings
-    model.resize_token_embeddings(rows, mean_resizing=False)
-    with torch.no_grad():
-        for part in (model.get_input_embeddings(), model.get_output_embeddings()):
-            part.weight[before:] = part.weight[:before].mean(0)
-    return model
-
-
-def _folder(path: str) -> Path:
-    """Where the files of a source are: itself, or where the hub's cache has what was fetched by this name."""
-    if Path(path).is_dir():
-        return Path(path)
-    from transformers.utils.hub import cached_file
-
-    found = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False)
-    return Path(found).parent if found else Path(path)
-
-
-def _source(name: str) -> str:
-    """Folder or hub name of a source: ``weights:NAME`` and what a URI names are fetched, a GGUF file unpacked, once."""
-    path = name
-    if name.startswith(WEIGHTS):
-        from deemo_dist.weights import fetch
-
-        path = str(fetch(name.removeprefix(WEIGHTS)))
-    elif name.startswith(URIS):
-        path = str(fetched(name))
-    return str(_loaded(lambda: unpacked(Path(path)), name)) if is_gguf(Path(path)) else path
-
-
-def _loaded(load: Callable[[], Any], source: str) -> Any:
-    """``load()``, its many kinds of failure as one line."""
-    try:
-        return load()
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"'{source}' cannot be loaded: {line}", hint="a folder, s3://, weights:NAME or a hub name"
-        ) from error
-
-
 def _part_config(tower: TowerConfig, default_type: str, defaults: dict[str, Any]) -> PreTrainedConfig:
     """transformers' configuration of a part: of its source, or of its type and settings. Raises ``ModelError``."""
     if tower.source == RANDOM:
@@ -176,8 +100,8 @@ def _part_config(tower: TowerConfig, default_type: str, defaults: dict[str, Any]
             raise ModelError(
                 f"model type '{kind}': {str(error).splitlines()[0]}", hint="a model type of transformers"
             ) from error
-    path = _source(tower.source)
-    found = _loaded(lambda: AutoConfig.from_pretrained(path, trust_remote_code=False), tower.source)
+    path = resolved(tower.source)
+    found = loaded(lambda: AutoConfig.from_pretrained(path, trust_remote_code=False), tower.source)
     found = getattr(found, "vision_config", found)
     for name, value in tower.settings.items():
         setattr(found, name, value)

@@ -23,6 +23,9 @@ from deemo_dist.model.conversation import IGNORED
 from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
 from deemo_dist.model.towers import build_tower, call_tower, patches_of, places_of, settle, width_of
 
+MediumInput = tuple[Tensor | None, Tensor | None]
+"""A medium's values and their times; None: a null medium."""
+
 MEDIA = (
     "pixel_values",
     "frame_times",
@@ -188,17 +191,9 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         alone, [targets, vocabulary]; without, ``logits`` are [B, T, vocabulary], the last ``logits_to_keep`` of them.
         Raises ``ModelError``.
         """
-        decoding = past_key_values is not None and past_key_values.get_seq_length() > 0
         if inputs_embeds is None:
-            if input_ids is None:
-                raise ModelError("the model needs input_ids or inputs_embeds")
-            if decoding:
-                inputs_embeds = self.get_input_embeddings()(input_ids)
-            else:
-                video = self.video_embeddings(pixel_values, frame_times)
-                audio = self.audio_embeddings(input_features, audio_starts)
-                cues = self.cue_embeddings(cue_values, cue_times)
-                inputs_embeds = self.merge(input_ids, (video, audio, cues), (video_index, audio_index, cue_index))
+            media = ((pixel_values, frame_times), (input_features, audio_starts), (cue_values, cue_times))
+            inputs_embeds = self._embedded(input_ids, past_key_values, media, (video_index, audio_index, cue_index))
         packed = self._packing(cu_seqlens, max_seqlen, attention_mask, position_ids, past_key_values, inputs_embeds)
         outputs = self.language_model.base_model(
             inputs_embeds=inputs_embeds,
@@ -210,13 +205,26 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             **packed,
             **_handed_on(kwargs),
         )
-        hidden = outputs.last_hidden_state
-        head = self.get_output_embeddings()
-        if labels is not None:
-            loss, logits = loss_over(hidden, labels, head, num_items_in_batch)
-            return CausalLMOutputWithPast(loss=loss, logits=logits)
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        return CausalLMOutputWithPast(logits=head(hidden[:, kept]), past_key_values=outputs.past_key_values)
+        if labels is None:
+            return self._with_logits(outputs, logits_to_keep)
+        return self._with_loss(outputs, labels, num_items_in_batch)
+
+    def _embedded(
+        self,
+        input_ids: Tensor | None,
+        past_key_values: Any,
+        media: tuple[MediumInput, MediumInput, MediumInput],
+        indices: tuple[Tensor | None, ...],
+    ) -> Tensor:
+        """Embeddings of tokens and of video, audio and cues; of a decoding step's tokens alone: the media came with the
+        prompt."""
+        if input_ids is None:
+            raise ModelError("the model needs input_ids or inputs_embeds")
+        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+            return self.get_input_embeddings()(input_ids)
+        video, audio, cues = media
+        features = (self.video_embeddings(*video), self.audio_embeddings(*audio), self.cue_embeddings(*cues))
+        return self.merge(input_ids, features, indices)
 
     def _packing(
         self,
@@ -243,6 +251,18 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             "max_length_q": longest,
             "max_length_k": longest,
         }
+
+    def _with_logits(self, outputs: Any, logits_to_keep: int | Tensor) -> CausalLMOutputWithPast:
+        """Logits of positions by their number from the end (0: all), or as they are given; and the cache."""
+        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.get_output_embeddings()(outputs.last_hidden_state[:, kept])
+        return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values)
+
+    def _with_loss(self, outputs: Any, labels: Tensor, num_items: float | Tensor | None) -> CausalLMOutputWithPast:
+        """The loss, and the logits it came from."""
+        head = self.get_output_embeddings()
+        loss, logits = loss_over(outputs.last_hidden_state, labels, head, num_items)
+        return CausalLMOutputWithPast(loss=loss, logits=logits)
 
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """transformers' own; the media go in once, with the prompt, where there is a cache."""

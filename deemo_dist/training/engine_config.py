@@ -97,6 +97,26 @@ def deepspeed_config(
     eighth of what trains, the largest parameter at least. No scheduler and no optimizer: both are ours.
     """
     bucket = min(MAX_BUCKET, max(largest_param, trainable_params // 8, 1))
+    own: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": micro_steps,
+        "gradient_clipping": max_grad_norm,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 10**9,
+        "zero_optimization": _zero(config, bucket, on_gpu),
+    }
+    if config.precision == "bf16":
+        own["bf16"] = {"enabled": True, "check_grad_overflow": True}
+        # by default gradients are added up, over micro-steps and ranks, in the working precision
+        own["data_types"] = {"grad_accum_dtype": "fp32"}
+        if not config.quantized_gradients:
+            own["communication_data_type"] = "fp32"
+    return _merged(own, config.deepspeed)
+
+
+def _zero(config: EngineConfig, bucket: int, on_gpu: bool) -> dict[str, Any]:
+    """How ZeRO cuts, gathers and offloads, by buckets of so many elements."""
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
         "overlap_comm": on_gpu,
@@ -115,22 +135,7 @@ def deepspeed_config(
     if config.offload == "cpu":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": on_gpu}
         zero["offload_param"] = {"device": "cpu", "pin_memory": on_gpu}
-    own = {
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": micro_steps,
-        "gradient_clipping": max_grad_norm,
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-        "steps_per_print": 10**9,
-        "zero_optimization": zero,
-    }
-    if config.precision == "bf16":
-        own["bf16"] = {"enabled": True, "check_grad_overflow": True}
-        # by default gradients are added up, over micro-steps and ranks, in the working precision
-        own["data_types"] = {"grad_accum_dtype": "fp32"}
-        if not config.quantized_gradients:
-            own["communication_data_type"] = "fp32"
-    return _merged(own, config.deepspeed)
+    return zero
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """From what windows of a plan ask, and what this machine was measured at, to what a whole run needs; and to what would
 break first."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from deemo_dist.planning.data.traffic import Traffic
 
@@ -53,8 +53,8 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """The run: ``samples`` of the dataset, ``examples`` shown over all epochs, ``windows`` and ``steps`` they make;
-    ``shard_bytes`` of a shard; ``cache_bytes`` a node may keep; ``requests_per_second`` that a process may ask."""
+    """The run: ``samples`` of the dataset and their ``distinct`` examples; ``examples`` shown over all epochs, the
+    ``windows`` and ``steps`` they make; ``cache_bytes`` a node may keep; ``requests_per_second`` a process may ask."""
 
     samples: int
     distinct: int
@@ -104,6 +104,15 @@ class Forecast:
     limits: tuple[Limit, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Step:
+    """What the mean step asks of all nodes together; ``fetched`` in bytes."""
+
+    samples: float
+    requests: float
+    fetched: float
+
+
 def forecast(
     steps: Sequence[Traffic], peak: int, cluster: Cluster, scale: Scale, measured: Measured, table_is_kept: bool
 ) -> Forecast:
@@ -111,16 +120,18 @@ def forecast(
     total = Traffic()
     for step in steps:
         total = total.plus(step)
-    count = max(len(steps), 1)
+    mean = _mean(total, len(steps))
     process = scale.samples * measured.row_memory + scale.distinct * measured.example_memory
     opening = scale.samples * measured.row_seconds
     tabulating = scale.windows * measured.window_seconds / max(cluster.cpus, 1)
     ready = opening + 2 * measured.window_seconds + measured.pack_seconds
-    limits = _limits(total, steps, count, peak, process, cluster, scale, measured)
+    by_step = [*_store_limits(mean, cluster, scale), *_node_limits(mean, cluster, measured)]
+    by_bytes = list(_bytes_limits(peak, process * cluster.per_node, cluster, scale))
+    limits = _by_second(by_step, cluster.step_seconds) + by_bytes
     return Forecast(
-        requests_per_step=total.requests / count,
+        requests_per_step=mean.requests,
         worst_requests=max((step.requests for step in steps), default=0),
-        bytes_per_step=total.fetched / count,
+        bytes_per_step=mean.fetched,
         requests_per_sample=total.requests / max(total.samples, 1),
         bytes_per_sample=total.fetched / max(total.samples, 1),
         hit_share=total.found / total.looked if total.looked else 0.0,
@@ -131,98 +142,84 @@ def forecast(
         tabulation_seconds=tabulating,
         first_batch_seconds=ready + (0.0 if table_is_kept else tabulating),
         resume_seconds=ready,
-        fastest_step=max((limit.needs / limit.has for limit in limits if limit.unit.endswith("a step")), default=0.0),
-        limits=tuple(sorted(_judged(limits, cluster), key=lambda limit: -limit.load)),
+        fastest_step=max(limit.needs / limit.has for limit in by_step),
+        limits=tuple(sorted(limits, key=lambda limit: -limit.load)),
     )
 
 
-def _limits(
-    total: Traffic,
-    steps: Sequence[Traffic],
-    count: int,
-    peak: int,
-    process: float,
-    cluster: Cluster,
-    scale: Scale,
-    measured: Measured,
-) -> list[Limit]:
-    """Every limit that is known; those of rates by what one step needs and one second gives."""
-    allowed = scale.requests_per_second * cluster.processes
+def _mean(total: Traffic, steps: int) -> _Step:
+    count = max(steps, 1)
+    return _Step(samples=total.samples / count, requests=total.requests / count, fetched=total.fetched / count)
+
+
+def _store_limits(step: _Step, cluster: Cluster, scale: Scale) -> Iterator[Limit]:
+    """Requests: by what one step needs and one second gives."""
     fair = S3_READS_PER_SECOND / cluster.processes
-    limits = [
-        Limit(
-            name="requests, of the bucket's prefix",
-            needs=total.requests / count,
-            has=S3_READS_PER_SECOND,
-            unit="requests a step",
-            says="the service answers 503 SlowDown, and every process halves its rate",
-            change="raise storage.cache_block_kb, or ask the provider to split the prefix beforehand; "
-            f"storage.requests_per_second={fair:.3g} keeps all processes together within it",
-        ),
-        Limit(
-            name="requests, of the processes' shares",
-            needs=total.requests / count,
-            has=allowed,
-            unit="requests a step",
-            says="reads wait for their turn",
-            change="raise storage.requests_per_second, or storage.cache_block_kb",
-        ),
-        Limit(
-            name="CPU to decode and pack",
-            needs=total.samples / count / cluster.nodes * measured.sample_seconds,
-            has=min(cluster.cpus, cluster.per_node * max(cluster.workers, 1)),
-            unit="CPU seconds a step",
-            says="the loop waits for its data",
-            change="raise engine.loader_workers as far as there are cores, or lower model.frames",
-        ),
-    ]
+    yield Limit(
+        name="requests, of the bucket's prefix",
+        needs=step.requests,
+        has=S3_READS_PER_SECOND,
+        unit="requests",
+        says="the service answers 503 SlowDown, and every process halves its rate",
+        change="raise storage.cache_block_kb, or ask the provider to split the prefix beforehand; "
+        f"storage.requests_per_second={fair:.3g} keeps all processes together within it",
+    )
+    yield Limit(
+        name="requests, of the processes' shares",
+        needs=step.requests,
+        has=scale.requests_per_second * cluster.processes,
+        unit="requests",
+        says="reads wait for their turn",
+        change="raise storage.requests_per_second, or storage.cache_block_kb",
+    )
+
+
+def _node_limits(step: _Step, cluster: Cluster, measured: Measured) -> Iterator[Limit]:
+    """A node's cores and, where it is known, its network: by what one step needs and one second gives."""
+    yield Limit(
+        name="CPU to decode and pack",
+        needs=step.samples / cluster.nodes * measured.sample_seconds,
+        has=min(cluster.cpus, cluster.per_node * max(cluster.workers, 1)),
+        unit="CPU seconds",
+        says="the loop waits for its data",
+        change="raise engine.loader_workers as far as there are cores, or lower model.frames",
+    )
     if cluster.network:
-        limits.append(
-            Limit(
-                name="a node's network",
-                needs=total.fetched / count / cluster.nodes,
-                has=cluster.network,
-                unit="bytes a step",
-                says="the loop waits for its data",
-                change="lower storage.cache_block_kb (fewer bytes that other nodes use), or take more nodes",
-            )
+        yield Limit(
+            name="a node's network",
+            needs=step.fetched / cluster.nodes,
+            has=cluster.network,
+            unit="bytes",
+            says="the loop waits for its data",
+            change="lower storage.cache_block_kb (fewer bytes that other nodes use), or take more nodes",
         )
+
+
+def _bytes_limits(cached: int, held: float, cluster: Cluster, scale: Scale) -> Iterator[Limit]:
+    """A node's cache and memory, where they are known: ``cached`` and ``held`` are the bytes it would have in them."""
     if scale.cache_bytes:
-        limits.append(
-            Limit(
-                name="a node's cache",
-                needs=peak,
-                has=scale.cache_bytes,
-                unit="bytes",
-                says="blocks are given up before their window is over, and fetched again",
-                change="raise storage.cache_mb, or lower the stage's window",
-            )
+        yield Limit(
+            name="a node's cache",
+            needs=cached,
+            has=scale.cache_bytes,
+            unit="bytes",
+            says="blocks are given up before their window is over, and fetched again",
+            change="raise storage.cache_mb, or lower the stage's window",
         )
     if cluster.memory:
-        limits.append(
-            Limit(
-                name="a node's memory, for index and plan alone",
-                needs=process * cluster.per_node,
-                has=cluster.memory,
-                unit="bytes",
-                says="every rank holds the dataset's rows: it is killed while it opens them",
-                change="train on a part of the dataset a stage (merge or filter it into several), or take fewer ranks "
-                "a node",
-            )
+        yield Limit(
+            name="a node's memory, for index and plan alone",
+            needs=held,
+            has=cluster.memory,
+            unit="bytes",
+            says="every rank holds the dataset's rows: it is killed while it opens them",
+            change="train on a part of the dataset a stage (merge or filter it into several), or take fewer ranks a "
+            "node",
         )
-    return limits
 
 
-def _judged(limits: Sequence[Limit], cluster: Cluster) -> list[Limit]:
-    """Limits of rates by the time a step takes, where it is known; left out where not."""
-    found: list[Limit] = []
-    for limit in limits:
-        if not limit.unit.endswith("a step"):
-            found.append(limit)
-        elif cluster.step_seconds:
-            unit = limit.unit.removesuffix(" a step") + " a second"
-            needs = limit.needs / cluster.step_seconds
-            found.append(
-                Limit(name=limit.name, needs=needs, has=limit.has, unit=unit, says=limit.says, change=limit.change)
-            )
-    return found
+def _by_second(limits: Sequence[Limit], step_seconds: float | None) -> list[Limit]:
+    """Limits of a step by the time that it takes; none where that is not known."""
+    if not step_seconds:
+        return []
+    return [replace(limit, needs=limit.needs / step_seconds, unit=f"{limit.unit} a second") for limit in limits]

@@ -9,30 +9,26 @@ import numpy as np
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.dataset import Budget, PlanSettings, ShardWriter, StepPlan, shard_key, table_of
-from deemo_dist.records import Attestation, Example, IndexRow, Length, Member
+from deemo_dist.records import Example, Length, Member
 from deemo_dist.storage import Store, open_store
+from tests import parts
 
 SIZES = {"mp4": 64 * 1024, "flac": 32 * 1024, "cues.npy": 8 * 1024}
 JSON = json.dumps({"transcript": "x" * 580}).encode()
 PREFIX = "datasets/bench/v1"
 PACK = 16
 
-ATTESTATION = Attestation(
+ATTESTATION = parts.attestation(
     policy="bench",
     policy_digest="",
     key_id="",
-    strength="strong",
-    faces="fill",
-    voice="world",
-    transcript="scrub",
-    captions="mask",
     frames=0,
     frames_with_face=0,
     masked_area=0.0,
     pii_entities=0,
     audited_frames=0,
-    residual_face_rate=0.0,
     audit_detector="",
+    figures={},
 )
 
 
@@ -59,13 +55,12 @@ def make_dataset(folder: Path, shards: int, samples: int) -> tuple[Store, list[E
 
 def example_of(key: str, unit: int, shard: str, members: Sequence[Member]) -> Example:
     """An example that shows all members of a sample."""
-    row = IndexRow(
+    row = parts.row(
         key=key,
         unit=unit,
         shard=shard,
         members=tuple(members),
         frames=8,
-        fps=8.0,
         width=64,
         height=64,
         audio_seconds=1.0,
@@ -73,8 +68,6 @@ def example_of(key: str, unit: int, shard: str, members: Sequence[Member]) -> Ex
         cue_frames=8,
         subject_key="",
         source="bench",
-        split="train",
-        subgroup={},
         attestation=ATTESTATION,
     )
     return Example(key=key, task="bench", turns=(), sample=row, modalities=("video", "audio", "cues"))

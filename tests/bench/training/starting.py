@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deemo_dist.config import load
 from deemo_dist.records import Clip
-from tests.made import config_of, make
+from tests.made import NFBL, config_of, make
 
 RUN = """\
 bases: [models/nano, policies/standard, tasks/emotion]
@@ -79,4 +79,5 @@ def clip(number: int) -> Clip:
         size_bytes=1000,
         labels={"emotion": ("positive", "negative")[number % 2]},
         transcript=f"words {number}",
+        nfbl=NFBL,
     )

@@ -84,7 +84,7 @@ def test_a_sample_without_its_attestation_is_refused(made: Any, store: Store, ch
     made.dataset(store, plan_units(made.clips(3), 3000))
     attestation = {
         None: None,
-        "weak": made.attestation("weak"),
+        "weak": made.attestation(strength="weak"),
         "other policy": made.attestation(policy_digest="q" * 64),
     }[change]
     index = list(open_dataset(store, "demo", "v1").index)

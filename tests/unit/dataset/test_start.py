@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from typing import Any
 
 import pytest
 
@@ -14,9 +13,9 @@ from tests.large import make_large, start
 pytestmark = pytest.mark.slow
 
 
-def test_a_hundred_thousand_samples_begin_within_two_seconds(made: Any, store: Store) -> None:
+def test_a_hundred_thousand_samples_begin_within_two_seconds(store: Store) -> None:
     """CPU time, of all threads: what others do on this machine does not count."""
-    make_large(made, store, 100_000)
+    make_large(store, 100_000)
     plan, _, reads = start(store)
     assert len(reads) == 8 and all(reads)
     seconds = []

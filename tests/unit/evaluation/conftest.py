@@ -15,51 +15,33 @@ from deemo_dist.evaluation import (
     evaluate,
 )
 from deemo_dist.records import Attestation, Example, IndexRow, LedgerRow, LoadedExample, Media, Turn
+from tests import parts
 
 CHOICES = ("negative", "positive")
 
 
 def attestation(**rest) -> Attestation:
     values = {
-        "policy": "standard",
-        "policy_digest": "5f" * 32,
-        "key_id": "demo-1f0c",
-        "strength": "strong",
-        "faces": "fill",
-        "voice": "world",
-        "transcript": "scrub",
-        "captions": "mask",
         "frames": 24,
         "frames_with_face": 22,
         "masked_area": 0.12,
         "pii_entities": 2,
         "audited_frames": 8,
-        "residual_face_rate": 0.0,
-        "audit_detector": "blazeface-short",
+        "figures": {},
     }
-    return Attestation(**{**values, **rest})
+    return parts.attestation(**{**values, **rest})
 
 
 def row(number: int, **rest) -> IndexRow:
     values = {
         "key": f"{number:032x}",
-        "unit": 0,
-        "shard": "00000-aa.tar",
-        "members": (),
-        "frames": 24,
-        "fps": 8.0,
-        "width": 256,
-        "height": 256,
-        "audio_seconds": 3.0,
-        "characters": 40,
-        "cue_frames": 24,
         "subject_key": f"s{number // 8:02d}",
         "source": "synthetic",
         "split": "test",
         "subgroup": {"age": ("young", "old")[number // 8 % 2], "register": ("low", "high")[number // 16 % 2]},
         "attestation": attestation(residual_face_rate=0.125 if number == 3 else 0.0),
     }
-    return IndexRow(**{**values, **rest})
+    return parts.row(**{**values, **rest})
 
 
 def loaded(number: int, **rest) -> LoadedExample:

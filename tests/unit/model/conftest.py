@@ -7,46 +7,8 @@ import pytest
 import yaml
 
 from deemo_dist.config import CONFIGS, ModelConfig, build
-from deemo_dist.records import Attestation, Example, IndexRow, LoadedExample, Media, Turn
-
-ATTESTATION = Attestation(
-    policy="standard",
-    policy_digest="0" * 64,
-    key_id="test",
-    strength="strong",
-    faces="fill",
-    voice="world",
-    transcript="scrub",
-    captions="mask",
-    frames=24,
-    frames_with_face=24,
-    masked_area=0.1,
-    pii_entities=0,
-    audited_frames=8,
-    residual_face_rate=0.0,
-    audit_detector="none",
-)
-
-
-def index_row(name: str, frames: int, audio_seconds: float, cue_frames: int) -> IndexRow:
-    return IndexRow(
-        key=hashlib.sha256(name.encode()).hexdigest()[:32],
-        unit=0,
-        shard="00000-0.tar",
-        members=(),
-        frames=frames,
-        fps=8.0,
-        width=96,
-        height=80,
-        audio_seconds=audio_seconds,
-        characters=10,
-        cue_frames=cue_frames,
-        subject_key="0" * 32,
-        source="synthetic",
-        split="train",
-        subgroup={},
-        attestation=ATTESTATION,
-    )
+from deemo_dist.records import Example, LoadedExample, Media, Turn
+from tests import parts
 
 
 def make_loaded(
@@ -66,7 +28,7 @@ def make_loaded(
         key=name,
         task="emotion",
         turns=turns,
-        sample=index_row(name, frames, audio_seconds, cue_frames),
+        sample=parts.row(key=parts.key(name), frames=frames, audio_seconds=audio_seconds, cue_frames=cue_frames),
         modalities=modalities,
         answer=answer,
     )

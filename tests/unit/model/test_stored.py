@@ -8,8 +8,8 @@ from torch import nn
 from cluster.local.s3 import LocalS3
 from deemo_dist.config import StorageConfig
 from deemo_dist.errors import ModelError
-from deemo_dist.model.build import cast_parameters, load_parts
 from deemo_dist.model.fetched import fetched
+from deemo_dist.model.sources import cast_parameters, load_parts
 from deemo_dist.model.stored import load_stored
 from deemo_dist.storage import open_store
 

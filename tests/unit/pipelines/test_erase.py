@@ -32,12 +32,6 @@ from pipelines.withdrawn import take_over, without_withdrawn
 from tests.made import PEOPLE, clips_of, config_of, make
 
 
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
-    monkeypatch.setenv("DEEMO_ROOT_KEY", os.urandom(32).hex())
-    return config_of(tmp_path)
-
-
 def keys_of(config: RunConfig, clips: Sequence[Clip], person: str) -> Sought:
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     mine = [ring.sample_key(clip.uri) for clip in clips if clip.subject == person]

@@ -1,6 +1,5 @@
 """The preview page: what it shows, that it loads nothing, and that no text of a dataset becomes markup."""
 
-import os
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,7 +15,7 @@ from deemo_dist.evaluation.preview import Shown, figure, render_preview
 from deemo_dist.records import NfblEvent
 from deemo_dist.storage import open_store
 from pipelines.preview_page import run_preview, spread
-from tests.made import PEOPLE, clips_of, config_of, make
+from tests.made import PEOPLE, clips_of, make
 
 HOSTILE = "</blockquote><script>alert(1)</script>'\"><img src=http://evil.example/x onerror=alert(1)>{{ 7*7 }}"
 
@@ -32,12 +31,6 @@ class Tags(HTMLParser):
         self.tags.append(tag)
         self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action")]
         assert not any(name.startswith("on") for name, _ in attrs)
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
-    monkeypatch.setenv("DEEMO_ROOT_KEY", os.urandom(32).hex())
-    return config_of(tmp_path)
 
 
 def test_a_page_of_a_dataset(config: RunConfig, tmp_path: Path) -> None:

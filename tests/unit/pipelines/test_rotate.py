@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,15 +14,9 @@ from deemo_dist.storage import Store, open_store
 from pipelines.datasets import check, describe, open_allowed
 from pipelines.erase import run_erase
 from pipelines.rotate import run_rotate
-from tests.made import PEOPLE, clips_of, config_of, make
+from tests.made import PEOPLE, clips_of, make
 
 NEW = KeysConfig(variable="DEEMO_NEW_ROOT_KEY")
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
-    monkeypatch.setenv("DEEMO_ROOT_KEY", os.urandom(32).hex())
-    return config_of(tmp_path)
 
 
 @pytest.fixture

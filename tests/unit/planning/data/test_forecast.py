@@ -10,7 +10,7 @@ from deemo_dist.planning.data.forecast import S3_READS_PER_SECOND, Cluster, Fore
 from deemo_dist.planning.data.grown import BLOCK, Grown, grow
 from deemo_dist.planning.data.traffic import Node, Traffic
 from deemo_dist.records import Example
-from tests.unit.dataset.conftest import Made
+from tests import parts
 
 STEP = Traffic(
     samples=800, packs=80, reads=900, wanted=10**8, gets=500, heads=100, fetched=4 * 10**8, looked=2, found=1
@@ -79,8 +79,8 @@ def test_what_is_not_known_is_not_judged() -> None:
 
 def examples_of(count: int) -> list[Example]:
     found = []
-    (unit,) = plan_units(Made.clips(count), 10**9)
-    receipt, _ = Made.receipt(unit)
+    (unit,) = plan_units(parts.clips(count), 10**9)
+    receipt, _ = parts.receipt(unit)
     for row in receipt.index:
         for task in ("a", "b"):
             found.append(Example(key=row.key, task=task, turns=(), sample=row, modalities=("video", "audio")))

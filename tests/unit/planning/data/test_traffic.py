@@ -26,7 +26,7 @@ from deemo_dist.planning.data.grown import grow
 from deemo_dist.planning.data.traffic import Node, run
 from deemo_dist.records import Example, Length
 from deemo_dist.storage import Store, open_store
-from tests.unit.dataset.conftest import Made
+from tests import parts
 
 pytestmark = pytest.mark.slow
 TASK = TaskConfig(prompt="Which emotion?", answer="{label.emotion}")
@@ -75,7 +75,7 @@ def bucket() -> Iterator[StorageConfig]:
 @pytest.fixture(scope="module")
 def dataset(bucket: StorageConfig) -> Dataset:
     store = open_store(bucket)
-    Made.dataset(store, plan_units(Made.clips(240), 60_000))
+    parts.dataset(store, plan_units(parts.clips(240), 60_000))
     return open_dataset(store, "demo", "v1")
 
 

@@ -17,7 +17,6 @@ from deemo_dist.storage import open_store
 from pipelines.plan_data import measured
 from pipelines.stages import PlannedStage
 from tests.large import STAGE, make_large, start
-from tests.unit.dataset.conftest import Made
 
 pytestmark = pytest.mark.slow
 FEW, MANY = 10_000, 100_000
@@ -62,7 +61,7 @@ def test_memory_resume_and_first_batch_are_as_foretold(tmp_path: Path) -> None:
     """Memory within a third; times within a factor of four, for a machine that others use too."""
     roots = [f"file://{tmp_path / name}" for name in ("few", "many")]
     for root, samples in zip(roots, (FEW, MANY), strict=True):
-        make_large(Made, open_store(StorageConfig(root=root)), samples)
+        make_large(open_store(StorageConfig(root=root)), samples)
     told = foretold(roots[0])
     runs = []
     for _ in range(3):

@@ -1,0 +1,93 @@
+"""Where the weights of a model's parts come from, by name, and how they get into the model.
+
+A source is ``random``, a folder, a GGUF file, a name of the hub, ``weights:NAME`` (pinned) or a URI of a bucket.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from deemo_dist.errors import ModelError
+from deemo_dist.model.fetched import fetched
+from deemo_dist.model.gguf import is_gguf, unpacked
+from deemo_dist.model.stored import load_stored
+from deemo_dist.model.towers import load_tower
+
+if TYPE_CHECKING:
+    from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration as Model
+
+RANDOM = "random"
+WEIGHTS = "weights:"
+URIS = ("s3://", "file://")
+
+
+def load_parts(model: "Model", sources: Mapping[str, str], dtype: torch.dtype) -> None:
+    """Stored weights into the parts (``llm vision audio``) that have a source. Raises ``ModelError``."""
+    config = model.config
+    parts = (
+        ("vision", model.vision_tower, lambda path: load_tower(path, config.vision_config, dtype=dtype)),
+        ("audio", model.audio_tower, lambda path: load_tower(path, config.audio_config, dtype=dtype)),
+        ("llm", model.language_model, lambda path: _load_llm(path, config.text_config.vocab_size, dtype)),
+    )
+    for name, part, load in parts:
+        source = sources[name]
+        if source != RANDOM:
+            path = resolved(source)
+            whole = partial(loaded, partial(load, path), source)
+            load_stored(part, loaded(partial(_folder, path), source), whole, dtype)
+
+
+def _load_llm(path: str, rows: int, dtype: torch.dtype) -> nn.Module:
+    """A language model as transformers loads it, its embeddings and head with ``rows`` rows."""
+    model: Any = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, dtype=dtype)
+    before = model.get_input_embeddings().num_embeddings
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for part in (model.get_input_embeddings(), model.get_output_embeddings()):
+            part.weight[before:] = part.weight[:before].mean(0)
+    return model
+
+
+def cast_parameters(model: nn.Module, dtype: torch.dtype) -> None:
+    """Bring the parameters into ``dtype``; buffers (the frequencies of rotary positions) stay in theirs."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and parameter.dtype != dtype:
+            parameter.data = parameter.data.to(dtype)
+
+
+def resolved(name: str) -> str:
+    """Folder or hub name of a source: ``weights:NAME`` and what a URI names are fetched, a GGUF file unpacked, once."""
+    path = name
+    if name.startswith(WEIGHTS):
+        from deemo_dist.weights import fetch
+
+        path = str(fetch(name.removeprefix(WEIGHTS)))
+    elif name.startswith(URIS):
+        path = str(fetched(name))
+    return str(loaded(lambda: unpacked(Path(path)), name)) if is_gguf(Path(path)) else path
+
+
+def _folder(path: str) -> Path:
+    """Where the files of a source are: itself, or where the hub's cache has what was fetched by this name."""
+    if Path(path).is_dir():
+        return Path(path)
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False)
+    return Path(found).parent if found else Path(path)
+
+
+def loaded(load: Callable[[], Any], source: str) -> Any:
+    """``load()``, its many kinds of failure as one line."""
+    try:
+        return load()
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
+        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"'{source}' cannot be loaded: {line}", hint="a folder, s3://, weights:NAME or a hub name"
+        ) from error
