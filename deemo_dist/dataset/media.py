@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 
@@ -25,13 +25,9 @@ LARGEST_READ = 32 * 2**20
 CONCURRENT = 16
 """Requests that a process has under way at once."""
 
-HASHING = 2
-"""Threads that read files and check digests at once: hashing leaves the interpreter's lock."""
-
 NEEDED = {"mp4": "video", "flac": "audio", "cues.npy": "cues"}
 
 Group = list[tuple[str, Member]]
-Read = tuple[str, Group]
 Files = dict[tuple[str, str], bytes]
 """Contents by (sample key, extension)."""
 
@@ -64,24 +60,16 @@ def wanted_members(example: Example) -> list[Member]:
 
 
 def read_members(examples: Sequence[Example], store: Door, prefix: str) -> Files:
-    """Contents of all members that the examples need, each checked by its digest."""
+    """Contents of all members that the examples need, each checked by its digest.
+
+    From a server many at once; from a disk one after another, in this thread: two that hash and read wait so often for
+    the interpreter's lock that they are slower than one.
+    """
     reads = [(shard_key(prefix, shard), group) for shard, group in _groups(examples)]
+    each = _readers().map if is_remote(store, prefix) else map
     files: Files = {}
-    for found in _readers().map(partial(_read_all, store), _shares(reads, remote=is_remote(store, prefix))):
+    for found in each(lambda read: _read(store, *read), reads):
         files.update(found)
-    return files
-
-
-def _shares(reads: list[Read], *, remote: bool) -> list[list[Read]]:
-    """Reads in the shares of as many threads as pay: one each where a server is waited for, two where digests are."""
-    count = len(reads) if remote else min(HASHING, len(reads) // 4 + 1)
-    return [reads[place::count] for place in range(count)] if reads else []
-
-
-def _read_all(store: Door, reads: Sequence[Read]) -> Files:
-    files: Files = {}
-    for shard, group in reads:
-        files.update(_read(store, shard, group))
     return files
 
 

@@ -116,7 +116,7 @@ _Parts = tuple[bytes, bytes, bytes]
 
 
 class _Digests:
-    """SHA-256 of the tar, and of each member's content in their order; by a thread, in batches: hashing leaves the
+    """SHA-256 of the tar, and of each member's content in their order; by a thread each, in batches: hashing leaves the
     interpreter's lock."""
 
     def __init__(self) -> None:
@@ -124,27 +124,38 @@ class _Digests:
         self._members: list[str] = []
         self._waiting: list[_Parts] = []
         self._bytes = 0
-        self._thread: ThreadPoolExecutor | None = None
+        self._threads: tuple[ThreadPoolExecutor, ...] = ()
 
     def add(self, parts: _Parts) -> None:
         """Take one more member."""
         self._waiting.append(parts)
         self._bytes += len(parts[1])
         if self._bytes >= HASH_BATCH:
-            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="deemo-digest")
-            self._thread.submit(self._take, self._waiting)
-            self._waiting, self._bytes = [], 0
+            self._hand_over()
 
     def finish(self) -> tuple[str, list[str]]:
         """The hex digest of the whole tar, its end included, and those of the members."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=True)
-        self._take(self._waiting)
+        if self._threads:
+            self._hand_over()
+            for thread in self._threads:
+                thread.shutdown(wait=True)
+        else:
+            self._take_tar(self._waiting)
+            self._take_members(self._waiting)
         self._tar.update(END)
         return self._tar.hexdigest(), self._members
 
-    def _take(self, members: Sequence[_Parts]) -> None:
+    def _hand_over(self) -> None:
+        """What is waiting, to both threads."""
+        self._threads = self._threads or tuple(ThreadPoolExecutor(1, thread_name_prefix="deemo-digest") for _ in "tm")
+        for thread, take in zip(self._threads, (self._take_tar, self._take_members), strict=True):
+            thread.submit(take, self._waiting)
+        self._waiting, self._bytes = [], 0
+
+    def _take_tar(self, members: Sequence[_Parts]) -> None:
         for parts in members:
-            self._members.append(sha256_bytes(parts[1]))
             for part in parts:
                 self._tar.update(part)
+
+    def _take_members(self, members: Sequence[_Parts]) -> None:
+        self._members += [sha256_bytes(content) for _, content, _ in members]

@@ -1,5 +1,6 @@
 """Keys and URIs: what a key may look like, and how a URI splits into its parts."""
 
+import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -7,6 +8,10 @@ from deemo_dist.errors import ConfigError, StorageError
 
 MAX_KEY_BYTES = 900
 TEMPORARY = ".tmp"
+_REFUSED = re.compile(r"[\x00-\x1f\x7f\\]")
+"""Control characters and the backslash."""
+
+_NO_PARTS = frozenset(("", ".", ".."))
 
 
 def check_key(key: str) -> str:
@@ -16,9 +21,9 @@ def check_key(key: str) -> str:
     a last part like ``.name.tmp``, which is how half-written files are called.
     """
     parts = key.split("/")
-    if not key or any(part in ("", ".", "..") for part in parts):
+    if not key or not _NO_PARTS.isdisjoint(parts):
         raise StorageError(f"{key!r} is no key", hint="a key is relative, without '.', '..' or empty parts")
-    if "\\" in key or any(ord(letter) < 32 or ord(letter) == 127 for letter in key):
+    if _REFUSED.search(key):
         raise StorageError(f"{key!r} is no key", hint="backslashes and control characters are refused")
     if len(key.encode("utf-8", "surrogatepass")) > MAX_KEY_BYTES:
         raise StorageError(f"the key {key[:60]!r}... is longer than {MAX_KEY_BYTES} bytes", hint="use a shorter one")

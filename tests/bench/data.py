@@ -125,7 +125,7 @@ def reading(folder: Path, stack: ExitStack) -> Iterator[Work]:
     for peer, workers, goal in READERS:
         ask = stack.enter_context(peers.asked([peers.python(), script, folder, peer, str(workers)]))
         yield Work(
-            work=f"read shuffled, {workers} workers{'' if workers else ' (ours hashes in two threads)'}",
+            work=f"read shuffled, {workers} workers",
             peer=peer,
             unit="samples/s",
             goal=goal,
