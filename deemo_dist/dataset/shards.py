@@ -12,8 +12,8 @@ from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip, Member, TarReceipt, Unit
 from deemo_dist.storage import SINGLE_PUT_BYTES
 
-HASH_BATCH = 2**20
-"""Bytes of content that are handed to the thread of the digests at once."""
+BATCH = 2**20
+"""Bytes of a tar that are hashed at once."""
 
 HEX = frozenset("0123456789abcdef")
 EXTENSIONS = ("mp4", "flac", "cues.npy", "hands.npy", "json")
@@ -55,107 +55,77 @@ class ShardWriter:
     """Builds one tar in memory: ustar, times and owners zero, the members of a sample adjacent.
 
     The bytes are a function of the members alone, so the same samples always give the same shard. Contents are kept by
-    reference, never copied; the digests of tar and members are taken beside, in a thread, once there is enough to hand
-    over.
+    reference, never copied.
     """
 
     def __init__(self, unit: int) -> None:
         self.unit = unit
-        self._places: dict[str, list[_Place]] = {}
-        self._chunks: list[bytes] = []
-        self._size = 0
-        self._digests = _Digests()
+        self._members: dict[str, tuple[Member, ...]] = {}
+        self._tape = _Tape()
 
     def add(self, key: str, files: Mapping[str, bytes]) -> None:
         """Append one sample: ``files`` maps extension to content, in the order given.
 
         Raises ``DatasetError`` for a key or extension a reader would take apart wrongly, or a key written before.
         """
-        if not files or key in self._places or len(key) != 32 or not set(key) <= HEX:
+        if not files or key in self._members or len(key) != 32 or not set(key) <= HEX:
             raise DatasetError(f"sample {key!r:.50} cannot be added to unit {self.unit}", hint="32 new hex digits")
         unknown = sorted(set(files) - set(EXTENSIONS))
         if unknown:
             raise DatasetError(f"unknown sample members: {', '.join(unknown)}", hint=f"known: {', '.join(EXTENSIONS)}")
-        self._places[key] = [self._append(key, extension, data) for extension, data in files.items()]
+        self._members[key] = tuple([self._append(key, extension, data) for extension, data in files.items()])
 
     def finish(self) -> Shard | None:
         """Close the tar; None when no sample was added."""
-        if not self._places:
+        if not self._members:
             return None
-        self._chunks.append(END)
-        self._size += len(END)
-        if self._size >= SINGLE_PUT_BYTES:
+        digest = self._tape.finish()
+        if self._tape.size >= SINGLE_PUT_BYTES:
             raise DatasetError(
-                f"unit {self.unit} makes a shard of {self._size} bytes",
+                f"unit {self.unit} makes a shard of {self._tape.size} bytes",
                 hint="lower data.shard_bytes: one PUT takes 5 GiB",
             )
-        digest, of_members = self._digests.finish()
-        tar = TarReceipt(name=shard_name(self.unit, digest), size=self._size, sha256=digest)
-        each = iter(of_members)
-        members = {
-            key: tuple([Member(extension=e, offset=o, size=n, sha256=next(each)) for e, o, n in places])
-            for key, places in self._places.items()
-        }
-        return Shard(tar=tar, chunks=tuple(self._chunks), members=members)
+        tar = TarReceipt(name=shard_name(self.unit, digest), size=self._tape.size, sha256=digest)
+        return Shard(tar=tar, chunks=tuple(self._tape.chunks), members=self._members)
 
-    def _append(self, key: str, extension: str, data: bytes) -> "_Place":
-        """Header, content and padding of one member; where its content is."""
-        chunks = (header(f"{key}.{extension}", len(data)), data, padding(len(data)))
-        start, size = self._size + BLOCK, len(data)
-        self._chunks += chunks
-        self._size = start + size + len(chunks[2])
-        self._digests.add(chunks)
-        return extension, start, size
+    def _append(self, key: str, extension: str, data: bytes) -> Member:
+        """Header, content and padding of one member."""
+        size, offset = len(data), self._tape.size + BLOCK
+        self._tape.add((header(f"{key}.{extension}", size), data, padding(size)))
+        return Member(extension=extension, offset=offset, size=size, sha256=sha256_bytes(data))
 
 
-_Place = tuple[str, int, int]
-"""Extension, offset and size of a member's content."""
+class _Tape:
+    """A tar's bytes, in pieces as they were given, and their SHA-256, taken by a thread in batches: hashing leaves the
+    interpreter's lock, and asking for it again once a batch keeps nobody waiting.
 
-_Parts = tuple[bytes, bytes, bytes]
-"""Header, content and padding of a member."""
-
-
-class _Digests:
-    """SHA-256 of the tar, and of each member's content in their order; by a thread each, in batches: hashing leaves the
-    interpreter's lock."""
+    ``size``: bytes so far; ``chunks``: the pieces.
+    """
 
     def __init__(self) -> None:
-        self._tar = hashlib.sha256()
-        self._members: list[str] = []
-        self._waiting: list[_Parts] = []
-        self._bytes = 0
-        self._threads: tuple[ThreadPoolExecutor, ...] = ()
+        self.size = 0
+        self.chunks: list[bytes] = []
+        self._digest = hashlib.sha256()
+        self._hashed = self._hashed_bytes = 0
+        self._thread: ThreadPoolExecutor | None = None
 
-    def add(self, parts: _Parts) -> None:
-        """Take one more member."""
-        self._waiting.append(parts)
-        self._bytes += len(parts[1])
-        if self._bytes >= HASH_BATCH:
-            self._hand_over()
+    def add(self, pieces: tuple[bytes, ...]) -> None:
+        """Append some bytes."""
+        self.chunks += pieces
+        self.size += sum(map(len, pieces))
+        if self.size - self._hashed_bytes >= BATCH:
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="deemo-tar")
+            self._thread.submit(self._take, self.chunks[self._hashed :])
+            self._hashed, self._hashed_bytes = len(self.chunks), self.size
 
-    def finish(self) -> tuple[str, list[str]]:
-        """The hex digest of the whole tar, its end included, and those of the members."""
-        if self._threads:
-            self._hand_over()
-            for thread in self._threads:
-                thread.shutdown(wait=True)
-        else:
-            self._take_tar(self._waiting)
-            self._take_members(self._waiting)
-        self._tar.update(END)
-        return self._tar.hexdigest(), self._members
+    def finish(self) -> str:
+        """Append a tar's end; the hex digest of all bytes."""
+        self.chunks.append(END)
+        self.size += len(END)
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+        self._take(self.chunks[self._hashed :])
+        return self._digest.hexdigest()
 
-    def _hand_over(self) -> None:
-        """What is waiting, to both threads."""
-        self._threads = self._threads or tuple(ThreadPoolExecutor(1, thread_name_prefix="deemo-digest") for _ in "tm")
-        for thread, take in zip(self._threads, (self._take_tar, self._take_members), strict=True):
-            thread.submit(take, self._waiting)
-        self._waiting, self._bytes = [], 0
-
-    def _take_tar(self, members: Sequence[_Parts]) -> None:
-        for parts in members:
-            for part in parts:
-                self._tar.update(part)
-
-    def _take_members(self, members: Sequence[_Parts]) -> None:
-        self._members += [sha256_bytes(content) for _, content, _ in members]
+    def _take(self, pieces: Sequence[bytes]) -> None:
+        self._digest.update(b"".join(pieces))

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from deemo_dist.config import StorageConfig
 from deemo_dist.dataset import sample_files
 from deemo_dist.dataset.packing import pack
 from deemo_dist.records import Example
+from deemo_dist.storage import Store, open_store
 from tests.bench import peers
 from tests.bench.harness import Work
 from tests.bench.plane.packs import (
@@ -30,7 +32,7 @@ from tests.bench.plane.packs import (
 from tests.bench.plane.reading import packs_of, stream, timed
 from tests.bench.plane.resuming import bucket_of, resumes
 from tests.bench.plane.samples import make_dataset, make_samples, plan_of
-from tests.bench.plane.writing import on_ray, sample_of, write_ours, write_webdataset
+from tests.bench.plane.writing import held, on_ray, sample_of, write_ours, write_shard, write_webdataset
 
 SAMPLES, SHARDS, SHARD_SAMPLES = 400, 8, 200
 WARM, COUNT = 400, 1600
@@ -72,23 +74,33 @@ def works() -> Iterator[list[Work]]:
 
 
 def writing(folder: Path, stack: ExitStack) -> Iterator[Work]:
-    """One process, one unit: in memory, where the writers are the bound, and on the disk."""
-    files = make_samples(SAMPLES)
-    samples = [sample_of(*each) for each in files]
+    """One process, one unit, in memory, where the writers are the bound; on a disk it is the disk's flush."""
+    samples = [sample_of(*each) for each in make_samples(SAMPLES)]
     encoded = [(sample.key, sample_files(sample)) for sample in samples]
+    unencoded = [held(sample, files) for sample, (_, files) in zip(samples, encoded, strict=True)]
     memory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))
-    for place, where in (("memory", memory), ("disk", folder)):
-        units = count()
-        yield Work(
-            work=f"commit a unit and its receipt, {place}, fsync on both",
-            peer="webdataset TarWriter",
+
+    def work(what: str, where: Path, ours: Callable[[Store, int], object], goal: float, *, encoder: bool) -> Work:
+        units, theirs = count(), unencoded if encoder else encoded
+        store = open_store(StorageConfig(root=f"file://{where}/ours"))
+        return Work(
+            work=f"write {what}, flushed",
+            peer=f"webdataset TarWriter{' and its encoder' if encoder else ''}",
             unit="samples/s",
-            goal=2.0,
-            ours=lambda where=where, units=units: rate(  # type: ignore[misc]
-                lambda: write_ours(samples, f"file://{where}/ours", next(units)), SAMPLES
-            ),
-            theirs=lambda where=where: rate(lambda: write_webdataset(encoded, where / "theirs"), SAMPLES),  # type: ignore[misc]
+            goal=goal,
+            ours=lambda: rate(lambda: ours(store, next(units)), SAMPLES),
+            theirs=lambda: rate(lambda: write_webdataset(theirs, where / "theirs", encoder=encoder), SAMPLES),
         )
+
+    def shard(store: Store, unit: int) -> None:
+        write_shard(encoded, store, unit)
+
+    def unit(store: Store, unit: int) -> None:
+        write_ours(samples, store, unit)
+
+    yield work("a shard with digests, memory", memory, shard, 2.0, encoder=False)
+    yield work("a shard with digests, disk", folder, shard, 0.8, encoder=False)
+    yield work("and commit a unit with its receipt, memory", memory, unit, 1.0, encoder=True)
 
 
 def writing_on_ray(folder: Path, stack: ExitStack) -> Work:

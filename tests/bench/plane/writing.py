@@ -1,10 +1,12 @@
 """Shards written by us and by others, on one process and on Ray, flushed to disk by all of them.
 
-Ours is what preprocessing does with samples that are encoded: the unit's builder (each sample's JSON and cues, every
-member's digest and the tar's, index, ledger, annotations), the shard and the receipt committed in the store.
+A shard: of members that are encoded, for both; ours with every member's place and digest, and the tar's. A unit: what
+preprocessing does with a sample's media, beside webdataset with its encoder: the JSON and cues, then the shard, the
+index, ledger, annotations, and the receipt committed in the store.
 """
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -19,12 +21,13 @@ from typing import Any
 import numpy as np
 
 from deemo_dist.config import StorageConfig
-from deemo_dist.dataset import Sample, UnitBuilder, commit_unit
+from deemo_dist.dataset import Sample, ShardWriter, UnitBuilder, commit_unit, shard_key
 from deemo_dist.records import Annotation
-from deemo_dist.storage import open_store
+from deemo_dist.storage import Store, open_store
 from tests.bench.plane.samples import ATTESTATION, JSON, PREFIX, SIZES
 
 UNITS, UNIT_SAMPLES, CPUS = 10, 300, 2
+Encoded = tuple[str, dict[str, bytes]]
 
 
 def sample_of(key: str, files: Mapping[str, bytes]) -> Sample:
@@ -48,26 +51,43 @@ def sample_of(key: str, files: Mapping[str, bytes]) -> Sample:
     )
 
 
-def write_ours(samples: Sequence[Sample], root: str, unit: int) -> str:
-    """Commit a unit in the store at ``root``; the shard's digest."""
+def write_shard(samples: Sequence[Encoded], store: Store, unit: int) -> None:
+    """Write the shard of a unit."""
+    writer = ShardWriter(unit)
+    for key, files in samples:
+        writer.add(key, files)
+    shard = writer.finish()
+    assert shard is not None
+    store.put_chunks(shard_key(PREFIX, shard.tar.name), shard.chunks)
+
+
+def write_ours(samples: Sequence[Sample], store: Store, unit: int) -> str:
+    """Commit a unit in the store; the shard's digest."""
     builder = UnitBuilder(unit, len(samples), policy_digest="", toolchain_digest="")
     for sample in samples:
         said = Annotation(key=sample.key, labels={}, texts={}, nfbl=(), transcript=sample.transcript)
         builder.written(sample, said)
-    receipt = commit_unit(open_store(StorageConfig(root=root)), PREFIX, *builder.finish())
+    receipt = commit_unit(store, PREFIX, *builder.finish())
     assert receipt.tar is not None
     return receipt.tar.sha256
 
 
-def write_webdataset(samples: Sequence[tuple[str, dict[str, bytes]]], folder: Path) -> None:
-    """One shard by webdataset's TarWriter: no digests, no offsets, no receipt; its members come encoded."""
+def write_webdataset(samples: Sequence[tuple[str, dict[str, Any]]], folder: Path, *, encoder: bool = False) -> None:
+    """One shard by webdataset's TarWriter: no digests, no offsets, no receipt; its members as bytes, or, with its
+    ``encoder``, as they are held."""
     import webdataset
 
     folder.mkdir(exist_ok=True)
-    with webdataset.TarWriter(str(folder / "theirs.tar"), encoder=False) as writer:
+    with webdataset.TarWriter(str(folder / "theirs.tar"), encoder=encoder) as writer:
         for key, files in samples:
             writer.write({"__key__": key, **files})
     flush(folder)
+
+
+def held(sample: Sample, encoded: Mapping[str, bytes]) -> tuple[str, dict[str, Any]]:
+    """A sample for webdataset's encoder: media as bytes, cues as an array, the rest as a mapping."""
+    files = {"mp4": sample.video, "flac": sample.audio, "cues.npy": sample.cues, "json": json.loads(encoded["json"])}
+    return sample.key, files
 
 
 def flush(folder: Path) -> None:
@@ -131,7 +151,7 @@ class _Writer:
     """An actor of one CPU."""
 
     def __init__(self, root: str) -> None:
-        self.root = root
+        self.store = open_store(StorageConfig(root=root))
 
     def warm(self) -> int:
         """Have everything imported."""
@@ -140,7 +160,7 @@ class _Writer:
     def write(self, unit: int) -> str:
         """One unit."""
         first = unit % UNITS * UNIT_SAMPLES
-        return write_ours([sample_of(*cut(first + number)) for number in range(UNIT_SAMPLES)], self.root, unit)
+        return write_ours([sample_of(*cut(first + number)) for number in range(UNIT_SAMPLES)], self.store, unit)
 
 
 def write_ray_data(folder: Path) -> None:

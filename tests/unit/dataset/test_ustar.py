@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deemo_dist.dataset import ShardWriter
-from deemo_dist.dataset.shards import HASH_BATCH
+from deemo_dist.dataset.shards import BATCH
 from deemo_dist.dataset.ustar import LARGEST, header, padding
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import DatasetError
@@ -36,7 +36,7 @@ def test_what_ustar_cannot_say_is_refused(name: str, size: int) -> None:
         header(name, size)
 
 
-@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, HASH_BATCH - 512, HASH_BATCH + 1, 3 * HASH_BATCH])
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, BATCH - 512, BATCH + 1, 3 * BATCH])
 def test_a_shard_is_what_tarfile_would_write(size: int) -> None:
     files = {"mp4": b"m" * size, "flac": b"", "json": b"{}"}
     keys = [f"{number:032x}" for number in range(3)]
