@@ -1,48 +1,77 @@
 """Useful tokens a second through a language model: packs by our attention, and padded batches of sorted lengths.
 
 The peer is how transformers' Trainer does it with ``group_by_length``: its own sampler, right-padded batches, sdpa
-with a mask, the model's own loss. Both show the same examples, those of the run ``smollm2``, in batches of as many,
-to a model of that size.
+with a mask, the model's own loss. Both show the sample data's training examples, in batches of as many, to a model of
+SmolLM2's size; both know an example's length as the index has it. The sample data's stage asks two tasks and leaves
+modalities out at random, which neither can know beforehand; the other data are those of the run ``smollm2``, whose
+lengths are nearly the same.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from deemo_dist.config import load
-from deemo_dist.dataset import Budget
+from deemo_dist.config import StageConfig, TaskConfig, load
+from deemo_dist.dataset import Budget, drop_modalities
+from deemo_dist.dataset.instructions import MODALITIES, make_example
 from deemo_dist.dataset.packing import pack
 from deemo_dist.model import build_config, build_processor
 from deemo_dist.model.attention import NAME
 from deemo_dist.model.conversation import IGNORED, Sequence1D
 from deemo_dist.model.modeling import loss_over
-from deemo_dist.records import Example, Turn
+from deemo_dist.records import Annotation, Example
 from deemo_dist.samples import plan_clips
 from deemo_dist.samples.words import reasoning
-from tests.bench.plane.samples import example_of
+from tests import parts
 
-RUN, STAGE, THREADS, BATCHES = "smollm2", "instruct", 2, 2
+RUN, STAGE, SAMPLE_RUN, THREADS, BATCHES = "smollm2", "instruct", "demo", 2, 3
 Batch = dict[str, Tensor]
 
 
-@cache
-def sequences() -> tuple[Sequence1D, ...]:
-    """The run's training examples as tokens: media's tokens, question, answer."""
-    config = load(RUN)
-    processor = build_processor(config.model)
+@dataclass(frozen=True)
+class Shown:
+    """A stage's training examples, their tokens as planned, and how a batch of them is shown."""
+
+    examples: tuple[Example, ...]
+    lengths: tuple[int, ...]
+    sequence: Callable[[Example], Sequence1D]
+    dropout: float
+    seed: int
+
+    @classmethod
+    def of(cls, run: str) -> "Shown":
+        """Of a run over the sample data, by the processor of ``RUN``."""
+        config, stage = load(run), load(run).stages[STAGE]
+        sequence = build_processor(load(RUN).model).sequence
+        examples = _examples(config.seed, stage, load(RUN).tasks)
+        lengths = tuple([len(sequence(example).ids) for example in examples])
+        return cls(examples, lengths, sequence, stage.modality_dropout, config.seed)
+
+    def batch(self, numbers: Sequence[int], place: int) -> list[Sequence1D]:
+        """The sequences of some examples, as shown in batch ``place``."""
+        chosen = [self.examples[number] for number in numbers]
+        dropped = drop_modalities(chosen, self.dropout, seed=self.seed, step=0, pack=place)
+        return [self.sequence(example) for example in dropped]
+
+
+def _examples(seed: int, stage: StageConfig, tasks: Mapping[str, TaskConfig]) -> tuple[Example, ...]:
+    """What a stage shows of the generated clips."""
     made = []
-    for plan in plan_clips(75, 8, config.seed):
-        answers = {"emotion": plan.emotion, "explain": reasoning(plan.gesture, plan.prosody, plan.emotion)}
-        for task in config.stages[STAGE].tasks:
-            asked = config.tasks[task].prompt.replace("{transcript}", plan.transcript)
-            turns = (Turn(role="user", text=asked), Turn(role="assistant", text=answers[task]))
-            bare: Example = example_of(plan.file_name, 0, "", ())
-            made.append(processor.sequence(Example(**{**vars(bare), "turns": turns})))
+    for number, plan in enumerate(plan_clips(75, 8, seed)):
+        row = parts.row(key=f"{number:032x}", characters=len(plan.transcript))
+        said = Annotation(
+            key=row.key,
+            labels={"emotion": plan.emotion},
+            texts={"reasoning": reasoning(plan.gesture, plan.prosody, plan.emotion)},
+            nfbl=(),
+            transcript=plan.transcript,
+        )
+        made += [make_example(row, said, name, tasks[name], MODALITIES) for name in stage.tasks]
     return tuple(made)
 
 
@@ -53,11 +82,11 @@ def language_model(attention: str) -> nn.Module:
     return AutoModelForCausalLM.from_config(described, attn_implementation=attention).train()
 
 
-def packs() -> list[Batch]:
-    """The first packs under a budget of tokens."""
-    lengths = torch.tensor([[len(each.ids), 0, 0] for each in sequences()]).numpy()
-    groups = pack(lengths, Budget(tokens=load(RUN).stages[STAGE].max_tokens, frames=10**6, audio_seconds=1e6))
-    return [packed([sequences()[number] for number in group]) for group in list(groups)[:BATCHES]]
+def packs(shown: Shown) -> list[Batch]:
+    """The first packs under the run's budget of tokens."""
+    costs = torch.tensor([[length, 0, 0] for length in shown.lengths]).numpy()
+    groups = pack(costs, Budget(tokens=load(RUN).stages[STAGE].max_tokens, frames=10**6, audio_seconds=1e6))
+    return [packed(shown.batch(group.tolist(), place)) for place, group in enumerate(list(groups)[:BATCHES])]
 
 
 def packed(members: Sequence[Sequence1D]) -> Batch:
@@ -71,13 +100,12 @@ def packed(members: Sequence[Sequence1D]) -> Batch:
     }
 
 
-def padded_batches(size: int) -> list[Batch]:
+def padded_batches(shown: Shown, size: int) -> list[Batch]:
     """Batches of ``size`` examples, alike in length by the peer's own sampler."""
-    lengths = [len(each.ids) for each in sequences()]
-    order = list(LengthGroupedSampler(size, lengths=lengths, generator=torch.Generator().manual_seed(1)))
+    order = list(LengthGroupedSampler(size, lengths=shown.lengths, generator=torch.Generator().manual_seed(1)))
     groups = [order[start : start + size] for start in range(0, len(order), size)]
-    chosen = [groups[number] for number in torch.linspace(0, len(groups) - 2, BATCHES + 2)[1:-1].long().tolist()]
-    return [padded([sequences()[number] for number in group]) for group in chosen]
+    chosen = torch.linspace(0, len(groups) - 2, BATCHES + 2)[1:-1].long().tolist()
+    return [padded(shown.batch(groups[number], place)) for place, number in enumerate(chosen)]
 
 
 def padded(members: Sequence[Sequence1D]) -> Batch:
@@ -100,10 +128,11 @@ def packed_loss(model: nn.Module, batch: Batch) -> Tensor:
     return loss_over(hidden, batch["labels"], model.lm_head, None)[0]
 
 
-def rates() -> tuple[Callable[[], float], Callable[[], float]]:
-    """Ours and the peer's: tokens that are not padding, a second."""
-    ours = packs()
-    theirs = padded_batches(round(sum(len(each["cu_seqlens"]) - 1 for each in ours) / len(ours)))
+def rates(run: str) -> tuple[Callable[[], float], Callable[[], float]]:
+    """Ours and the peer's on a run's examples: tokens that are not padding, a second."""
+    shown = Shown.of(run)
+    ours = packs(shown)
+    theirs = padded_batches(shown, round(sum(len(each["cu_seqlens"]) - 1 for each in ours) / len(ours)))
     ours_model, peer_model = language_model(NAME), language_model("sdpa")
 
     def rate(model: nn.Module, batches: list[Batch], loss_of: Callable[[nn.Module, Batch], Tensor]) -> float:
