@@ -23,6 +23,7 @@ from tests.bench.peers import asked, python
 SCRIPT = Path(__file__).parent / "masking" / "deface_video.py"
 TRUTH = read_boxes((Path(__file__).parents[1] / "truth" / "faces.csv").read_text(), "faces.csv")
 POLICY = replace(PolicyConfig(), captions="keep")  # deface masks none, and audits nothing
+LONG = 200  # frames
 NOBODY = np.zeros((0, 4))
 
 
@@ -173,6 +174,7 @@ def _speed(stack: ExitStack, files: Files, variant: str, ours: Ours, goal: float
         goal=goal,
         ours=lambda: ours(files.raw, files.ours(variant)),
         theirs=lambda: frames * ask(),
+        rounds=5 if frames <= LONG else 3,
     )
 
 
@@ -189,6 +191,7 @@ def _kept(clips: list[Files], variant: str) -> list[Work]:
             goal=0.99,
             ours=lambda files=files: sound_seconds(files.ours(variant)),  # type: ignore[misc]
             theirs=lambda files=files: sound_seconds(files.raw),  # type: ignore[misc]
+            rounds=1,
         )
         for files in clips
     ]
@@ -204,6 +207,7 @@ def _hidden(work: str, clips: list[Files], variant: str, *, goal: float) -> Work
         goal=goal,
         ours=lambda: float(sum(hidden(files.clip, files.ours(variant), masking.FILL) for files in clips)),
         theirs=lambda: max(0.5, float(sum(hidden(files.clip, files.theirs, (0, 0, 0)) for files in clips))),
+        rounds=1,
     )
 
 
