@@ -68,7 +68,7 @@ class Ours:
         with Unread(buffer) as writer:
             self.deid.release(clip, writer, seen)
         sound = clip.sound()
-        target.write_bytes(mux(buffer.getvalue(), *sound) if sound else buffer.getvalue())
+        target.write_bytes(mux(buffer.getvalue(), sound[0][:], sound[1]) if sound else buffer.getvalue())
         return len(seen.times) / (perf_counter() - started)
 
 
