@@ -1,5 +1,6 @@
 """One clip through all of it, in two passes: looked at, then masked, audited and written. Fails closed."""
 
+import gc
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ from deemo_dist.media import ClipSource, FlacWriter, FrameSink, Sound, VideoInfo
 from deemo_dist.records import Attestation, Clip, NfblEvent
 
 RAW_SAMPLE = 4  # bytes
+LARGE = 1280 * 720  # pixels: beyond it the frames on their way take as much memory as the models do
+LONG = 30.0  # seconds: beyond it loading a model again costs nothing against all else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,8 @@ class Deidentifier:
         self.auditor: FaceDetector = BlazeFace()
         self.small: FaceDetector = FullRange()
         self.words = Words(self.policy)
+        gc.collect()
+        runtime.trim()
 
     def __call__(self, clip: Clip, source: ClipSource, sink: FrameSink) -> DeidResult:
         """De-identify one clip: masked frames go to ``sink``, which is closed; all else is returned.
@@ -90,9 +95,12 @@ class Deidentifier:
         """
         info = source.info
         check_picture(info)
+        self._make_room(info)
         seen = self.look(source)
+        self._make_room(info)
         check_heads(seen.cover.uncertain, len(seen.bodies.poses), self.policy)
         heard = self._hear(clip, source)
+        self._make_room(info)
         released = self.release(source, sink, seen)
         check_audit(released.checked, self.policy.gates)
         sync = check_sync(info, seen.times, released.video, heard.sound)
@@ -109,6 +117,15 @@ class Deidentifier:
             texts=heard.spoken.texts,
             attestation=attestation(self.policy, self.ring.key_id, seen, heard, released, found[0], sync),
         )
+
+    def _make_room(self, info: VideoInfo) -> None:
+        """Between the stages of a long clip with large pictures: let go of every model, and of what the stage before
+        took, for no stage needs all of them. The next one loads its own again (a second at most)."""
+        if info.width * info.height > LARGE and info.seconds > LONG:
+            self.words.rest()
+            runtime.Network.put_away()
+            gc.collect()
+            runtime.trim()
 
     def look(self, source: ClipSource) -> Seen:
         """The first pass. Bodies are looked for here, before masking: pose needs the face."""
@@ -134,6 +151,7 @@ class Deidentifier:
         """Words first: what they say must not be heard is silenced before the voice is disguised."""
         raw, rate = self.meter.run("decode", source.sound) or (None, 1)
         spoken = self.meter.run("words", self.words, clip.transcript, clip.texts, (clip.subject,), raw, rate)
+        self._make_room(source.info)
         if raw is None:
             return Heard(spoken, None, 0.0)
         voice = self.meter.run("voice", self._disguised, raw, rate, self.ring.voice_seed(clip.uri), spoken.mutes)

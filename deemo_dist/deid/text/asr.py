@@ -79,6 +79,8 @@ class Listener:
 
         self._detector = get_vad_model()
         self._whisper: Any = None
+        self._encode: Any = None
+        self._tokenizer: Any = None
         self._spare = AROUND
 
     def __call__(self, heard: Sound, rate: int) -> Heard:
@@ -109,6 +111,10 @@ class Listener:
         known = [(word.start - AROUND_WORDS, word.end + AROUND_WORDS) for word in words]
         garbled += without(speech, [*known, *garbled, *wordless], least=UNHEARD)
         return Heard(tuple(words), tuple(speech), tuple(sorted(garbled)), tuple(wordless))
+
+    def rest(self) -> None:
+        """Let go of Whisper (90 MB) until the next word is to be heard."""
+        self._whisper = self._encode = self._tokenizer = None
 
     def _probabilities(self, sound: Sound) -> np.ndarray:
         """Of speech, for every 512 samples: float32 [ceil(N / 512)]. As faster-whisper has it, which wants the sound

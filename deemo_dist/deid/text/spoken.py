@@ -18,7 +18,7 @@ import numpy as np
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
-from deemo_dist.deid.text.transcript import Scrubber, Span, replace_all
+from deemo_dist.deid.text.transcript import Scrubber, Span, forget_lists, replace_all
 from deemo_dist.deid.text.wordless import without
 from deemo_dist.errors import DeidError
 from deemo_dist.media import Sound
@@ -45,11 +45,12 @@ class Spoken:
 
 
 class Words:
-    """Loads the scrubber and the ear once; Whisper only when a clip has words to be heard."""
+    """Loads the scrubber and the ear once, and again after a :meth:`rest`; Whisper only when a clip has words to be
+    heard."""
 
     def __init__(self, policy: PolicyConfig) -> None:
         self._policy = policy
-        self._scrubber = Scrubber(threshold=policy.pii_threshold)
+        self._loaded: Scrubber | None = Scrubber(threshold=policy.pii_threshold)
         self._listen = Listener()
 
     def __call__(
@@ -79,6 +80,18 @@ class Words:
         seconds = 0.0 if sound is None else len(sound) / rate
         mutes = self._mutes(given or "", mentions, heard, spoken, seconds) if self._cuts(sound) else ()
         return self._spoken(said, texts, spans, mutes, source, _figures(heard, mutes))
+
+    def rest(self) -> None:
+        """Let go of what only words need (some 140 MB) until the next clip has some (a second)."""
+        self._listen.rest()
+        self._loaded = None
+        forget_lists()
+
+    @property
+    def _scrubber(self) -> Scrubber:
+        if self._loaded is None:
+            self._loaded = Scrubber(threshold=self._policy.pii_threshold)
+        return self._loaded
 
     def _spoken(
         self,
