@@ -196,11 +196,11 @@ class Attacker:
 
     def _hear(self, row: IndexRow, source: ClipSource) -> Heard | None:
         """The sound before and after; None where one has none."""
-        before = source.sound()
+        before = source.sound()  # an attacker has all of it in hand
         if before is None or not any(member.extension == "flac" for member in row.members):
             return None
         after = decode_flac(load_member(row, self._released.store, self._released.prefix, "flac"))
-        return Heard(raw=resample(*before, RATE), released=after)
+        return Heard(raw=resample(before[0][:], before[1], RATE), released=after)
 
 
 def _raw_frames(source: ClipSource | None, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray | None]]:

@@ -46,7 +46,7 @@ from deemo_dist.deid.terms import refuse_names
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundError, RejectedClipError
 from deemo_dist.execution import run, share
-from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, encode_flac, steady
+from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, steady
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import Store, fetch_uri, open_store
 from deemo_dist.weights import use
@@ -142,9 +142,8 @@ class UnitWorker:
 
     def _sample(self, clip: Clip, key: str, result: DeidResult, video: bytes) -> Sample:
         """The sample's media as bytes, and what the index says of them."""
-        meter, shown, waveform = self.deidentify.meter, result.video, result.waveform
-        audio = None if waveform is None else meter.run("encode", encode_flac, waveform, SOUND_RATE)
-        meter.count("encode", bytes=len(video) + len(audio or b""))
+        shown = result.video
+        self.deidentify.meter.count("encode", bytes=len(video) + len(result.flac or b""))
         return Sample(
             key=key,
             video=video,
@@ -157,8 +156,8 @@ class UnitWorker:
             split=clip.split,
             subgroup=clip.subgroup,
             attestation=result.attestation,
-            audio=audio,
-            audio_seconds=0.0 if waveform is None else len(waveform) / SOUND_RATE,
+            audio=result.flac,
+            audio_seconds=result.samples / SOUND_RATE,
             cues=result.cues,
             hands=result.hands,
             cue_times=result.frame_times,

@@ -1,7 +1,8 @@
 """One clip through all of it, in two passes: looked at, then masked, audited and written. Fails closed."""
 
+import gc
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,30 +20,35 @@ from deemo_dist.deid.faces.captions import CaptionScan, PaddleText, TextDetector
 from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.detectors import BlazeFace, FaceDetector
 from deemo_dist.deid.faces.scan import FaceModels, FaceScan
-from deemo_dist.deid.findings import Heard, Released, Seen
+from deemo_dist.deid.findings import Heard, Released, Seen, Voice
 from deemo_dist.deid.gates import check_audit, check_heads, check_picture, check_sync
 from deemo_dist.deid.keys import KeyRing
 from deemo_dist.deid.meter import Meter
 from deemo_dist.deid.policy import policy_gate
 from deemo_dist.deid.text.spoken import Words
-from deemo_dist.deid.voice.disguise import disguise
+from deemo_dist.deid.voice.disguise import disguise_into
 from deemo_dist.errors import DeidError
-from deemo_dist.media import ClipSource, FrameSink, VideoInfo
+from deemo_dist.media import ClipSource, FlacWriter, FrameSink, Sound, VideoInfo
 from deemo_dist.records import Attestation, Clip, NfblEvent
+
+RAW_SAMPLE = 4  # bytes
+LARGE = 1280 * 720  # pixels: beyond it the frames on their way take as much memory as the models do
+LONG = 30.0  # seconds: beyond it loading a model again costs nothing against all else
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeidResult:
     """What may leave the process besides the masked frames, which went to the sink.
 
-    ``video``: facts of what the sink wrote, ``frame_times`` float64 [T] seconds of its frames; ``waveform``: float32
-    [N], 16 kHz mono, None without sound; ``cues``: float16 [T, 22, 3] and ``hands`` float16 [T, 42, 3] (None: no hand
-    was large enough) at ``frame_times``; ``nfbl``: proposed events; ``transcript`` and ``texts`` scrubbed.
+    ``video``: facts of what the sink wrote, ``frame_times`` float64 [T] seconds of its frames; ``flac``: the sound,
+    ``samples`` at 16 kHz mono, None and 0 without; ``cues``: float16 [T, 22, 3] and ``hands`` float16 [T, 42, 3] (None:
+    no hand was large enough) at ``frame_times``; ``nfbl``: proposed events; ``transcript`` and ``texts`` scrubbed.
     """
 
     video: VideoInfo
     frame_times: np.ndarray
-    waveform: np.ndarray | None
+    flac: bytes | None
+    samples: int
     cues: np.ndarray
     hands: np.ndarray | None
     nfbl: tuple[NfblEvent, ...]
@@ -55,8 +61,8 @@ class DeidResult:
 class Deidentifier:
     """Loads its models once (in a worker) and de-identifies clips one by one; the same input gives the same bytes.
 
-    Memory does not grow with a clip's length but by its tracks, its sound and its words. ``ontology``: rules by which
-    body language is proposed. ``meter``: what the stages cost so far.
+    Memory does not grow with a clip's length but by its tracks and its words, and by the encoded sound that is
+    released. ``ontology``: rules by which body language is proposed. ``meter``: what the stages cost so far.
     """
 
     policy: PolicyConfig
@@ -78,6 +84,8 @@ class Deidentifier:
         self.auditor: FaceDetector = BlazeFace()
         self.small: FaceDetector = FullRange()
         self.words = Words(self.policy)
+        gc.collect()
+        runtime.trim()
 
     def __call__(self, clip: Clip, source: ClipSource, sink: FrameSink) -> DeidResult:
         """De-identify one clip: masked frames go to ``sink``, which is closed; all else is returned.
@@ -87,9 +95,12 @@ class Deidentifier:
         """
         info = source.info
         check_picture(info)
+        self._make_room(info)
         seen = self.look(source)
+        self._make_room(info)
         check_heads(seen.cover.uncertain, len(seen.bodies.poses), self.policy)
         heard = self._hear(clip, source)
+        self._make_room(info)
         released = self.release(source, sink, seen)
         check_audit(released.checked, self.policy.gates)
         sync = check_sync(info, seen.times, released.video, heard.sound)
@@ -97,7 +108,8 @@ class Deidentifier:
         return DeidResult(
             video=released.video,
             frame_times=seen.times,
-            waveform=None if heard.sound is None else heard.sound.waveform,
+            flac=None if heard.sound is None else heard.sound.flac,
+            samples=0 if heard.sound is None else heard.sound.samples,
             cues=found[0],
             hands=found[1],
             nfbl=found[2],
@@ -105,6 +117,15 @@ class Deidentifier:
             texts=heard.spoken.texts,
             attestation=attestation(self.policy, self.ring.key_id, seen, heard, released, found[0], sync),
         )
+
+    def _make_room(self, info: VideoInfo) -> None:
+        """Between the stages of a long clip with large pictures: let go of every model, and of what the stage before
+        took, for no stage needs all of them. The next one loads its own again (a second at most)."""
+        if info.width * info.height > LARGE and info.seconds > LONG:
+            self.words.rest()
+            runtime.Network.put_away()
+            gc.collect()
+            runtime.trim()
 
     def look(self, source: ClipSource) -> Seen:
         """The first pass. Bodies are looked for here, before masking: pose needs the face."""
@@ -128,21 +149,21 @@ class Deidentifier:
 
     def _hear(self, clip: Clip, source: ClipSource) -> Heard:
         """Words first: what they say must not be heard is silenced before the voice is disguised."""
-        waveform, rate = self.meter.run("decode", source.sound) or (None, 1)
-        spoken = self.meter.run("words", self.words, clip.transcript, clip.texts, (clip.subject,), waveform, rate)
-        if waveform is None:
+        raw, rate = self.meter.run("decode", source.sound) or (None, 1)
+        spoken = self.meter.run("words", self.words, clip.transcript, clip.texts, (clip.subject,), raw, rate)
+        self._make_room(source.info)
+        if raw is None:
             return Heard(spoken, None, 0.0)
-        sound = self.meter.run(
-            "voice",
-            disguise,
-            waveform,
-            rate,
-            method=self.policy.voice,
-            seed=self.ring.voice_seed(clip.uri),
-            mutes=spoken.mutes,
-        )
-        self.meter.count("voice", bytes=waveform.nbytes)
-        return Heard(spoken, sound, len(waveform) / rate)
+        voice = self.meter.run("voice", self._disguised, raw, rate, self.ring.voice_seed(clip.uri), spoken.mutes)
+        self.meter.count("voice", bytes=RAW_SAMPLE * len(raw))
+        return Heard(spoken, voice, len(raw) / rate)
+
+    def _disguised(self, raw: Sound, rate: int, seed: int, mutes: Sequence[tuple[float, float]]) -> Voice | None:
+        """The sound after disguise, encoded as it is made; None where none is left."""
+        writer = FlacWriter()
+        figures = disguise_into(raw, rate, writer.write, method=self.policy.voice, seed=seed, mutes=mutes)
+        flac = writer.close()
+        return None if figures is None else Voice(flac, writer.samples, figures)
 
     def release(self, source: ClipSource, sink: FrameSink, seen: Seen) -> Released:
         """The second pass: every frame masked, audited, written; and a few of what was written read again."""

@@ -1,5 +1,6 @@
 """What the passes over a clip found: handed from one to the next, and attested in the end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,6 @@ from deemo_dist.deid.audit.faces import FaceAudit
 from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.faces.cover import Cover
 from deemo_dist.deid.text.spoken import Spoken
-from deemo_dist.deid.voice.disguise import Disguised
 from deemo_dist.media import VideoInfo
 
 
@@ -22,11 +22,20 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Voice:
+    """The sound that may leave: ``flac`` of ``samples`` at 16 kHz, mono; ``figures``: what was measured."""
+
+    flac: bytes
+    samples: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Heard:
     """What became of the sound and the words. ``seconds``: of the raw sound."""
 
     spoken: Spoken
-    sound: Disguised | None
+    sound: Voice | None
     seconds: float
 
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from deemo_dist.config import GatesConfig, PolicyConfig
 from deemo_dist.deid.audit.faces import FaceAudit
-from deemo_dist.deid.voice.disguise import RATE, Disguised
+from deemo_dist.deid.findings import Voice
 from deemo_dist.errors import DeidError
-from deemo_dist.media import VideoInfo
+from deemo_dist.media import SOUND_RATE, VideoInfo
 from deemo_dist.media.container import true_rate
 
 SMALLEST_SIDE = 16
@@ -58,7 +58,7 @@ def check_audit(checked: FaceAudit, gates: GatesConfig) -> None:
         )
 
 
-def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Disguised | None) -> Mapping[str, float]:
+def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Voice | None) -> Mapping[str, float]:
     """How far what was written is from what came in: picture's duration (ms), its rate (frames over the whole clip) and
     the sound's end (ms), which the raw container tells by its packets. ``times``: of the raw frames.
 
@@ -72,7 +72,7 @@ def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Di
         "sync_rate_frames": abs(float(released.fps) - float(rate)) * seconds,
     }
     if sound is not None and raw.sound_end > 0:
-        off = abs(len(sound.waveform) / RATE - raw.sound_end)
+        off = abs(sound.samples / SOUND_RATE - raw.sound_end)
         figures["sync_sound_ms"] = 1000 * max(0.0, off - min(raw.sound_step, MOST_PADDING))
     most = 1000 * min(SYNC_SECONDS, 0.5 / float(rate))
     late = max(figures["sync_picture_ms"], figures.get("sync_sound_ms", 0.0)) > most

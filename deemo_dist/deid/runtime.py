@@ -1,9 +1,11 @@
 """Networks on one fixed thread: with another number of threads the same weights give other bytes."""
 
 import ctypes
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from deemo_dist.weights import fetch
 THREADS = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LARGE = 3 * 2**18  # values of an input
+SAME_AS_REQUESTED = 1  # onnxruntime: how an arena grows
 
 
 def give_memory_back() -> None:
@@ -23,7 +26,39 @@ def give_memory_back() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**24)
 
 
-class TfLite:
+def trim() -> None:
+    """Give back what lies free between blocks in use: loading a model, or one stage of a clip, leaves some tens of
+    megabytes of it, which the next one does not always find."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+class Network:
+    """A network that is loaded when it is made, can be put away, and loads itself again (some 50 ms) when it is used:
+    ``_load`` makes what runs it."""
+
+    _everyone: ClassVar["WeakSet[Network]"] = WeakSet()
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
+        self._loaded: Any = load()
+        self._everyone.add(self)
+
+    @property
+    def _running(self) -> Any:
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    @classmethod
+    def put_away(cls) -> None:
+        """Let go of all that is loaded in this process: 120 MB, if the networks of a clip are."""
+        for network in cls._everyone:
+            network._loaded = None
+
+
+class TfLite(Network):
     """A .tflite network on one thread. ``__call__``: float32 image [H, W, 3] -> output arrays by tensor name.
 
     ``outputs``: the tensors wanted (none named: all). What leads to no wanted tensor is taken out of the graph; the
@@ -31,20 +66,44 @@ class TfLite:
     """
 
     def __init__(self, path: Path, outputs: tuple[str, ...] = ()) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        content = path.read_bytes()
-        self._content = pruned(content, outputs) if outputs else content  # the interpreter does not copy it
-        self._interpreter = Interpreter(model_content=self._content, num_threads=THREADS)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._outputs = {item["name"]: item["index"] for item in self._interpreter.get_output_details()}
+        super().__init__(lambda: _interpreter(path, outputs))
+        self._input = self._running[0].get_input_details()[0]["index"]
+        self._outputs = {item["name"]: item["index"] for item in self._running[0].get_output_details()}
 
     def __call__(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Run the network on one image."""
-        self._interpreter.set_tensor(self._input, np.ascontiguousarray(image[None], dtype=np.float32))
-        self._interpreter.invoke()
-        return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}
+        interpreter = self._running[0]
+        interpreter.set_tensor(self._input, np.ascontiguousarray(image[None], dtype=np.float32))
+        interpreter.invoke()
+        return {name: interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}
+
+
+def _interpreter(path: Path, outputs: tuple[str, ...]) -> tuple[Any, bytes]:
+    """An interpreter, and the content that it does not copy."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = path.read_bytes()
+    content = pruned(content, outputs) if outputs else content
+    made = Interpreter(model_content=content, num_threads=THREADS)
+    made.allocate_tensors()
+    return made, content
+
+
+class Onnx(Network):
+    """An onnx network on one thread. ``__call__``: float32 [1, 3, H, W] -> its outputs; what a large input took is
+    given back to the system."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(lambda: onnx_session(path))
+
+    def __call__(self, blob: np.ndarray) -> list[np.ndarray]:
+        """Run the network on one input."""
+        import onnxruntime
+
+        options, session = onnxruntime.RunOptions(), self._running
+        if blob.size > LARGE:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return list(session.run(None, {session.get_inputs()[0].name: blob}, options))
 
 
 def pruned(content: bytes, outputs: tuple[str, ...]) -> bytes:
@@ -68,6 +127,16 @@ def pruned(content: bytes, outputs: tuple[str, ...]) -> bytes:
     return bytes(builder.Output())
 
 
+@lru_cache(maxsize=1)
+def _share_arena() -> None:
+    """One arena for all sessions, which grows by what is asked of it: each having its own, in powers of two, takes
+    twice as much."""
+    import onnxruntime as ort
+
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg(0, SAME_AS_REQUESTED, -1, -1))
+
+
 def onnx_session(path: Path) -> Any:
     """An onnxruntime session on one thread for CenterFace's graph, whose dummy input shape is made dynamic."""
     import onnx
@@ -75,22 +144,14 @@ def onnx_session(path: Path) -> Any:
 
     graph_model = onnx.load(str(path))
     _free_shapes(graph_model.graph)
+    _share_arena()
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = THREADS
     options.inter_op_num_threads = THREADS
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # sizes vary: a plan for each costs half as much memory again, and no time less
     return onnxruntime.InferenceSession(graph_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def run_onnx(session: Any, blob: np.ndarray) -> list[np.ndarray]:
-    """The outputs of an onnxruntime session for one input; what a large input took is given back to the system."""
-    import onnxruntime
-
-    options = onnxruntime.RunOptions()
-    if blob.size > LARGE:
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-    return list(session.run(None, {session.get_inputs()[0].name: blob}, options))
 
 
 def _free_shapes(graph: Any) -> None:
@@ -108,14 +169,14 @@ def _free_shapes(graph: Any) -> None:
 
 @lru_cache(maxsize=8)
 def tflite(name: str, outputs: tuple[str, ...] = ()) -> TfLite:
-    """The network ``name`` of the weights registry, loaded once in a process; see :class:`TfLite`."""
+    """The network ``name`` of the weights registry, one in a process; see :class:`TfLite`."""
     return TfLite(fetch(name), outputs)
 
 
 @lru_cache(maxsize=2)
-def onnx(name: str) -> Any:
-    """The onnx network ``name`` of the weights registry, loaded once in a process."""
-    return onnx_session(fetch(name))
+def onnx(name: str) -> Onnx:
+    """The onnx network ``name`` of the weights registry, one in a process."""
+    return Onnx(fetch(name))
 
 
 def letterbox(frame: np.ndarray, side: int) -> tuple[np.ndarray, float, float, float]:

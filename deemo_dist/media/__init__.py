@@ -6,9 +6,10 @@ from deemo_dist.media.encode import VideoWriter, encode_video, steady
 from deemo_dist.media.resampling import resample
 from deemo_dist.media.sampling import decode_frames, poster, sample_indices
 from deemo_dist.media.sandbox import Sandbox
-from deemo_dist.media.sound import decode_flac, encode_flac, mux
+from deemo_dist.media.sound import FlacWriter, decode_flac, encode_flac, mux
 from deemo_dist.media.soundtrack import SOUND_RATE
 from deemo_dist.media.source import MemoryClip
+from deemo_dist.media.tape import Sound, Tape
 from deemo_dist.media.types import Bounds, ClipSource, DecodedClip, FrameSink, VideoInfo, rational_rate
 
 __all__ = [
@@ -16,9 +17,12 @@ __all__ = [
     "Bounds",
     "ClipSource",
     "DecodedClip",
+    "FlacWriter",
     "FrameSink",
     "MemoryClip",
     "Sandbox",
+    "Sound",
+    "Tape",
     "VideoInfo",
     "VideoWriter",
     "decode_flac",

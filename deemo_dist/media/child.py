@@ -1,7 +1,8 @@
 """The sandbox child: decodes one clip at a time under resource limits, and says what it found on a pipe.
 
 Run as ``python -m deemo_dist.media.child``; it ends when its standard input closes. It reads one JSON request a line
-({verb, path, bounds, sound}), has no secret in its environment, and has given up all but reading (see ``confine``).
+({verb, path, bounds, picture, sound}), has no secret in its environment, and has given up all but reading (see
+``confine``).
 A parent that does not read makes it wait: nothing is held here but the frame in hand.
 """
 
@@ -108,7 +109,7 @@ def _answer(pipe: _Pipe, request: dict[str, Any], bounds: Bounds) -> dict[str, A
     before = _processor_seconds()
     if request["verb"] == "probe":
         return {"info": plain_info(probe(path, bounds)), "cpu_seconds": _processor_seconds() - before}
-    tail = decode_into(path, bounds, pipe, sound=request["sound"])
+    tail = decode_into(path, bounds, pipe, picture=request["picture"], sound=request["sound"])
     return {
         "fps": [tail.fps.numerator, tail.fps.denominator],
         "has_sound": tail.has_sound,

@@ -65,8 +65,8 @@ class _Tally:
     times: list[float] = field(default_factory=list)
 
 
-def decode_into(path: Path, bounds: Bounds, receiver: Receiver, *, sound: bool = True) -> Tail:
-    """Decode ``path`` into ``receiver``; without ``sound`` only its pictures.
+def decode_into(path: Path, bounds: Bounds, receiver: Receiver, *, picture: bool = True, sound: bool = True) -> Tail:
+    """Decode ``path`` into ``receiver``; without ``sound`` only its pictures, without ``picture`` only its sound.
 
     Headers are held against the bounds before the first frame is decoded, and the truth while decoding. Raises
     ``MediaError``: reasons of ``open_media`` and too_large, too_long, corrupt, bad_audio (more than a twentieth of the
@@ -82,7 +82,7 @@ def decode_into(path: Path, bounds: Bounds, receiver: Receiver, *, sound: bool =
             stream.codec_context.thread_count = 1
         rate = heard.codec_context.sample_rate if heard is not None else 0
         track = SoundTrack(rate, zero, bounds.max_seconds, receiver.sound) if rate else None
-        reader = _Reader(bounds, receiver, video, track)
+        reader = _Reader(bounds, receiver, video, track, picture=picture)
         for kind, frame in reader.decoded(container, heard if track else None):
             if kind == "video":
                 reader.take_video(frame)
@@ -133,9 +133,12 @@ def decode_here(path: Path, bounds: Bounds) -> DecodedClip:
 class _Reader:
     """The state of one pass over a clip."""
 
-    def __init__(self, bounds: Bounds, receiver: Receiver, video: Any, track: SoundTrack | None) -> None:
+    def __init__(
+        self, bounds: Bounds, receiver: Receiver, video: Any, track: SoundTrack | None, *, picture: bool
+    ) -> None:
         from av.video.reformatter import VideoReformatter
 
+        self.picture = picture
         self.bounds, self.receiver, self.video, self.track = bounds, receiver, video, track
         self.tally = _Tally()
         self.step = float(1 / (stream_rate(video) or 25))
@@ -144,10 +147,11 @@ class _Reader:
         self.convert = VideoReformatter()
 
     def decoded(self, container: Any, heard: Any | None) -> Iterator[tuple[str, Any]]:
-        """Frames of both streams in file order; packets that do not decode are counted."""
+        """Frames of the streams wanted in file order; packets that do not decode are counted."""
         import av
 
-        packets = container.demux([stream for stream in (self.video, heard) if stream is not None])
+        wanted = (self.video if self.picture else None, heard)
+        packets = container.demux([stream for stream in wanted if stream is not None])
         while True:
             try:
                 packet = next(packets, None)
@@ -218,14 +222,15 @@ class _Reader:
     def finish(self, container: Any, heard: Any | None) -> Tail:
         """Judge what was decoded, once all of the sound (of the stream ``heard``) is given."""
         tally, track = self.tally, self.track
-        if not tally.frames:
+        if self.picture and not tally.frames:
             raise MediaError("no frame could be decoded", reason="corrupt")
         if track is not None:
             track.finish()
         fps = true_rate(stream_rate(self.video), np.array(tally.times))
         if heard is not None and track is not None:
             self._check_sound(heard, track)
-        self._check_whole(container, tally.last + float(1 / fps), track.seconds if track else 0.0)
+        if self.picture:
+            self._check_whole(container, tally.last + float(1 / fps), track.seconds if track else 0.0)
         return Tail(fps=fps, has_sound=track is not None and track.begun)
 
     def _check_sound(self, heard: Any, track: SoundTrack) -> None:

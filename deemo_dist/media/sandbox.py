@@ -20,6 +20,7 @@ from deemo_dist.media.container import check_pixels
 from deemo_dist.media.decode import Collector, Tail
 from deemo_dist.media.process import Child, ChildDiedError, ChildSilentError
 from deemo_dist.media.source import KEEP_BYTES, Item, SandboxClip
+from deemo_dist.media.tape import KEEP_SOUND
 from deemo_dist.media.types import Bounds, DecodedClip, VideoInfo, info_from_plain
 
 SOUND_BYTES = 1 << 22
@@ -59,22 +60,29 @@ class Sandbox:
         child, self._child = self._child, None
         return child.kill() if child is not None else None
 
-    def open(self, path: Path, bounds: Bounds, *, keep_bytes: int = KEEP_BYTES) -> SandboxClip:
+    def open(
+        self, path: Path, bounds: Bounds, *, keep_bytes: int = KEEP_BYTES, keep_sound: int = KEEP_SOUND
+    ) -> SandboxClip:
         """A clip to be streamed, as often as wanted, while the file at ``path`` is there: decoded anew at each pass,
-        unless its frames take at most ``keep_bytes``. One pass at a time: beginning another ends the one under way.
+        unless its frames take at most ``keep_bytes`` (its sound: ``keep_sound``). One pass at a time: beginning another
+        ends the one under way.
 
         Raises ``MediaError`` with a reason: missing, empty, not_media, no_video, corrupt, too_long, too_large,
         bad_audio, timed_out (processor time, or no answer from two children), crashed (two died of it); so does each
         pass. A child that does not start is no fault of the clip: ``DeemoError``.
         """
         return SandboxClip(
-            lambda sound: self._stream(path, bounds, sound=sound), self.probe(path, bounds), bounds, keep_bytes
+            lambda picture, sound: self._stream(path, bounds, picture=picture, sound=sound),
+            self.probe(path, bounds),
+            bounds,
+            keep_bytes=keep_bytes,
+            keep_sound=keep_sound,
         )
 
     def decode(self, path: Path, bounds: Bounds) -> DecodedClip:
         """Decode the whole clip at ``path`` into memory, within the memory bound; raises as ``open``."""
         collector, fps = Collector(bounds), Fraction(25)
-        for item in self._stream(path, bounds, sound=True):
+        for item in self._stream(path, bounds, picture=True, sound=True):
             if isinstance(item, Tail):
                 fps = item.fps
             elif isinstance(item, tuple):
@@ -90,11 +98,12 @@ class Sandbox:
                 return info_from_plain(json.loads(content.tobytes())["info"])
         raise MediaError("the decoder said nothing", reason="crashed")
 
-    def _stream(self, path: Path, bounds: Bounds, *, sound: bool) -> Iterator[Item]:
+    def _stream(self, path: Path, bounds: Bounds, *, picture: bool, sound: bool) -> Iterator[Item]:
         """One pass: frames with their times, blocks of sound, and what is known at the end, held against the bounds
         once more, for the child is not trusted."""
         height = width = frames = samples = 0
-        for kind, when, content in self._messages({"verb": "decode", "sound": sound}, path, bounds):
+        request = {"verb": "decode", "picture": picture, "sound": sound}
+        for kind, when, content in self._messages(request, path, bounds):
             if kind == b"B":
                 size = json.loads(content.tobytes())
                 height, width = int(size["height"]), int(size["width"])

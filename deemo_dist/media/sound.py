@@ -12,21 +12,39 @@ RATE = 16_000
 BLOCK = 1 << 20
 
 
+class FlacWriter:
+    """Mono 16-bit FLAC at ``rate`` Hz, block by block: the same bytes whatever the blocks. Level is kept (no
+    normalisation: loudness is a cue); samples beyond [-1, 1] are clipped. ``samples``: written so far."""
+
+    def __init__(self, rate: int = RATE) -> None:
+        import soundfile
+
+        self._buffer = io.BytesIO()
+        self._file = soundfile.SoundFile(self._buffer, "w", rate, 1, format="FLAC", subtype="PCM_16")
+        self.samples = 0
+
+    def write(self, samples: np.ndarray) -> None:
+        """The next samples, float [N]. Raises ``ValueError`` unless they are finite and one-dimensional."""
+        if samples.ndim != 1 or not np.all(np.isfinite(samples)):
+            raise ValueError("a waveform must be one-dimensional and finite")
+        self.samples += len(samples)
+        self._file.write(np.clip(np.rint(samples.astype(np.float64) * 32768), -32768, 32767).astype(np.int16))
+
+    def close(self) -> bytes:
+        """Finish the file; its content."""
+        self._file.close()
+        return self._buffer.getvalue()
+
+
 def encode_flac(waveform: np.ndarray, rate: int = RATE) -> bytes:
-    """Encode a mono float32 waveform [N] in [-1, 1] as 16-bit FLAC at ``rate`` Hz; samples beyond are clipped.
+    """Encode a mono float32 waveform [N] in [-1, 1] as 16-bit FLAC at ``rate`` Hz, as ``FlacWriter`` does.
 
-    Level is kept (no normalisation: loudness is a cue). Raises ``ValueError`` unless the waveform is 1-D and finite.
+    Raises ``ValueError`` unless the waveform is 1-D and finite.
     """
-    import soundfile
-
-    if waveform.ndim != 1 or not np.all(np.isfinite(waveform)):
-        raise ValueError("a waveform must be one-dimensional and finite")
-    buffer = io.BytesIO()
-    with soundfile.SoundFile(buffer, "w", rate, 1, format="FLAC", subtype="PCM_16") as file:
-        for start in range(0, len(waveform), BLOCK):
-            part = waveform[start : start + BLOCK].astype(np.float64)
-            file.write(np.clip(np.rint(part * 32768), -32768, 32767).astype(np.int16))
-    return buffer.getvalue()
+    writer = FlacWriter(rate)
+    for start in range(0, len(waveform) or 1, BLOCK):
+        writer.write(waveform[start : start + BLOCK])
+    return writer.close()
 
 
 def decode_flac(data: bytes, rate: int = RATE) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Clips that can be looked through more than once: streamed out of the sandbox, or held in memory."""
 
-import mmap
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,6 +8,7 @@ from deemo_dist.errors import MediaError
 from deemo_dist.media.container import true_rate
 from deemo_dist.media.decode import Tail
 from deemo_dist.media.soundtrack import SOUND_RATE
+from deemo_dist.media.tape import KEEP_SOUND, Sound, Spool
 from deemo_dist.media.types import Bounds, DecodedClip, VideoInfo, rational_rate
 
 KEEP_BYTES = 32 * 2**20
@@ -20,18 +19,26 @@ Frames = Iterator[tuple[int, float, np.ndarray]]
 class SandboxClip:
     """A ``ClipSource`` whose every pass asks the sandbox: made by ``Sandbox.open``.
 
-    The first pass takes the sound along (16 kHz, in anonymous memory that is mapped only where it is asked for) and
-    keeps the frames while they take at most ``keep_bytes``. Every pass must give the frames of the first one.
+    The first pass takes the sound along (16 kHz) and keeps it while it takes at most ``keep_sound`` bytes, and the
+    frames while they take at most ``keep_bytes``; a longer sound is decoded again, by itself, where it is read. Every
+    pass must give the frames and the sound of the first one. ``stream``: a pass with or without (pictures, sound).
     """
 
     def __init__(
-        self, stream: Callable[[bool], Iterator[Item]], info: VideoInfo, bounds: Bounds, keep_bytes: int
+        self,
+        stream: Callable[[bool, bool], Iterator[Item]],
+        info: VideoInfo,
+        bounds: Bounds,
+        *,
+        keep_bytes: int = KEEP_BYTES,
+        keep_sound: int = KEEP_SOUND,
     ) -> None:
         self.info = info
-        self._stream, self._bounds, self._keep_bytes = stream, bounds, keep_bytes
+        self._stream, self._bounds = stream, bounds
+        self._keep_bytes, self._keep_sound = keep_bytes, keep_sound
         self._kept: list[tuple[float, np.ndarray]] | None = None
         self._times: list[float] | None = None
-        self._sound: _Spool | None = None
+        self._sound: Spool | None = None
 
     def frames(self) -> Frames:
         """One pass; raises ``MediaError`` as ``Sandbox.open`` does, and unstable where it differs from the first."""
@@ -42,18 +49,21 @@ class SandboxClip:
         else:
             yield from self._later_pass(self._times)
 
-    def sound(self) -> tuple[np.ndarray, int] | None:
-        """The sound, decoded with a pass of its own where there was none yet."""
+    def sound(self) -> tuple[Sound, int] | None:
+        """The sound, decoded with a pass of its own where there was none yet. Reading a long one is a pass too."""
         if self._times is None:
             for _ in self.frames():
                 pass
-        waveform = self._sound.read() if self._sound is not None else None
-        return (waveform, SOUND_RATE) if waveform is not None else None
+        sound = self._sound.sound(self._sound_again) if self._sound is not None else None
+        return (sound, SOUND_RATE) if sound is not None else None
+
+    def _sound_again(self) -> Iterator[np.ndarray]:
+        return (item for item in self._stream(False, True) if isinstance(item, np.ndarray))
 
     def _first_pass(self) -> Frames:
-        spool, kept, taken = _Spool(), list[tuple[float, np.ndarray]](), 0
+        spool, kept, taken = Spool(self._keep_sound), list[tuple[float, np.ndarray]](), 0
         times: list[float] = []
-        for item in self._stream(True):
+        for item in self._stream(True, True):
             if isinstance(item, tuple):
                 when, image = item
                 taken += image.nbytes
@@ -65,14 +75,14 @@ class SandboxClip:
                 yield len(times) - 1, when, image
             elif isinstance(item, np.ndarray):
                 spool.add(item)
-                if spool.seconds > 2 * self._bounds.max_seconds + 60:
+                if spool.seconds > 2 * self._bounds.max_seconds + 60 or spool.blocks > spool.seconds + 1:
                     raise MediaError("the decoder sent more sound than allowed", reason="too_long")
         self._kept = kept if taken <= self._keep_bytes else None
         self._times, self._sound = times, spool
 
     def _later_pass(self, times: list[float]) -> Frames:
         number = 0
-        for item in self._stream(False):
+        for item in self._stream(True, False):
             if isinstance(item, tuple):
                 when, image = item
                 if number >= len(times) or when != times[number]:
@@ -99,31 +109,8 @@ class MemoryClip:
             yield number, float(when), image
 
     def sound(self) -> tuple[np.ndarray, int] | None:
-        """The sound as it is."""
+        """The sound as it is: an array."""
         return None if self._clip.waveform is None else (self._clip.waveform, self._clip.sample_rate)
-
-
-class _Spool:
-    """Sound as it comes, in anonymous memory of the kernel: no process holds it until it is read."""
-
-    def __init__(self) -> None:
-        self._file = os.fdopen(os.memfd_create("sound"), "w+b")
-        self._bytes = 0
-
-    @property
-    def seconds(self) -> float:
-        return self._bytes / 4 / SOUND_RATE
-
-    def add(self, samples: np.ndarray) -> None:
-        self._file.write(samples.astype(np.float32, copy=False).tobytes())
-        self._bytes += 4 * len(samples)
-
-    def read(self) -> np.ndarray | None:
-        """float32 [N], mapped copy-on-write; None where nothing came."""
-        if not self._bytes:
-            return None
-        self._file.flush()
-        return np.frombuffer(mmap.mmap(self._file.fileno(), self._bytes, access=mmap.ACCESS_COPY), np.float32)
 
 
 def _info_of(clip: DecodedClip, frames: np.ndarray) -> VideoInfo:

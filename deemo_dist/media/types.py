@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from deemo_dist.config import PolicyConfig  # a type only: the sandbox child starts faster without it
+    from deemo_dist.media.tape import Sound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +65,9 @@ class ClipSource(Protocol):
         A frame is never changed afterwards by the source, and must not be changed by whoever takes it.
         """
 
-    def sound(self) -> tuple[np.ndarray, int] | None:
-        """float32 mono [N] in [-1, 1] and its rate in Hz, sample 0 with the first frame; None without sound."""
+    def sound(self) -> "tuple[Sound, int] | None":
+        """Mono samples in [-1, 1] to be read in parts, and their rate in Hz, sample 0 with the first frame; None
+        without sound. One pass at a time, of frames or of sound."""
 
 
 class FrameSink(Protocol):

@@ -17,7 +17,7 @@ def sound_figures(raw: np.ndarray, released: np.ndarray) -> dict[str, float]:
     """Of two float waveforms [N] at 16 kHz: ``f0_correlation`` (log, where both are voiced), ``loudness_correlation``
     (dB) and ``sync_ms`` (how much later the released one is). A figure that means nothing here is absent."""
     from deemo_dist.deid.voice import world
-    from deemo_dist.deid.voice.disguise import correlation, loudness
+    from deemo_dist.deid.voice.figures import correlation, loudness
 
     length = min(len(raw), len(released))
     if length < RATE // 4:

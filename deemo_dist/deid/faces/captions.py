@@ -33,7 +33,7 @@ class PaddleText:
     name = "PP-OCRv4 detection (rapidocr-onnxruntime 1.4.4)"
 
     def __init__(self) -> None:
-        self._session = runtime.onnx("text-detector")
+        self._network = runtime.onnx("text-detector")
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Texts of one frame, in its pixels."""
@@ -45,7 +45,7 @@ class PaddleText:
         size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
         copy = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         blob = (copy[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255.0 - 0.5) / 0.5
-        heat = runtime.run_onnx(self._session, blob)[0][0, 0]
+        heat = self._network(blob)[0][0, 0]
         return text_boxes(heat) * np.array([width / size[0], height / size[1]] * 2)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from deemo_dist.deid.runtime import THREADS
 from deemo_dist.deid.text.wordless import stands_still, without
 from deemo_dist.errors import DeidError
-from deemo_dist.media import resample
+from deemo_dist.media import Sound, resample
 from deemo_dist.weights import fetch
 
 RATE = 16_000
@@ -34,6 +34,8 @@ HALF_SURE = 0.5  # of words' probabilities: English has .6 to 1 on the (geometri
 MANY, FEW_KINDS = 8, 0.4
 AROUND_WORDS, UNHEARD = 0.15, 0.3  # seconds
 AROUND, WHOLE = 100, 3000  # Whisper frames of 10 ms
+WINDOW, BEFORE = 512, 64  # samples that the voice detector sees at once, and of those before them
+AT_ONCE = 1000  # windows: the same probabilities as for any other number, in 20 MB
 BEAM = 5
 PRECISION = "int8"
 
@@ -77,14 +79,16 @@ class Listener:
 
         self._detector = get_vad_model()
         self._whisper: Any = None
+        self._encode: Any = None
+        self._tokenizer: Any = None
         self._spare = AROUND
 
-    def __call__(self, waveform: np.ndarray, rate: int) -> Heard:
-        """The words in ``waveform`` (float32 [N], mono, at ``rate`` Hz).
+    def __call__(self, heard: Sound, rate: int) -> Heard:
+        """The words in ``heard`` (mono, at ``rate`` Hz); at 16 kHz it is read in parts.
 
         Raises ``DeidError`` (stage transcript) for another shape or values that are not finite.
         """
-        sound = _checked(waveform, rate)
+        sound = _at_rate(heard, rate)
         probabilities = self._probabilities(sound)
         speech = spans_of(probabilities)
         words: list[HeardWord] = []
@@ -108,11 +112,26 @@ class Listener:
         garbled += without(speech, [*known, *garbled, *wordless], least=UNHEARD)
         return Heard(tuple(words), tuple(speech), tuple(sorted(garbled)), tuple(wordless))
 
-    def _probabilities(self, sound: np.ndarray) -> np.ndarray:
-        """Of speech, for every 512 samples: float32 [ceil(N / 512)]."""
-        if not len(sound):
-            return np.zeros(0, dtype=np.float32)
-        return np.asarray(self._detector(np.pad(sound, (0, -len(sound) % 512))), dtype=np.float32).reshape(-1)
+    def rest(self) -> None:
+        """Let go of Whisper (90 MB) until the next word is to be heard."""
+        self._whisper = self._encode = self._tokenizer = None
+
+    def _probabilities(self, sound: Sound) -> np.ndarray:
+        """Of speech, for every 512 samples: float32 [ceil(N / 512)]. As faster-whisper has it, which wants the sound
+        whole, the last 64 samples (padding included) count as silence."""
+        made, state, before = [np.zeros(0, np.float32)], np.zeros((2, 1, 1, 128), np.float32), np.zeros(BEFORE)
+        for start in range(0, len(sound), AT_ONCE * WINDOW):
+            part = sound[start : start + AT_ONCE * WINDOW]
+            _check_finite(part)
+            windows = np.pad(part, (0, -len(part) % WINDOW)).astype(np.float32, copy=False).reshape(-1, WINDOW)
+            if start + len(part) == len(sound):
+                windows[-1, -BEFORE:] = 0
+            tails = windows[:, -BEFORE:]
+            inputs = np.concatenate([np.vstack([before, tails[:-1]]).astype(np.float32), windows], axis=1)
+            found, *state = self._detector.session.run(None, {"input": inputs, "h": state[0], "c": state[1]})
+            made.append(np.asarray(found, dtype=np.float32).reshape(-1))
+            before = tails[-1]
+        return np.concatenate(made)
 
     def _says_nothing(self, piece: np.ndarray, active: float) -> bool:
         """Whether a short stretch holds a voice without words, such as humming. ``active``: its seconds of voice."""
@@ -198,10 +217,20 @@ def _word(word: Any, start: float, end: float) -> HeardWord:
     return HeardWord(text=word.word.strip(), start=first, end=max(first, last), probability=float(word.probability))
 
 
-def _checked(waveform: np.ndarray, rate: int) -> np.ndarray:
-    if waveform.ndim != 1 or not 1_000 <= rate <= 384_000 or not np.isfinite(waveform).all():
-        raise DeidError("the sound is not finite mono samples", stage="transcript", reason="bad_audio")
+def _at_rate(heard: Sound, rate: int) -> Sound:
+    """The sound at 16 kHz. Raises ``DeidError`` (transcript: bad_audio) for what cannot be brought to it."""
+    if getattr(heard, "ndim", 1) != 1 or not 1_000 <= rate <= 384_000:
+        raise DeidError("the sound is not mono", stage="transcript", reason="bad_audio")
+    if rate == RATE:
+        return heard
+    waveform = heard[:]
+    _check_finite(waveform)
     return resample(waveform, rate, RATE)
+
+
+def _check_finite(samples: np.ndarray) -> None:
+    if not np.isfinite(samples).all():
+        raise DeidError("the sound is not finite mono samples", stage="transcript", reason="bad_audio")
 
 
 def spans_of(probabilities: np.ndarray, *, hop: float = 512 / RATE, pad: float = 0.2) -> list[tuple[float, float]]:

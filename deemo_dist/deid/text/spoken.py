@@ -18,9 +18,10 @@ import numpy as np
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
-from deemo_dist.deid.text.transcript import Scrubber, Span, replace_all
+from deemo_dist.deid.text.transcript import Scrubber, Span, forget_lists, replace_all
 from deemo_dist.deid.text.wordless import without
 from deemo_dist.errors import DeidError
+from deemo_dist.media import Sound
 
 WORDLESS_VOICES = ("prosody", "drop")
 UNSURE, DOUBTED, LITTLE = 0.3, 0.5, 0.7
@@ -44,11 +45,12 @@ class Spoken:
 
 
 class Words:
-    """Loads the scrubber and the ear once; Whisper only when a clip has words to be heard."""
+    """Loads the scrubber and the ear once, and again after a :meth:`rest`; Whisper only when a clip has words to be
+    heard."""
 
     def __init__(self, policy: PolicyConfig) -> None:
         self._policy = policy
-        self._scrubber = Scrubber(threshold=policy.pii_threshold)
+        self._loaded: Scrubber | None = Scrubber(threshold=policy.pii_threshold)
         self._listen = Listener()
 
     def __call__(
@@ -56,12 +58,12 @@ class Words:
         transcript: str | None,
         texts: Mapping[str, str],
         known: Iterable[str],
-        waveform: np.ndarray | None,
+        sound: Sound | None,
         rate: int,
     ) -> Spoken:
         """Scrub a clip's words and say what of its sound must be silent.
 
-        ``waveform``: float32 [N], mono, at ``rate`` Hz, None without sound. ``known``: raw names to be removed wherever
+        ``sound``: mono, at ``rate`` Hz, None where there is none. ``known``: raw names to be removed wherever
         they stand (the subject's). Raises ``DeidError`` (stage transcript; uncertain where the policy rejects what is
         uncertain and a mention cannot be placed).
         """
@@ -69,15 +71,27 @@ class Words:
         names, others = list(known), list(texts.values())
         spans = self._scrubber.find([given or "", *others], names)
         mentions = [*spans[0], *_placeholders(given or "")]
-        heard = self._hear(given, waveform, rate)
+        heard = self._hear(given, sound, rate)
         spoken = self._scrubber.find([heard.text, given or "", *others], names)[0] if heard.words else []
         said, source = transcript, "none" if given is None else "given"
         if given is None and heard.words and self._policy.asr == "missing":
             said, source = heard.text, "asr"
             spans = self._scrubber.find([said, *others], names)
-        seconds = 0.0 if waveform is None else len(waveform) / rate
-        mutes = self._mutes(given or "", mentions, heard, spoken, seconds) if self._cuts(waveform) else ()
+        seconds = 0.0 if sound is None else len(sound) / rate
+        mutes = self._mutes(given or "", mentions, heard, spoken, seconds) if self._cuts(sound) else ()
         return self._spoken(said, texts, spans, mutes, source, _figures(heard, mutes))
+
+    def rest(self) -> None:
+        """Let go of what only words need (some 140 MB) until the next clip has some (a second)."""
+        self._listen.rest()
+        self._loaded = None
+        forget_lists()
+
+    @property
+    def _scrubber(self) -> Scrubber:
+        if self._loaded is None:
+            self._loaded = Scrubber(threshold=self._policy.pii_threshold)
+        return self._loaded
 
     def _spoken(
         self,
@@ -100,14 +114,14 @@ class Words:
             figures=figures,
         )
 
-    def _cuts(self, waveform: np.ndarray | None) -> bool:
+    def _cuts(self, sound: Sound | None) -> bool:
         """Whether names are to be cut out of the sound: there is one, and what becomes of it keeps words."""
-        return waveform is not None and self._policy.mute and self._policy.voice not in WORDLESS_VOICES
+        return sound is not None and self._policy.mute and self._policy.voice not in WORDLESS_VOICES
 
-    def _hear(self, given: str | None, waveform: np.ndarray | None, rate: int) -> Heard:
+    def _hear(self, given: str | None, sound: Sound | None, rate: int) -> Heard:
         """Listen where a transcript is wanted, or where words stay audible: names are spoken that nobody wrote down."""
         wanted = given is None and self._policy.asr == "missing" and self._policy.transcript == "scrub"
-        return self._listen(waveform, rate) if waveform is not None and (wanted or self._cuts(waveform)) else NOTHING
+        return self._listen(sound, rate) if sound is not None and (wanted or self._cuts(sound)) else NOTHING
 
     def _mutes(
         self, given: str, mentions: Sequence[Span], heard: Heard, spoken: Sequence[Span], seconds: float

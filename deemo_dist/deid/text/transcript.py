@@ -11,7 +11,7 @@ from typing import Any
 
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
 from deemo_dist.deid.text.known import INTRODUCED, KnownNames
-from deemo_dist.deid.text.vocabulary import Vocabulary
+from deemo_dist.deid.text.vocabulary import Vocabulary, counts
 from deemo_dist.errors import DeidError
 from deemo_dist.imports import without
 from deemo_dist.weights import fetch
@@ -163,6 +163,12 @@ class Scrubber:
         return (
             lower in self._vocabulary.small or lower in GREETINGS or (word.islower() and self._vocabulary.is_word(word))
         )
+
+
+def forget_lists() -> None:
+    """Let go of the lists of words and names that every scrubber shares: the next one reads them again."""
+    gazetteer.cache_clear()
+    counts.cache_clear()
 
 
 def replace_all(sources: Sequence[str], spans: Sequence[Sequence[Span]]) -> list[str]:

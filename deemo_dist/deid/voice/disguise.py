@@ -5,30 +5,29 @@ Kept: how f0 moves, the loudness contour, timing. Shifted: the spectral envelope
 "removed".
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from deemo_dist.deid.voice import mcadams, prosody, world
-from deemo_dist.deid.voice.pieces import join, pieces
+from deemo_dist.deid.voice.figures import HOP, RATE, Contours, compared, kept, loudness
+from deemo_dist.deid.voice.muting import FADE, Muted, Seconds, hush
+from deemo_dist.deid.voice.pieces import Piece, joined, pieces
 from deemo_dist.errors import DeidError
-from deemo_dist.media import resample
+from deemo_dist.media import Sound, Tape, resample
 
-RATE = 16_000
 QUIETEST = 2.0**-15
 SHORTEST = RATE // 4
+BLOCK = 30 * RATE
 WARP = (1.10, 1.20)
 ALPHA = (0.5, 0.9)
 ALPHA_IN_SUM = (0.75, 0.88)
-HOP = 160
 LOUDEST_GAIN = 8.0
-MOVING = 0.5  # semitones: below it a correlation of f0 says nothing
-FADE = 0.005  # seconds, at the edges of what is muted
 
 Method = Literal["world", "mcadams", "sum", "prosody", "drop"]
-Seconds = tuple[float, float]
 GRID: dict[Method, tuple[int, int]] = {"world": (8, 1), "mcadams": (0, 9), "sum": (4, 4), "prosody": (0, 1)}
 """How many warps and how many McAdams coefficients an attacker tries."""
 
@@ -44,48 +43,102 @@ class Disguised:
 def disguise(
     waveform: np.ndarray, rate: int, *, method: Method, seed: int, mutes: Sequence[Seconds] = ()
 ) -> Disguised | None:
-    """Disguise the voice in ``waveform`` (float32 [N], mono, at ``rate`` Hz). None where there is no sample at all, and
-    for ``drop``.
+    """Disguise the voice in ``waveform`` (float32 [N], mono, at ``rate`` Hz) as ``disguise_into`` does, in memory."""
+    blocks: list[np.ndarray] = []
+    figures = disguise_into(waveform, rate, blocks.append, method=method, seed=seed, mutes=mutes)
+    return None if figures is None else Disguised(np.concatenate(blocks), figures)
+
+
+def disguise_into(
+    heard: Sound,
+    rate: int,
+    write: Callable[[np.ndarray], None],
+    *,
+    method: Method,
+    seed: int,
+    mutes: Sequence[Seconds] = (),
+) -> dict[str, float] | None:
+    """Disguise the voice in ``heard`` (mono, at ``rate`` Hz): blocks of float32 [N] at 16 kHz in [-1, 1] go to
+    ``write``; the figures come back (what was measured, never the parameters). None, and nothing written, where there
+    is no sample at all, and for ``drop``.
 
     ``seed`` (secret, one a clip) draws the parameters; ``mutes``: (start, end) seconds that become exact silence,
-    before and after. The result lasts as long, within one sample; beyond it, memory does not grow with its length. A
-    sound below the last bit of 16-bit audio becomes exact silence. Raises ``DeidError`` (stage voice) for values that
-    are not finite or another shape or rate.
+    before and after. The result lasts as long, within one sample. At 16 kHz memory does not grow with the length, for
+    no more than two pieces are held. A sound below the last bit of 16-bit audio becomes exact silence. Raises
+    ``DeidError`` (stage voice) for values that are not finite or another shape or rate.
     """
-    sound = resample(_checked(waveform, rate), rate, RATE)
+    sound = _at_rate(heard, rate)
+    loudest = _loudest(sound, mutes)
     if not len(sound) or method == "drop":
         return None
-    muted = silenced(sound, mutes)
-    if np.abs(muted).max() < QUIETEST:
-        return Disguised(waveform=np.zeros(len(sound), dtype=np.float32), figures={"voice_silent": 1.0})
+    if loudest < QUIETEST:
+        for start in range(0, len(sound), BLOCK):
+            write(np.zeros(min(BLOCK, len(sound) - start), np.float32))
+        return {"voice_silent": 1.0}
+    muted = Muted(sound, mutes)
     shift = shifter(method, drawn(np.random.default_rng(seed)), muted)
-    made = _in_pieces(muted, shift)
-    figures = _measure(muted, made)
-    limited = silenced(np.clip(made, -1.0, 1.0).astype(np.float32), mutes, fade=0.0)
-    return Disguised(waveform=limited, figures=figures | {"muted_seconds": _seconds(mutes)} if mutes else figures)
+    original, clipped = Contours(), Counter[bool]()
+    made = _written(joined(_worked(muted, shift, original), RATE), write, mutes, len(sound), clipped)
+    shifted = Contours.of(Tape.once(made, len(sound)))  # what is measured as it passes is written on the way
+    figures = {"voice_clipped_share": clipped[True] / len(sound)} | compared(original, shifted)
+    return figures | ({"muted_seconds": _seconds(mutes)} if mutes else {})
 
 
-def _checked(waveform: np.ndarray, rate: int) -> np.ndarray:
-    if waveform.ndim != 1 or not 1_000 <= rate <= 384_000:
-        raise DeidError(
-            f"the sound is {waveform.ndim}-dimensional at {rate} Hz, not mono", stage="voice", reason="bad_audio"
-        )
-    if not np.isfinite(waveform).all():
+def _at_rate(heard: Sound, rate: int) -> Sound:
+    """The sound at 16 kHz. Raises ``DeidError`` (voice: bad_audio) for what cannot be brought to it."""
+    if getattr(heard, "ndim", 1) != 1 or not 1_000 <= rate <= 384_000:
+        raise DeidError(f"the sound is not mono, or has {rate} samples a second", stage="voice", reason="bad_audio")
+    if rate == RATE:
+        return heard
+    waveform = heard[:]
+    _check_finite(waveform)
+    return resample(waveform, rate, RATE)
+
+
+def _check_finite(samples: np.ndarray) -> None:
+    if not np.isfinite(samples).all():
         raise DeidError("the sound holds values that are not finite", stage="voice", reason="bad_audio")
-    return waveform
 
 
-def silenced(sound: np.ndarray, mutes: Sequence[Seconds], *, fade: float = FADE) -> np.ndarray:
-    """A copy of ``sound`` [N] at 16 kHz that is exactly 0 in every span, faded to over ``fade`` seconds outside it."""
-    made = np.array(sound)
-    edge = round(fade * RATE)
-    for start, end in mutes:
-        low, high = max(0, int(np.floor(start * RATE))), min(len(made), int(np.ceil(end * RATE)))
-        before, after = max(0, low - edge), min(len(made), high + edge)
-        made[before:low] *= np.linspace(1, 0, low - before, dtype=made.dtype)
-        made[high:after] *= np.linspace(0, 1, max(0, after - high), dtype=made.dtype)
-        made[low:high] = 0
-    return made
+def _loudest(sound: Sound, mutes: Sequence[Seconds]) -> float:
+    """The largest sample outside ``mutes``; raises ``DeidError`` where any is not finite, within them too."""
+    loudest = 0.0
+    for start in range(0, len(sound), BLOCK):
+        part = np.array(sound[start : start + BLOCK])
+        _check_finite(part)
+        hush(part, mutes, at=start, length=len(sound), fade=FADE)
+        loudest = max(loudest, float(np.abs(part).max()))
+    return loudest
+
+
+def _worked(
+    sound: Sound, shift: Callable[[np.ndarray], np.ndarray], measured: Contours
+) -> Iterator[tuple[Piece, np.ndarray]]:
+    """The pieces of a sound after ``shift``, with their loudness: float64 [stop - start], not limited. The original is
+    ``measured`` on the way."""
+    for piece in pieces(sound, RATE):
+        part = sound[piece.start : piece.stop].astype(np.float64)
+        measured.add(piece, part)
+        padded = np.pad(part, (0, max(0, SHORTEST - len(part))))
+        yield piece, _with_loudness_of(padded, shift(padded))[: len(part)]
+
+
+def _written(
+    blocks: Iterable[np.ndarray],
+    write: Callable[[np.ndarray], None],
+    mutes: Sequence[Seconds],
+    length: int,
+    clipped: Counter[bool],
+) -> Iterator[np.ndarray]:
+    """Each of ``blocks`` as it comes, once it is written: limited to [-1, 1], and silent again in ``mutes``."""
+    at = 0
+    for block in blocks:
+        clipped[True] += int((np.abs(block) > 1.0).sum())
+        limited = np.clip(block, -1.0, 1.0).astype(np.float32, copy=False)
+        hush(limited, mutes, at=at, length=length)
+        write(limited)
+        at += len(block)
+        yield block
 
 
 def _seconds(mutes: Sequence[Seconds]) -> float:
@@ -128,7 +181,7 @@ def disguised_as(sound: np.ndarray, method: Method, shifts: Sequence[Shift]) -> 
     return [np.clip(each, -1.0, 1.0).astype(np.float32) for each in made]
 
 
-def shifter(method: Method, shift: Shift, sound: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def shifter(method: Method, shift: Shift, sound: Sound) -> Callable[[np.ndarray], np.ndarray]:
     """The method with its parameters: float64 [N] at 16 kHz to the same.
 
     ``sound``: the whole clip, for what is measured once (the median f0 of ``prosody``).
@@ -149,29 +202,11 @@ def _shifting(method: Method, part: np.ndarray, centre: float) -> Callable[[Shif
     return lambda shift: mcadams.shift_poles(world.synthesise(parts, shift.warp), shift.coefficient(*ALPHA_IN_SUM))
 
 
-def median_pitch(sound: np.ndarray) -> float:
+def median_pitch(sound: Sound) -> float:
     """log2 of a clip's median f0 in Hz; that of the reference pitch where nothing is voiced."""
-    pitch = _tracks(sound, world.pitch)
+    tracks = [kept(piece, world.pitch(sound[piece.start : piece.stop])) for piece in pieces(sound, RATE)]
+    pitch = np.concatenate(tracks)
     return float(np.median(np.log2(pitch[pitch > 0]))) if (pitch > 0).any() else float(np.log2(prosody.REFERENCE_HZ))
-
-
-def _in_pieces(sound: np.ndarray, shift: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """``shift`` over the pieces of a sound, with its loudness: float32 [N], not limited."""
-    whole = np.zeros(len(sound), dtype=np.float32)
-    for piece in pieces(sound, RATE):
-        part = sound[piece.start : piece.stop].astype(np.float64)
-        padded = np.pad(part, (0, max(0, SHORTEST - len(part))))
-        made = _with_loudness_of(padded, shift(padded))[: len(part)]
-        join(whole, piece, made, RATE)
-    return whole
-
-
-def loudness(sound: np.ndarray) -> np.ndarray:
-    """Root mean square over 40 ms every 10 ms: float64 [ceil(N / 160)]."""
-    power = np.concatenate([[0.0], np.cumsum(np.pad(sound.astype(np.float64), (0, HOP)) ** 2)])
-    centres = np.arange(-(-len(sound) // HOP)) * HOP + HOP // 2
-    low, high = np.clip(centres - 2 * HOP, 0, len(sound)), np.clip(centres + 2 * HOP, 0, len(sound))
-    return np.sqrt(np.maximum(power[high] - power[low], 0.0) / np.maximum(high - low, 1))
 
 
 def _with_loudness_of(original: np.ndarray, shifted: np.ndarray) -> np.ndarray:
@@ -180,44 +215,3 @@ def _with_loudness_of(original: np.ndarray, shifted: np.ndarray) -> np.ndarray:
     gain = np.clip(wanted / np.maximum(have, 1e-6), 0.0, LOUDEST_GAIN)
     at = np.arange(len(gain)) * HOP + HOP // 2
     return shifted * np.interp(np.arange(len(shifted)), at, gain)
-
-
-def _tracks(sound: np.ndarray, measure: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A track of one value every 10 ms over a whole sound, measured piece by piece: float64 [ceil(N / 160)]."""
-    parts = []
-    for piece in pieces(sound, RATE):
-        track = measure(sound[piece.start : piece.stop].astype(np.float64))
-        first = (piece.keep_from - piece.start) // HOP
-        parts.append(track[first : first + -(-(piece.keep_to - piece.keep_from) // HOP)])
-    return np.concatenate(parts)
-
-
-def _measure(original: np.ndarray, shifted: np.ndarray) -> dict[str, float]:
-    """How well f0 and loudness were kept: correlations (of f0 only where it moves by half a semitone), the median error
-    of f0 in semitones, shares voiced and clipped."""
-    figures = {"voice_clipped_share": float((np.abs(shifted) > 1.0).mean())}
-    before, after = _tracks(original, world.pitch), _tracks(shifted, world.pitch)
-    voiced = (before > 0) & (after > 0)
-    figures["voiced_share"] = float((before > 0).mean()) if len(before) else 0.0
-    contours = [12 * np.log2(track[voiced]) for track in (before, after)]
-    if voiced.any():
-        moved = [contour - np.median(contour) for contour in contours]  # the level is not kept by every method
-        figures["f0_error_semitones"] = float(np.median(np.abs(moved[1] - moved[0])))
-    pitch = correlation(*contours) if voiced.any() and _spread(contours[0]) >= MOVING else None
-    level = [20 * np.log10(np.maximum(_tracks(sound, loudness), 1e-5)) for sound in (original, shifted)]
-    loud = correlation(*level)
-    figures |= {"f0_correlation": pitch} if pitch is not None else {}
-    return figures | ({"loudness_correlation": loud} if loud is not None else {})
-
-
-def _spread(contour: np.ndarray) -> float:
-    """Half the range of all but the lowest and highest twentieth: one octave error does not make a contour move."""
-    low, high = np.percentile(contour, [5, 95])
-    return float(high - low) / 2
-
-
-def correlation(first: np.ndarray, second: np.ndarray) -> float | None:
-    """Pearson's r; None for fewer than 10 values or a constant."""
-    if len(first) < 10 or float(np.std(first)) < 1e-9 or float(np.std(second)) < 1e-9:
-        return None
-    return float(np.corrcoef(first, second)[0, 1])

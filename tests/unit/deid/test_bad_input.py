@@ -172,8 +172,8 @@ def test_a_variable_rate_with_sound_stays_in_sync(deidentifier: Deidentifier, sa
     path.write_bytes(mux(encode_video(talking(24), 24 / times[-1], times=times), sound, rate))
     made, shown = through(deidentifier, sandbox, path)
     assert np.abs(made.frame_times - times).max() < 1e-3
-    assert made.waveform is not None
-    assert abs(len(made.waveform) / 16000 - len(sound) / rate) < 0.02 + 1024 / rate
+    assert made.flac is not None
+    assert abs(made.samples / 16000 - len(sound) / rate) < 0.02 + 1024 / rate
     figures = made.attestation.figures
     assert max(figures["sync_picture_ms"], figures["sync_sound_ms"]) <= 20
     assert figures["sync_rate_frames"] <= 0.5

@@ -7,9 +7,9 @@ import pytest
 from deemo_dist.config import GatesConfig, PolicyConfig
 from deemo_dist.deid.audit.faces import FaceAudit
 from deemo_dist.deid.deidentifier import with_face
+from deemo_dist.deid.findings import Voice
 from deemo_dist.deid.gates import check_audit, check_heads, check_picture, check_sync
 from deemo_dist.deid.meter import STAGES, Meter
-from deemo_dist.deid.voice.disguise import Disguised
 from deemo_dist.errors import DeidError
 from deemo_dist.media import VideoInfo
 
@@ -58,7 +58,7 @@ def test_a_picture_must_be_large_enough_to_find_anybody_in() -> None:
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(24000, 1001), Fraction(60), Fraction(1)])
 def test_what_is_written_must_last_as_long_as_what_was_read(rate: Fraction) -> None:
     times = np.arange(50) / float(rate)
-    raw, sound = replace(info(fps=rate), sound_end=2.0 + 0.01, sound_step=0.01), Disguised(np.zeros(32000, np.float32))
+    raw, sound = replace(info(fps=rate), sound_end=2.0 + 0.01, sound_step=0.01), Voice(b"", 32000, {})
     most = min(0.02, 0.5 / float(rate))
     good = info(fps=rate, seconds=50 / float(rate) + 0.9 * most)
     assert check_sync(raw, times, good, sound)["sync_sound_ms"] == 0.0
@@ -66,7 +66,7 @@ def test_what_is_written_must_last_as_long_as_what_was_read(rate: Fraction) -> N
     figures = check_sync(nearly, times, good, sound)
     assert figures["sync_picture_ms"] == pytest.approx(900 * most)
     assert figures["sync_sound_ms"] == pytest.approx(900 * most)
-    late, cut = info(fps=rate, seconds=50 / float(rate) + 1.1 * most), Disguised(np.zeros(16000, np.float32))
+    late, cut = info(fps=rate, seconds=50 / float(rate) + 1.1 * most), Voice(b"", 16000, {})
     gone = replace(raw, sound_end=2.01 + 1.1 * most)
     for first, shown, heard in (
         (raw, late, sound), (gone, good, sound), (raw, good, cut), (raw, info(49, rate), sound),

@@ -132,7 +132,7 @@ def test_a_decoder_that_never_ends_is_given_up(clip):
     hang = f"import time\nfrom deemo_dist.media import child\n{asleep}\nchild.main()"
     with Sandbox(command=(sys.executable, "-c", hang)) as sandbox:
         source = sandbox.open(clip, BOUNDS)
-        passing = sandbox._stream(clip, Bounds(cpu_seconds=-14.9), sound=True)
+        passing = sandbox._stream(clip, Bounds(cpu_seconds=-14.9), picture=True, sound=True)
         with pytest.raises(MediaError) as caught:
             next(passing)
         assert caught.value.reason == "timed_out"

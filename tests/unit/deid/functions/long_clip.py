@@ -14,12 +14,12 @@ from deemo_dist.records import Clip
 
 
 def held(pid: int, name: str) -> float:
-    """MiB of a process: ``Rss``, or ``Pss`` (what is shared counted once over all)."""
+    """Bytes of a process: ``Rss``, or ``Pss`` (what is shared counted once over all)."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:")), 0.0)
+    return next((float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), 0.0)
 
 
 def watch(sandbox: Sandbox, peak: dict[str, float], stop: threading.Event) -> None:
@@ -40,8 +40,8 @@ def main(path: Path) -> None:
         threading.Thread(target=watch, args=(sandbox, peak, stop), daemon=True).start()
         made = deidentifier(clip, sandbox.open(path, Bounds.of(policy)), writer)
         stop.set()
-    audio = 0 if made.waveform is None else len(made.waveform)
-    print(json.dumps({**peak, "frames": made.video.frames, "sound": audio, "seconds": time.monotonic() - started}))
+    found = {"frames": made.video.frames, "sound": made.samples, "muted": made.attestation.figures["muted_seconds"]}
+    print(json.dumps({**peak, **found, "seconds": time.monotonic() - started}))
 
 
 if __name__ == "__main__":
