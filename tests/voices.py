@@ -6,16 +6,37 @@ Nobody's voice is committed: both parts are pinned weights. Noise is off, so the
 import ctypes
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from deemo_dist.deid.voice.disguise import Method, disguise_into
+from deemo_dist.deid.voice.muting import Seconds
 from deemo_dist.media import resample
 from deemo_dist.weights import fetch
 
 RATE = 16_000
 SYNCHRONOUS, UTF8, IPA = 2, 1, 2
+
+
+@dataclass(frozen=True)
+class Disguised:
+    """``waveform``: float32 [N] at 16 kHz in [-1, 1]; ``figures``: what was measured."""
+
+    waveform: np.ndarray
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def disguise(
+    waveform: np.ndarray, rate: int, *, method: Method, seed: int, mutes: Sequence[Seconds] = ()
+) -> Disguised | None:
+    """The voice in ``waveform`` (float32 [N], mono, at ``rate`` Hz) disguised by the product, in memory."""
+    blocks: list[np.ndarray] = []
+    figures = disguise_into(waveform, rate, blocks.append, method=method, seed=seed, mutes=mutes)
+    return None if figures is None else Disguised(np.concatenate(blocks), figures)
 
 
 def speak(text: str, *, pace: float = 1.0, language: str = "en-us") -> np.ndarray:

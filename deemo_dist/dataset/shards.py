@@ -61,7 +61,7 @@ class ShardWriter:
     def __init__(self, unit: int) -> None:
         self.unit = unit
         self._members: dict[str, tuple[Member, ...]] = {}
-        self._tape = _Tape()
+        self._tar = _Tar()
 
     def add(self, key: str, files: Mapping[str, bytes]) -> None:
         """Append one sample: ``files`` maps extension to content, in the order given.
@@ -79,23 +79,23 @@ class ShardWriter:
         """Close the tar; None when no sample was added."""
         if not self._members:
             return None
-        digest = self._tape.finish()
-        if self._tape.size >= SINGLE_PUT_BYTES:
+        digest = self._tar.finish()
+        if self._tar.size >= SINGLE_PUT_BYTES:
             raise DatasetError(
-                f"unit {self.unit} makes a shard of {self._tape.size} bytes",
+                f"unit {self.unit} makes a shard of {self._tar.size} bytes",
                 hint="lower data.shard_bytes: one PUT takes 5 GiB",
             )
-        tar = TarReceipt(name=shard_name(self.unit, digest), size=self._tape.size, sha256=digest)
-        return Shard(tar=tar, chunks=tuple(self._tape.chunks), members=self._members)
+        tar = TarReceipt(name=shard_name(self.unit, digest), size=self._tar.size, sha256=digest)
+        return Shard(tar=tar, chunks=tuple(self._tar.chunks), members=self._members)
 
     def _append(self, key: str, extension: str, data: bytes) -> Member:
         """Header, content and padding of one member."""
-        size, offset = len(data), self._tape.size + BLOCK
-        self._tape.add((header(f"{key}.{extension}", size), data, padding(size)))
+        size, offset = len(data), self._tar.size + BLOCK
+        self._tar.add((header(f"{key}.{extension}", size), data, padding(size)))
         return Member(extension=extension, offset=offset, size=size, sha256=sha256_bytes(data))
 
 
-class _Tape:
+class _Tar:
     """A tar's bytes, in pieces as they were given, and their SHA-256, taken by a thread in batches: hashing leaves the
     interpreter's lock, and asking for it again once a batch keeps nobody waiting.
 

@@ -32,7 +32,7 @@ from tests.bench.plane.packs import (
 from tests.bench.plane.reading import packs_of, stream, timed
 from tests.bench.plane.resuming import bucket_of, resumes
 from tests.bench.plane.samples import make_dataset, make_samples, plan_of
-from tests.bench.plane.writing import held, on_ray, sample_of, write_ours, write_shard, write_webdataset
+from tests.bench.plane.writing import on_ray, sample_of, write_ours, write_shard, write_webdataset
 
 SAMPLES, SHARDS, SHARD_SAMPLES = 400, 8, 200
 WARM, COUNT = 400, 1600
@@ -74,33 +74,25 @@ def works() -> Iterator[list[Work]]:
 
 
 def writing(folder: Path, stack: ExitStack) -> Iterator[Work]:
-    """One process, one unit, in memory, where the writers are the bound; on a disk it is the disk's flush."""
+    """One process, one unit: in memory, where the writers are the bound, and on the disk."""
     samples = [sample_of(*each) for each in make_samples(SAMPLES)]
     encoded = [(sample.key, sample_files(sample)) for sample in samples]
-    unencoded = [held(sample, files) for sample, (_, files) in zip(samples, encoded, strict=True)]
     memory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))
-
-    def work(what: str, where: Path, ours: Callable[[Store, int], object], goal: float, *, encoder: bool) -> Work:
-        units, theirs = count(), unencoded if encoder else encoded
-        store = open_store(StorageConfig(root=f"file://{where}/ours"))
-        return Work(
-            work=f"write {what}, flushed",
-            peer=f"webdataset TarWriter{' and its encoder' if encoder else ''}",
-            unit="samples/s",
-            goal=goal,
-            ours=lambda: rate(lambda: ours(store, next(units)), SAMPLES),
-            theirs=lambda: rate(lambda: write_webdataset(theirs, where / "theirs", encoder=encoder), SAMPLES),
-        )
-
-    def shard(store: Store, unit: int) -> None:
-        write_shard(encoded, store, unit)
-
-    def unit(store: Store, unit: int) -> None:
-        write_ours(samples, store, unit)
-
-    yield work("a shard with digests, memory", memory, shard, 2.0, encoder=False)
-    yield work("a shard with digests, disk", folder, shard, 0.8, encoder=False)
-    yield work("and commit a unit with its receipt, memory", memory, unit, 1.0, encoder=True)
+    ways: dict[str, Callable[[Store, int], object]] = {
+        "write a shard": lambda store, unit: write_shard(encoded, store, unit),
+        "commit a unit and its receipt": lambda store, unit: write_ours(samples, store, unit),
+    }
+    for place, where in (("memory", memory), ("disk", folder)):
+        store, units = open_store(StorageConfig(root=f"file://{where}/ours")), count()
+        for what, way in ways.items():
+            yield Work(
+                work=f"{what}, {place}, fsync on both",
+                peer="webdataset TarWriter",
+                unit="samples/s",
+                goal=2.0,
+                ours=lambda way=way, store=store, units=units: rate(lambda: way(store, next(units)), SAMPLES),  # type: ignore[misc]
+                theirs=lambda where=where: rate(lambda: write_webdataset(encoded, where / "theirs"), SAMPLES),  # type: ignore[misc]
+            )
 
 
 def writing_on_ray(folder: Path, stack: ExitStack) -> Work:

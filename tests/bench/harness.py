@@ -28,8 +28,8 @@ class Work:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """The medians of one comparison; ``ratio`` is ours over theirs, ``low`` and ``high`` the interval that the median
-    lies in: the least and the largest of five pairs, 94 % (binomial), of three 75 %. ``holds``: whether
-    ``ratio`` reaches ``goal``."""
+    lies in: the least and the largest of five pairs, 94 % (binomial). ``holds``: whether ``ratio`` reaches ``goal``.
+    """
 
     work: str
     peer: str

@@ -22,9 +22,10 @@ from deemo_dist.deid.audit.speakers import SpeakerAttack, SpeakerFigures, Voice,
 from deemo_dist.deid.audit.utility import sound_figures, word_errors, words
 from deemo_dist.deid.audit.voices import VoiceReader
 from deemo_dist.deid.text.asr import Listener
-from deemo_dist.deid.voice.disguise import Method, disguise, drawn, shifter
+from deemo_dist.deid.voice.disguise import Method, drawn, shifter
 from tests.bench.harness import Work
 from tests.speech import RATE, Utterance, real, synthetic
+from tests.voices import disguise
 
 METHODS: tuple[Method, ...] = ("world", "mcadams", "sum", "prosody")
 GOALS: dict[Method, float] = {"mcadams": 0.02, "world": 0.08}

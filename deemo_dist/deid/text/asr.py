@@ -15,8 +15,8 @@ import numpy as np
 
 from deemo_dist.deid.runtime import THREADS
 from deemo_dist.deid.text.wordless import stands_still, without
-from deemo_dist.errors import DeidError
-from deemo_dist.media import Sound, resample
+from deemo_dist.deid.waveform import at_sound_rate, check_finite
+from deemo_dist.media import Sound
 from deemo_dist.weights import fetch
 
 RATE = 16_000
@@ -88,7 +88,7 @@ class Listener:
 
         Raises ``DeidError`` (stage transcript) for another shape or values that are not finite.
         """
-        sound = _at_rate(heard, rate)
+        sound = at_sound_rate(heard, rate, stage="transcript")
         probabilities = self._probabilities(sound)
         speech = spans_of(probabilities)
         words: list[HeardWord] = []
@@ -122,7 +122,7 @@ class Listener:
         made, state, before = [np.zeros(0, np.float32)], np.zeros((2, 1, 1, 128), np.float32), np.zeros(BEFORE)
         for start in range(0, len(sound), AT_ONCE * WINDOW):
             part = sound[start : start + AT_ONCE * WINDOW]
-            _check_finite(part)
+            check_finite(part, stage="transcript")
             windows = np.pad(part, (0, -len(part) % WINDOW)).astype(np.float32, copy=False).reshape(-1, WINDOW)
             if start + len(part) == len(sound):
                 windows[-1, -BEFORE:] = 0
@@ -215,22 +215,6 @@ def _sounds_wordless(no_speech: float, active: float) -> bool:
 def _word(word: Any, start: float, end: float) -> HeardWord:
     first, last = (float(np.clip(start + time, start, end)) for time in (word.start, word.end))
     return HeardWord(text=word.word.strip(), start=first, end=max(first, last), probability=float(word.probability))
-
-
-def _at_rate(heard: Sound, rate: int) -> Sound:
-    """The sound at 16 kHz. Raises ``DeidError`` (transcript: bad_audio) for what cannot be brought to it."""
-    if getattr(heard, "ndim", 1) != 1 or not 1_000 <= rate <= 384_000:
-        raise DeidError("the sound is not mono", stage="transcript", reason="bad_audio")
-    if rate == RATE:
-        return heard
-    waveform = heard[:]
-    _check_finite(waveform)
-    return resample(waveform, rate, RATE)
-
-
-def _check_finite(samples: np.ndarray) -> None:
-    if not np.isfinite(samples).all():
-        raise DeidError("the sound is not finite mono samples", stage="transcript", reason="bad_audio")
 
 
 def spans_of(probabilities: np.ndarray, *, hop: float = 512 / RATE, pad: float = 0.2) -> list[tuple[float, float]]:

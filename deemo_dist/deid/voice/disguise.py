@@ -7,7 +7,7 @@ Kept: how f0 moves, the loudness contour, timing. Shifted: the spectral envelope
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,8 +16,8 @@ from deemo_dist.deid.voice import mcadams, prosody, world
 from deemo_dist.deid.voice.figures import HOP, RATE, Contours, compared, kept, loudness
 from deemo_dist.deid.voice.muting import FADE, Muted, Seconds, hush
 from deemo_dist.deid.voice.pieces import Piece, joined, pieces
-from deemo_dist.errors import DeidError
-from deemo_dist.media import Sound, Tape, resample
+from deemo_dist.deid.waveform import at_sound_rate, check_finite
+from deemo_dist.media import Sound, Tape
 
 QUIETEST = 2.0**-15
 SHORTEST = RATE // 4
@@ -30,23 +30,6 @@ LOUDEST_GAIN = 8.0
 Method = Literal["world", "mcadams", "sum", "prosody", "drop"]
 GRID: dict[Method, tuple[int, int]] = {"world": (8, 1), "mcadams": (0, 9), "sum": (4, 4), "prosody": (0, 1)}
 """How many warps and how many McAdams coefficients an attacker tries."""
-
-
-@dataclass(frozen=True)
-class Disguised:
-    """``waveform``: float32 [N] at 16 kHz in [-1, 1]; ``figures``: what was measured, never the parameters."""
-
-    waveform: np.ndarray
-    figures: dict[str, float] = field(default_factory=dict)
-
-
-def disguise(
-    waveform: np.ndarray, rate: int, *, method: Method, seed: int, mutes: Sequence[Seconds] = ()
-) -> Disguised | None:
-    """Disguise the voice in ``waveform`` (float32 [N], mono, at ``rate`` Hz) as ``disguise_into`` does, in memory."""
-    blocks: list[np.ndarray] = []
-    figures = disguise_into(waveform, rate, blocks.append, method=method, seed=seed, mutes=mutes)
-    return None if figures is None else Disguised(np.concatenate(blocks), figures)
 
 
 def disguise_into(
@@ -67,7 +50,7 @@ def disguise_into(
     no more than two pieces are held. A sound below the last bit of 16-bit audio becomes exact silence. Raises
     ``DeidError`` (stage voice) for values that are not finite or another shape or rate.
     """
-    sound = _at_rate(heard, rate)
+    sound = at_sound_rate(heard, rate, stage="voice")
     loudest = _loudest(sound, mutes)
     if not len(sound) or method == "drop":
         return None
@@ -84,28 +67,12 @@ def disguise_into(
     return figures | ({"muted_seconds": _seconds(mutes)} if mutes else {})
 
 
-def _at_rate(heard: Sound, rate: int) -> Sound:
-    """The sound at 16 kHz. Raises ``DeidError`` (voice: bad_audio) for what cannot be brought to it."""
-    if getattr(heard, "ndim", 1) != 1 or not 1_000 <= rate <= 384_000:
-        raise DeidError(f"the sound is not mono, or has {rate} samples a second", stage="voice", reason="bad_audio")
-    if rate == RATE:
-        return heard
-    waveform = heard[:]
-    _check_finite(waveform)
-    return resample(waveform, rate, RATE)
-
-
-def _check_finite(samples: np.ndarray) -> None:
-    if not np.isfinite(samples).all():
-        raise DeidError("the sound holds values that are not finite", stage="voice", reason="bad_audio")
-
-
 def _loudest(sound: Sound, mutes: Sequence[Seconds]) -> float:
     """The largest sample outside ``mutes``; raises ``DeidError`` where any is not finite, within them too."""
     loudest = 0.0
     for start in range(0, len(sound), BLOCK):
         part = np.array(sound[start : start + BLOCK])
-        _check_finite(part)
+        check_finite(part, stage="voice")
         hush(part, mutes, at=start, length=len(sound), fade=FADE)
         loudest = max(loudest, float(np.abs(part).max()))
     return loudest

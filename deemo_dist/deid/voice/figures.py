@@ -4,9 +4,9 @@ import numpy as np
 
 from deemo_dist.deid.voice import world
 from deemo_dist.deid.voice.pieces import Piece, pieces
-from deemo_dist.media import Sound
+from deemo_dist.media import SOUND_RATE, Sound
 
-RATE = 16_000
+RATE = SOUND_RATE
 HOP = 160
 MOVING = 0.5  # semitones: below it a correlation of f0 says nothing
 

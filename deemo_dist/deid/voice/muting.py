@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deemo_dist.media import Sound
+from deemo_dist.media import SOUND_RATE, Sound
 
-RATE = 16_000
 FADE = 0.005  # seconds, at the edges of what is muted
 
 Seconds = tuple[float, float]
@@ -35,9 +34,9 @@ class Muted:
 def hush(block: np.ndarray, mutes: Sequence[Seconds], *, at: int, length: int, fade: float = 0.0) -> None:
     """Make ``block``, which begins at sample ``at`` of a sound of ``length`` samples at 16 kHz, exactly 0 in every span
     of ``mutes``, faded to over ``fade`` seconds outside it: in place."""
-    edge = round(fade * RATE)
+    edge = round(fade * SOUND_RATE)
     for start, end in mutes:
-        low, high = max(0, int(np.floor(start * RATE))), min(length, int(np.ceil(end * RATE)))
+        low, high = max(0, int(np.floor(start * SOUND_RATE))), min(length, int(np.ceil(end * SOUND_RATE)))
         before, after = max(0, low - edge), min(length, high + edge)
         if after <= at or before >= at + len(block):
             continue

@@ -1,12 +1,11 @@
 """Shards written by us and by others, on one process and on Ray, flushed to disk by all of them.
 
-A shard: of members that are encoded, for both; ours with every member's place and digest, and the tar's. A unit: what
-preprocessing does with a sample's media, beside webdataset with its encoder: the JSON and cues, then the shard, the
-index, ledger, annotations, and the receipt committed in the store.
+A shard: of members that are encoded; ours with every member's place and digest, and the tar's. A unit is what
+preprocessing does with samples that are encoded: each one's JSON and cues, the shard, index, ledger, annotations, and
+the receipt committed in the store.
 """
 
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -72,22 +71,15 @@ def write_ours(samples: Sequence[Sample], store: Store, unit: int) -> str:
     return receipt.tar.sha256
 
 
-def write_webdataset(samples: Sequence[tuple[str, dict[str, Any]]], folder: Path, *, encoder: bool = False) -> None:
-    """One shard by webdataset's TarWriter: no digests, no offsets, no receipt; its members as bytes, or, with its
-    ``encoder``, as they are held."""
+def write_webdataset(samples: Sequence[Encoded], folder: Path) -> None:
+    """One shard by webdataset's TarWriter: no digests, no offsets, no receipt; its members come encoded."""
     import webdataset
 
     folder.mkdir(exist_ok=True)
-    with webdataset.TarWriter(str(folder / "theirs.tar"), encoder=encoder) as writer:
+    with webdataset.TarWriter(str(folder / "theirs.tar"), encoder=False) as writer:
         for key, files in samples:
             writer.write({"__key__": key, **files})
     flush(folder)
-
-
-def held(sample: Sample, encoded: Mapping[str, bytes]) -> tuple[str, dict[str, Any]]:
-    """A sample for webdataset's encoder: media as bytes, cues as an array, the rest as a mapping."""
-    files = {"mp4": sample.video, "flac": sample.audio, "cues.npy": sample.cues, "json": json.loads(encoded["json"])}
-    return sample.key, files
 
 
 def flush(folder: Path) -> None:

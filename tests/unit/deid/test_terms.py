@@ -45,4 +45,7 @@ def test_a_name_among_the_terms_is_refused_and_not_repeated(field: str, change: 
 def test_terms_that_name_nobody_pass() -> None:
     joy = clip(2, subject="Joy", labels={"emotion": "joy"}, nfbl=(NfblEvent(start=0, end=1, type="joy jump"),))
     numbered = clip(3, subject="7", source="set 7", subgroup={"sex": "f", "age": "20-29"}, texts={"reasoning": "..."})
-    refuse_names([clip(1), joy, numbered, clip(4, subject="Zora", labels={"emotion": "positive"}), clip(5, subject="")])
+    fine = [clip(1), joy, numbered, clip(4, subject="Zora", labels={"emotion": "positive"}), clip(5, subject="")]
+    refuse_names(fine)
+    with pytest.raises(DatasetError, match="row 6 of the manifest"):  # each of them was looked at, and passed
+        refuse_names([*fine, clip(6, source="Zora Zamboni")])

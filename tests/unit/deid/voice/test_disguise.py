@@ -8,6 +8,7 @@ from deemo_dist.deid.voice import disguise as voice
 from deemo_dist.deid.voice import mcadams, world
 from deemo_dist.errors import DeidError
 from deemo_dist.media import resample
+from tests.voices import disguise
 
 METHODS = ["world", "mcadams", "sum"]
 ALL = [*METHODS, "prosody"]
@@ -38,14 +39,14 @@ def first_formant(sound: np.ndarray) -> float:
 @pytest.mark.parametrize("method", METHODS)
 def test_pitch_loudness_and_length_are_kept_and_bytes_repeat(method: str) -> None:
     sound = vowel()
-    made = voice.disguise(sound, 16_000, method=method, seed=7)  # type: ignore[arg-type]
+    made = disguise(sound, 16_000, method=method, seed=7)  # type: ignore[arg-type]
     assert made is not None
     assert made.waveform.dtype == np.float32
     assert abs(len(made.waveform) - len(sound)) <= 1
     assert made.figures["f0_correlation"] > 0.97
     assert made.figures["loudness_correlation"] > 0.97
     assert made.figures["f0_error_semitones"] < 0.1
-    again = voice.disguise(sound, 16_000, method=method, seed=7)  # type: ignore[arg-type]
+    again = disguise(sound, 16_000, method=method, seed=7)  # type: ignore[arg-type]
     assert again is not None
     assert np.array_equal(made.waveform, again.waveform)
     assert not np.allclose(made.waveform, sound, atol=0.05)
@@ -54,7 +55,7 @@ def test_pitch_loudness_and_length_are_kept_and_bytes_repeat(method: str) -> Non
 @pytest.mark.parametrize("method", ALL)
 def test_an_attacker_who_knows_the_draw_makes_the_same_sound(method: str) -> None:
     sound = vowel(0.7)
-    made = voice.disguise(sound, 16_000, method=method, seed=3)  # type: ignore[arg-type]
+    made = disguise(sound, 16_000, method=method, seed=3)  # type: ignore[arg-type]
     shift = voice.drawn(np.random.default_rng(3))
     again = voice.disguised_as(sound, method, [voice.grid(method)[0], shift])[1]  # type: ignore[arg-type]
     assert made is not None
@@ -77,7 +78,7 @@ def test_formants_move_by_a_keyed_amount() -> None:
     sound = vowel()
     places = []
     for seed in range(6):
-        made = voice.disguise(sound, 16_000, method="world", seed=seed)
+        made = disguise(sound, 16_000, method="world", seed=seed)
         assert made is not None
         places.append(first_formant(made.waveform))
     assert len({round(place) for place in places}) == 6
@@ -92,7 +93,7 @@ def test_the_warp_goes_the_way_it_says() -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000])
 def test_other_rates_come_out_at_16_khz_as_long(rate: int) -> None:
-    made = voice.disguise(vowel(rate=rate, seconds=0.7), rate, method="mcadams", seed=1)
+    made = disguise(vowel(rate=rate, seconds=0.7), rate, method="mcadams", seed=1)
     assert made is not None
     assert abs(len(made.waveform) - round(int(0.7 * rate) * 16_000 / rate)) <= 1
 
@@ -101,8 +102,8 @@ def test_other_rates_come_out_at_16_khz_as_long(rate: int) -> None:
 @pytest.mark.parametrize("rate", [8_000, 96_000])
 def test_a_telephone_and_a_studio_are_disguised_alike(method: voice.Method, rate: int) -> None:
     raw = vowel(rate=rate, seconds=0.7)
-    made = voice.disguise(raw, rate, method=method, seed=1)
-    usual = voice.disguise(vowel(seconds=0.7), 16_000, method=method, seed=1)
+    made = disguise(raw, rate, method=method, seed=1)
+    usual = disguise(vowel(seconds=0.7), 16_000, method=method, seed=1)
     assert made is not None
     assert usual is not None
     assert np.isfinite(made.waveform).all()
@@ -144,7 +145,7 @@ def test_sounds_that_are_no_speech_come_out_finite_and_bounded(method: str, kind
         "chord": sum(0.2 * np.sin(2 * np.pi * f * time) for f in (220, 277, 330, 440)),
         "constant": np.full(8_000, 0.5),
     }[kind].astype(np.float32)
-    made = voice.disguise(sound, 16_000, method=method, seed=2)  # type: ignore[arg-type]
+    made = disguise(sound, 16_000, method=method, seed=2)  # type: ignore[arg-type]
     assert made is not None
     assert len(made.waveform) == len(sound)
     assert np.isfinite(made.waveform).all()
@@ -152,7 +153,7 @@ def test_sounds_that_are_no_speech_come_out_finite_and_bounded(method: str, kind
 
 
 def test_loudness_is_not_normalised() -> None:
-    quiet, loud = (voice.disguise(vowel(loud=level), 16_000, method="world", seed=1) for level in (0.02, 0.4))
+    quiet, loud = (disguise(vowel(loud=level), 16_000, method="world", seed=1) for level in (0.02, 0.4))
     assert quiet is not None
     assert loud is not None
     assert np.abs(quiet.waveform).max() < 0.06
@@ -160,24 +161,24 @@ def test_loudness_is_not_normalised() -> None:
 
 
 def test_silence_stays_silence_and_nothing_stays_nothing() -> None:
-    made = voice.disguise(np.zeros(4_000, dtype=np.float32), 16_000, method="world", seed=1)
+    made = disguise(np.zeros(4_000, dtype=np.float32), 16_000, method="world", seed=1)
     assert made is not None
     assert not made.waveform.any()
     assert made.figures == {"voice_silent": 1.0}
-    assert voice.disguise(np.zeros(0, dtype=np.float32), 16_000, method="world", seed=1) is None
+    assert disguise(np.zeros(0, dtype=np.float32), 16_000, method="world", seed=1) is None
 
 
 @pytest.mark.parametrize("sound", [np.array([0.1, np.nan]), np.array([np.inf, 0.0]), np.zeros((2, 100))])
 def test_bad_sound_rejects_the_clip(sound: np.ndarray) -> None:
     with pytest.raises(DeidError) as caught:
-        voice.disguise(sound.astype(np.float32), 16_000, method="world", seed=1)
+        disguise(sound.astype(np.float32), 16_000, method="world", seed=1)
     assert (caught.value.stage, caught.value.reason) == ("voice", "bad_audio")
 
 
 def test_no_figure_tells_the_parameter() -> None:
     figures = []
     for seed in range(3):
-        made = voice.disguise(vowel(), 16_000, method="world", seed=seed)
+        made = disguise(vowel(), 16_000, method="world", seed=seed)
         assert made is not None
         figures.append(made.figures)
     assert all(

@@ -9,7 +9,7 @@ from deemo_dist.deid.voice.muting import Muted
 from deemo_dist.errors import DeidError
 from deemo_dist.media import FlacWriter, Tape, encode_flac
 from tests.unit.deid.voice.test_disguise import vowel
-from tests.voices import speak
+from tests.voices import disguise, speak
 
 RATE = 16_000
 
@@ -22,7 +22,7 @@ def tape(sound: np.ndarray) -> Tape:
 @pytest.mark.parametrize("method", ["world", "mcadams", "prosody"])
 def test_a_tape_is_disguised_as_an_array_is(method: voice.Method) -> None:
     sound, mutes = np.tile(vowel(3.0), 30), [(3.0, 4.5), (24.0, 31.0), (88.0, 99.0)]
-    wanted = voice.disguise(sound, RATE, method=method, seed=4, mutes=mutes)
+    wanted = disguise(sound, RATE, method=method, seed=4, mutes=mutes)
     writer = FlacWriter()
     figures = voice.disguise_into(tape(sound), RATE, writer.write, method=method, seed=4, mutes=mutes)
     assert wanted is not None

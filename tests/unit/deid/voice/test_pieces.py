@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from deemo_dist.deid.voice import disguise as voice
 from deemo_dist.deid.voice import pieces as cutting
 from tests.unit.deid.voice.test_disguise import vowel
+from tests.voices import disguise
 
 RATE = 16_000
 
@@ -32,7 +33,7 @@ def test_the_pieces_keep_every_sample_once_and_join_to_the_whole(count: int, see
 @pytest.mark.parametrize("method", ["world", "prosody"])
 def test_a_long_sound_has_no_seam(method: voice.Method) -> None:
     sound = np.tile(vowel(3.0), 15)
-    made = voice.disguise(sound, RATE, method=method, seed=3)
+    made = disguise(sound, RATE, method=method, seed=3)
     assert made is not None
     jumps = np.abs(np.diff(made.waveform))
     cuts = [piece.keep_from for piece in cutting.pieces(sound, RATE)][1:]
@@ -45,7 +46,7 @@ def test_a_long_sound_has_no_seam(method: voice.Method) -> None:
 @pytest.mark.parametrize("method", ["world", "mcadams", "prosody"])
 def test_what_is_muted_is_exact_silence(method: voice.Method) -> None:
     mutes = [(0.25, 0.5), (1.2, 9.0)]
-    made = voice.disguise(vowel(1.5), RATE, method=method, seed=3, mutes=mutes)
+    made = disguise(vowel(1.5), RATE, method=method, seed=3, mutes=mutes)
     assert made is not None
     for start, end in mutes:
         assert not made.waveform[round(start * RATE) : round(end * RATE)].any()
@@ -56,7 +57,7 @@ def test_what_is_muted_is_exact_silence(method: voice.Method) -> None:
 
 def test_prosody_leaves_neither_spectrum_nor_level_of_pitch() -> None:
     low, high = (vowel(1.5), np.interp(np.arange(0, 24_000, 1.5), np.arange(24_000), vowel(1.5)).astype(np.float32))
-    made = [voice.disguise(sound, RATE, method="prosody", seed=seed) for seed, sound in enumerate((low, high))]
+    made = [disguise(sound, RATE, method="prosody", seed=seed) for seed, sound in enumerate((low, high))]
     assert made[0] is not None and made[1] is not None
     from deemo_dist.deid.voice import world
 
@@ -70,4 +71,4 @@ def test_prosody_leaves_neither_spectrum_nor_level_of_pitch() -> None:
 
 
 def test_dropped_sound_is_no_sound() -> None:
-    assert voice.disguise(vowel(), RATE, method="drop", seed=1) is None
+    assert disguise(vowel(), RATE, method="drop", seed=1) is None
