@@ -47,6 +47,7 @@ def test_results_errors_and_deaths(echo: Workers[Any, Any], caplog: pytest.LogCa
     assert any("died by signal 9 while it loaded pack 23" in message for message in caplog.messages)
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_every_worker_fails_by_name(echo: Workers[Any, Any]) -> None:
     after = [echo.submit("die", "pack 0"), echo.submit(1, "pack 1"), echo.submit(2, "pack 2")]
     with pytest.raises(DatasetError, match=r"pack 0 ended its loader worker 3 times \(signal 9\)"):

@@ -45,6 +45,7 @@ def squares(folder: Path, units: list[int], config: ExecutionConfig = LOCAL, **h
     return found
 
 
+@pytest.mark.slow
 def test_every_unit_once_on_two_processes_and_a_killed_one_is_replaced(tmp_path: Path) -> None:
     assert squares(tmp_path, list(range(8)), kill=0, sleep=0.4) == {n: n * n for n in range(8)}
     assert len(list(tmp_path.glob("try-0-*"))) == 2
@@ -171,6 +172,7 @@ def test_a_stopped_worker_is_killed_and_its_unit_done_elsewhere(tmp_path: Path) 
     assert not any(alive(pid) for pid in workers(tmp_path))
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_driver_that_is_killed(tmp_path: Path) -> None:
     driver = start_driver(tmp_path)
     driver.kill()

@@ -98,6 +98,7 @@ def test_it_runs_off_the_main_thread() -> None:
     assert codes == [5]
 
 
+@pytest.mark.slow
 def test_a_rank_that_closes_its_output_and_lives_costs_nothing() -> None:
     before = os.times()
     assert _ranks("os.close(1); os.close(2)\ntime.sleep(1.5)") == 0

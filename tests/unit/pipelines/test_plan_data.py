@@ -26,6 +26,7 @@ def stage_of(config: RunConfig, cluster: Cluster, samples: int | None = None) ->
     return stage
 
 
+@pytest.mark.slow
 def test_the_scale_is_the_datasets_or_what_is_asked_for(config: RunConfig) -> None:
     own, grown = stage_of(config, CLUSTER), stage_of(config, CLUSTER, samples=1000 * CLIPS)
     assert (own.scale.samples, own.scale.distinct, own.scale.examples, own.scale.windows) == (12, 12, 12, 1)

@@ -151,6 +151,7 @@ def test_every_rank_hears_who_is_behind_and_a_goodbye_is_no_silence():
     assert verdict.rank == 1 and verdict.silence >= 90 and "no sign of life" in verdict.why
 
 
+@pytest.mark.slow
 def test_a_rank_that_cannot_connect_at_first_is_heard_later(tmp_path: Path):
     """The store comes up a second after the watch began."""
     port = free_port()
@@ -177,6 +178,7 @@ def test_a_rank_that_cannot_connect_at_first_is_heard_later(tmp_path: Path):
     late.stacks.close()
 
 
+@pytest.mark.slow
 def test_a_lone_process_that_stands_still_ends_with_its_stacks(tmp_path: Path):
     code = (
         "import time, pathlib\n"
@@ -209,6 +211,7 @@ def test_importing_the_room_loads_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.0, -1.0])
 def test_no_patience_is_no_watch(seconds):
     code = (

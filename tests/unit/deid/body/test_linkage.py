@@ -20,6 +20,7 @@ def tracks(own: float, people: int = 6, clips: int = 4) -> tuple[list[np.ndarray
     return made, names
 
 
+@pytest.mark.slow
 def test_proportions_link_and_their_absence_does_not() -> None:
     known = subject_linkage(*tracks(own=1.0))
     assert known is not None
