@@ -87,8 +87,8 @@ def test_waiting_and_watching_are_no_work():
 
 
 def spend() -> None:
-    """A few hundredths of a second of a processor."""
-    until = time.thread_time() + 0.05
+    """A tenth of a second of a processor."""
+    until = time.thread_time() + 0.1
     while time.thread_time() < until:
         pass
 
