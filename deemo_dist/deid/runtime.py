@@ -9,6 +9,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from deemo_dist.deid.light import lit
 from deemo_dist.weights import fetch
 
 THREADS = 1
@@ -180,8 +181,8 @@ def onnx(name: str) -> Onnx:
 
 
 def letterbox(frame: np.ndarray, side: int) -> tuple[np.ndarray, float, float, float]:
-    """Fit a uint8 frame [H, W, 3] into a black square: (uint8 [side, side, 3], scale, left, top), so that
-    x in the square = x in the frame * scale + left."""
+    """Fit a uint8 frame [H, W, 3] into a black square, its dark parts brightened: (uint8 [side, side, 3], scale, left,
+    top), so that x in the square = x in the frame * scale + left."""
     import cv2
 
     height, width = frame.shape[:2]
@@ -190,9 +191,8 @@ def letterbox(frame: np.ndarray, side: int) -> tuple[np.ndarray, float, float, f
     left, top = (side - new_width) // 2, (side - new_height) // 2
     square = np.zeros((side, side, 3), dtype=np.uint8)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    square[top : top + new_height, left : left + new_width] = cv2.resize(
-        frame, (new_width, new_height), interpolation=interpolation
-    )
+    fitted = lit(cv2.resize(frame, (new_width, new_height), interpolation=interpolation))
+    square[top : top + new_height, left : left + new_width] = fitted
     return square, scale, float(left), float(top)
 
 

@@ -15,6 +15,7 @@ from deemo_dist.media.wire import HEADER, SMALL
 
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 START_SECONDS = 120.0
+AHEAD = 2**20  # bytes that the child may be ahead of its parent: what Linux allows everybody
 
 
 class ChildDiedError(Exception):
@@ -43,6 +44,7 @@ class Child:
             stderr=subprocess.DEVNULL,
             env={**variables, **threads, **python},
             start_new_session=True,
+            pipesize=AHEAD,
         )
         assert self.process.stdout is not None
         self.out = self.process.stdout.fileno()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deemo_dist.deid import geometry, runtime
+from deemo_dist.deid.light import lit
 
 DETECTOR_SIDE = 224
 LANDMARK_SIDE = 256
@@ -102,11 +103,13 @@ class PoseTracker:
 
 
 def crop(frame: np.ndarray, region: Region, pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """The region upright (uint8 [pixels, pixels, 3], black beyond the frame), and the affine map [2, 3] back to it."""
+    """The region upright (uint8 [pixels, pixels, 3], dark parts brightened, black beyond the frame), and the affine map
+    [2, 3] back to it."""
     import cv2
 
     matrix = _crop_matrix(region, pixels)
-    return cv2.warpAffine(frame, matrix, (pixels, pixels), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), matrix
+    upright = cv2.warpAffine(frame, matrix, (pixels, pixels), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return lit(upright), matrix
 
 
 def _crop_matrix(region: Region, pixels: int) -> np.ndarray:

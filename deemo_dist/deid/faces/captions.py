@@ -11,6 +11,7 @@ import numpy as np
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import runtime
 from deemo_dist.deid.faces.cuts import CutWatch
+from deemo_dist.deid.light import lit
 
 STRIDE = 32
 LONGEST, SHORTEST = 736, 320
@@ -43,7 +44,7 @@ class PaddleText:
         longer = max(height, width)
         scale = float(np.clip(longer, SHORTEST, LONGEST)) / longer
         size = tuple(max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in (width, height))
-        copy = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        copy = lit(cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR))
         blob = (copy[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255.0 - 0.5) / 0.5
         heat = self._network(blob)[0][0, 0]
         return text_boxes(heat) * np.array([width / size[0], height / size[1]] * 2)

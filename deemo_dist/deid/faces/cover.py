@@ -4,7 +4,7 @@ Two sources of faces, each with tracks of its own: the face detector's looks, an
 also sees heads turned away.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ QUICKEST = 5.0  # percentile of frame intervals that a clip's rate is taken from
 class Cover:
     """What to mask. ``regions``: int64 [N, 4] pixels a frame; ``face_frames``: frames in which a face's track runs;
     ``detected``: frames in which the detector saw a face; ``uncertain``: poses of a body whose head is not clear;
-    ``caption_frames``: frames with burnt-in text."""
+    ``caption_frames``: frames with burnt-in text; ``dark_frames``: frames too dark to find anybody, masked whole."""
 
     regions: list[np.ndarray]
     face_frames: int
@@ -38,6 +38,7 @@ class Cover:
     uncertain: int
     tracks: int
     caption_frames: int = 0
+    dark_frames: int = 0
 
 
 def cover_clip(
@@ -64,7 +65,8 @@ def cover_clip(
     heads = _heads(bodies, faces.cuts, hold=hold, gap=gap, frames=frames) if policy.mask_heads else nothing
     texts = captions or nothing
     unclear = [number for number, pose in bodies.poses.items() if _unclear(pose, found[number], policy, size)]
-    whole = _whole_frames(unclear, bodies, frames, size) if policy.uncertain == "frame" else nothing
+    around = _around(unclear, bodies, frames) if policy.uncertain == "frame" else set()
+    whole = _whole_frames({*around, *faces.dark}, frames, size)
     every = [np.concatenate(boxes) for boxes in zip(found, heads, texts, whole, strict=True)]
     return Cover(
         regions=masking.pixel_boxes(every, *size),
@@ -73,6 +75,7 @@ def cover_clip(
         uncertain=len(unclear),
         tracks=len(face_tracks),
         caption_frames=sum(len(boxes) > 0 for boxes in texts),
+        dark_frames=len(faces.dark),
     )
 
 
@@ -101,17 +104,22 @@ def quickest_rate(times: np.ndarray) -> float:
     return 1.0 / float(np.percentile(np.diff(times), QUICKEST)) if len(times) > 1 else 1.0
 
 
-def _whole_frames(unclear: Sequence[int], bodies: Bodies, frames: int, size: tuple[int, int]) -> list[np.ndarray]:
-    """The whole frame, from the pose before an unclear one to the pose after it."""
+def _around(unclear: Sequence[int], bodies: Bodies, frames: int) -> set[int]:
+    """Frames from the pose before an ``unclear`` one to the pose after it."""
     looks = sorted(bodies.poses)
-    boxes = [np.zeros((0, 4)) for _ in range(frames)]
+    found = set[int]()
     for number in unclear:
         place = looks.index(number)
         start = looks[place - 1] + 1 if place else 0
         stop = looks[place + 1] if place + 1 < len(looks) else frames
-        for frame in range(start, stop):
-            boxes[frame] = np.array([[0, 0, *size]], dtype=np.float64)
-    return boxes
+        found.update(range(start, stop))
+    return found
+
+
+def _whole_frames(numbers: Collection[int], frames: int, size: tuple[int, int]) -> list[np.ndarray]:
+    """By frame, a box of the whole frame for those in ``numbers``."""
+    whole, none = np.array([[0, 0, *size]], dtype=np.float64), np.zeros((0, 4))
+    return [whole if number in numbers else none for number in range(frames)]
 
 
 def _unclear(pose: Pose, faces: np.ndarray, policy: PolicyConfig, size: tuple[int, int]) -> bool:

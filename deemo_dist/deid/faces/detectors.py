@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from deemo_dist.deid import geometry, runtime
+from deemo_dist.deid.light import lit
 
 STRIDE = 32
 TILE_OVERLAP = 0.25
@@ -52,7 +53,7 @@ class CenterFace:
 
     def _look(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Faces of a picture whose sides are multiples of ``STRIDE``."""
-        blob = small.transpose(2, 0, 1)[None].astype(np.float32)
+        blob = lit(small).transpose(2, 0, 1)[None].astype(np.float32)
         heat, scales, offsets, _ = self._network(blob)
         return decode_centerface(heat[0, 0], scales[0], offsets[0], self._threshold)
 

@@ -17,6 +17,7 @@ from deemo_dist.deid import geometry
 from deemo_dist.deid.faces.cuts import CutWatch
 from deemo_dist.deid.faces.detectors import CenterFace, FaceDetector
 from deemo_dist.deid.faces.tracks import matched
+from deemo_dist.deid.light import is_dark
 
 FINE_SECONDS = 1.0
 FINEST = 3840
@@ -40,12 +41,13 @@ class FaceTracks:
     """What was found: ``boxes`` by frame looked at (float64 [N, 4]), and the frames that begin another scene.
 
     ``fine``: frames looked at on the finer copy, without which a face whose longer side is under ``small`` pixels may
-    be missed."""
+    be missed. ``dark``: frames too dark to be sure of any look."""
 
     boxes: dict[int, np.ndarray]
     cuts: tuple[int, ...] = ()
     fine: tuple[int, ...] = ()
     small: float = 0.0
+    dark: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class FaceScan:
         self._fine_at = -np.inf
         self._small = np.zeros((0, 4))
         self._least = 0.0
+        self._dark: list[int] = []
 
     def see(self, number: int, time: float, frame: np.ndarray) -> None:
         """Take the next frame (uint8 [H, W, 3] RGB) at ``time`` seconds."""
@@ -95,6 +98,8 @@ class FaceScan:
         if self._is_large(frame):
             self._least = SMALLEST_IN_COPY * max(frame.shape[:2]) / self._models.width
         self._memory.append((number, frame))
+        if is_dark(frame):
+            self._dark.append(number)
         if self._looked is None or number - self._looked >= self._every:
             self._look(number, time, frame)
 
@@ -103,7 +108,7 @@ class FaceScan:
         self._close()
         self._memory.clear()
         boxes = {number: found[0] for number, found in sorted(self._found.items())}
-        return FaceTracks(boxes, tuple(self._cuts), tuple(self._fine), self._least)
+        return FaceTracks(boxes, tuple(self._cuts), tuple(self._fine), self._least, tuple(self._dark))
 
     def _close(self) -> None:
         """End a scene: its last frame is looked at as well as any, and nothing is followed beyond."""

@@ -9,7 +9,7 @@ transcript came, the words heard become it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,13 +18,13 @@ import numpy as np
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
+from deemo_dist.deid.text.doubt import doubtful
 from deemo_dist.deid.text.transcript import Scrubber, Span, forget_lists, replace_all
 from deemo_dist.deid.text.wordless import without
 from deemo_dist.errors import DeidError
 from deemo_dist.media import Sound
 
 WORDLESS_VOICES = ("prosody", "drop")
-UNSURE, DOUBTED, LITTLE = 0.3, 0.5, 0.7
 AGREES = 1 / 3  # of a transcript's words are heard, or it is not what is spoken
 TAKEN_OUT = re.compile(r"\[[A-Z]+_\d{1,6}\]")
 NOTHING = Heard((), ())
@@ -130,7 +130,9 @@ class Words:
         spans = [*_times(heard.words, spoken), *heard.garbled]
         apart, agreed = unmatched(given, heard.words) if given else (list(range(len(heard.words))), 0.0)
         doubted = apart if agreed >= AGREES else range(len(heard.words))
-        spans += _unsure(heard.words, spoken, frozenset(doubted), self._scrubber.is_smallest)
+        named = {number for start, end, _ in spoken for number in _inside(heard.words, start, end)}
+        muted = doubtful(heard.words, named, frozenset(doubted), self._scrubber.is_smallest)
+        spans += [(heard.words[number].start, heard.words[number].end) for number in sorted(muted)]
         if mentions and agreed >= AGREES:
             spans += locate(given, [mention[:2] for mention in mentions], heard.words, seconds)
         elif mentions:
@@ -165,25 +167,6 @@ def joined(spans: Iterable[Seconds], *, margin: float, seconds: float) -> tuple[
 def _placeholders(text: str) -> list[Span]:
     """Names that somebody took out of the transcript before: they are still spoken."""
     return [(*match.span(), "PERSON") for match in TAKEN_OUT.finditer(text)]
-
-
-def _unsure(
-    words: Sequence[HeardWord], spans: Sequence[Span], asked: frozenset[int], is_smallest: Callable[[str], bool]
-) -> list[Seconds]:
-    """Those of the words ``asked`` for (numbers) that Whisper doubts: a name that it does not know is heard as such
-    words, and no list has them as names.
-
-    Doubted a lot, or somewhat and one beside another or none of the smallest, or a little and beside a name.
-    """
-    named = {number for start, end, _ in spans for number in _inside(words, start, end)}
-    some = {number for number, word in enumerate(words) if word.probability < DOUBTED}
-    found = []
-    for number in sorted(asked):
-        word, near = words[number], {number - 1, number + 1}
-        somewhat = near & some or not is_smallest(word.text.lower().strip(".,!?;:-"))
-        if word.probability < (LITTLE if near & named else DOUBTED if somewhat else UNSURE):
-            found.append((word.start, word.end))
-    return found
 
 
 def _inside(words: Sequence[HeardWord], start: int, end: int) -> list[int]:

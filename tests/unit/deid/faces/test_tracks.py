@@ -186,6 +186,11 @@ def test_captions_and_whole_frames_are_part_of_the_cover() -> None:
     made = cover_clip(FaceTracks({}), Bodies({}, {}), text, PolicyConfig(), times=times, size=(96, 96))
     assert [len(regions) for regions in made.regions] == [0] * 6 + [1] * 6
     assert made.caption_frames == 6
+    made = cover_clip(FaceTracks({}, dark=(2, 3)), Bodies({}, {}), [], PolicyConfig(), times=times, size=(96, 96))
+    assert [regions.tolist() for regions in made.regions] == [
+        [[0, 0, 96, 96]] * (frame in (2, 3)) for frame in range(12)
+    ]
+    assert made.dark_frames == 2
     lost = Pose(points=np.full((33, 2), 48.0), confidence=np.zeros(33), score=0.9)
     bodies = Bodies({0: lost, 4: lost, 8: lost}, {})
     policy = PolicyConfig(uncertain="frame", mask_heads=False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,27 @@ def test_a_face_on_a_poster_is_covered_beside_a_person_who_walks() -> None:
     assert len(people) == 12
     assert least(posters, made, (960, 540)) >= 0.95
     assert least(people, made, (960, 540)) >= 0.95
+
+
+@pytest.mark.parametrize("light", [0.05, 0.02, 0.01])
+@pytest.mark.parametrize("name", sorted(TRUTH))
+def test_no_face_in_bad_light_is_under_95_percent_covered(name: str, light: float) -> None:
+    """At a twentieth of its brightness and less, with a sensor's noise: whoever multiplies the pictures knows the face
+    again. Beside a lit window too, which tells nothing about the rest of the picture."""
+    noise = np.random.default_rng(0)
+    window = name == "clip-single-face"
+    dark = (in_bad_light(frame, light, noise, window=window) for frame in islice(frames_of(name), 96))
+    height, width = next(frames_of(name)).shape[:2]
+    size = (width + width // 3 * window, height)
+    made, _ = covered(dark, FaceModels.of(PolicyConfig()), rate=RATES[name], size=size)
+    asked = {number: boxes for number, boxes in TRUTH[name].items() if number < 96}
+    assert len(asked) >= 24
+    assert least(asked, made, size) >= 0.95
+
+
+def in_bad_light(frame: np.ndarray, light: float, noise: np.random.Generator, *, window: bool) -> np.ndarray:
+    dark = np.clip(np.rint(frame * light + noise.normal(0, 1, frame.shape)), 0, 255).astype(np.uint8)
+    return np.pad(dark, ((0, 0), (0, frame.shape[1] // 3 * window), (0, 0)), constant_values=240)
 
 
 def share_covered(box: np.ndarray, regions: np.ndarray, size: tuple[int, int]) -> float:
