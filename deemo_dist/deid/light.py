@@ -35,8 +35,8 @@ def lit(picture: np.ndarray) -> np.ndarray:
     dark = (level > BLACK) & (level < ENOUGH)
     if not dark.any():
         return picture
-    gain = np.where(dark, ENOUGH / np.maximum(level, BLACK), 1.0).astype(np.float32)
-    gain = cv2.resize(cv2.GaussianBlur(gain, (0, 0), SOFT), (width, height))
+    wanted = np.where(dark, ENOUGH / np.maximum(level, BLACK), 1.0).astype(np.float32)
+    gain = cv2.resize(cv2.GaussianBlur(wanted, (0, 0), SOFT), (width, height))
     bright = np.empty_like(picture)
     rows = max(1, STRIP // (3 * width))
     for top in range(0, height, rows):

