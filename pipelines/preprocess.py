@@ -216,18 +216,22 @@ def _header(config: RunConfig, ring: KeyRing, clips: Sequence[Clip], units: Sequ
 
 
 def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Unit]) -> None:
-    """Run the units without a receipt, within the budget of failures, those of an earlier life included."""
+    """Run the units without a receipt, within the budget of failures, those of an earlier life included. The budget is
+    that of all clips, also where this is one task of several: its own share of them may happen to hold the bad ones."""
     store = open_store(config.storage)
     prefix = dataset_prefix(config.data.name, config.data.version)
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     pending = pending_units(store, prefix, units)
     if not pending:
         logger.info("preprocess: nothing to do, all %d shards have their receipts", len(units))
-        return
-    budget = FailureBudget(config.data.failure_budget, sum(len(unit.clips) for unit in units))
-    if len(pending) < len(units):
+        if _complete(config):
+            return
+    budget = FailureBudget(config.data.failure_budget, sum(len(unit.clips) for unit in everything))
+    if 0 < len(pending) < len(units):
         logger.info("preprocess: %d of %d shards have their receipts", len(units) - len(pending), len(units))
-        _count_failures(budget, store, prefix, {unit.index for unit in units} - {unit.index for unit in pending})
+    _count_failures(budget, store, prefix, {unit.index for unit in units} - {unit.index for unit in pending})
+    if not pending:
+        return
     clips = sum(len(unit.clips) for unit in pending)
     with progress("preprocess", clips, unit="clips", groups=len(pending), group_unit="shards") as bar:
 

@@ -9,7 +9,7 @@ from deemo_dist.deid.audit.faces import FaceAudit
 from deemo_dist.deid.findings import Voice
 from deemo_dist.errors import DeidError
 from deemo_dist.media import SOUND_RATE, VideoInfo
-from deemo_dist.media.container import true_rate
+from deemo_dist.media.container import measured_rate, true_rate
 
 SMALLEST_SIDE = 16
 SYNC_SECONDS = 0.020
@@ -59,8 +59,8 @@ def check_audit(checked: FaceAudit, gates: GatesConfig) -> None:
 
 
 def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Voice | None) -> Mapping[str, float]:
-    """How far what was written is from what came in: picture's duration (ms), its rate (frames over the whole clip) and
-    the sound's end (ms), which the raw container tells by its packets. ``times``: of the raw frames.
+    """How far what was written is from what came in: picture's duration (ms), its measured rate (frames over the whole
+    clip) and the sound's end (ms), which the raw container tells by its packets. ``times``: of the raw frames.
 
     A packet of sound may be padding, so the sound may end by one packet (at most 128 ms) more or less. Raises
     ``DeidError`` (encode: out_of_sync) beyond half a frame or 20 ms.
@@ -69,7 +69,7 @@ def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Vo
     seconds = float(times[-1] - times[0]) + float(1 / rate)
     figures = {
         "sync_picture_ms": 1000 * abs(released.seconds - seconds),
-        "sync_rate_frames": abs(float(released.fps) - float(rate)) * seconds,
+        "sync_rate_frames": abs(_measured(released) - measured_rate(times)) * seconds,
     }
     if sound is not None and raw.sound_end > 0:
         off = abs(sound.samples / SOUND_RATE - raw.sound_end)
@@ -79,3 +79,8 @@ def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Vo
     if released.frames != len(times) or late or figures["sync_rate_frames"] > 0.5:
         raise DeidError("what was written is not as long as what was read", stage="encode", reason="out_of_sync")
     return figures
+
+
+def _measured(video: VideoInfo) -> float:
+    """Frames a second from its first frame to its last."""
+    return (video.frames - 1) / (video.seconds - float(1 / video.fps)) if video.frames > 1 else float(video.fps)

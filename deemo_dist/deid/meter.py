@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ParamSpec, TypeVar
 
-from deemo_dist.errors import DeidError, RejectedClipError
+from deemo_dist.errors import DeemoError, DeidError
 
 STAGES = ("decode", "faces", "body", "captions", "voice", "words", "audit", "encode")
 P = ParamSpec("P")
@@ -22,11 +22,12 @@ class Meter:
 
     def run(self, stage: str, function: Callable[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
         """Run a step of ``stage``. An unforeseen fault becomes a ``DeidError`` that does not quote what the step choked
-        on; only a lack of memory is left as it is, for it is no fault of the clip."""
+        on; a lack of memory is left as it is, and what the product says of its machine (a child or a weight that cannot
+        be had), for neither is a fault of the clip."""
         clock, cpu = time.perf_counter(), time.process_time()
         try:
             return function(*arguments, **keywords)
-        except (RejectedClipError, MemoryError):
+        except (DeemoError, MemoryError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the clip does not pass
             raise DeidError(f"the stage failed with {type(error).__name__}", stage=stage, reason="failed") from None

@@ -2,7 +2,9 @@
 which nobody may be named; free text is scrubbed instead."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
+from urllib.parse import unquote
 
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
@@ -19,7 +21,7 @@ def refuse_names(clips: Sequence[Clip]) -> None:
     word may still be a label or a type of event (Joy): in sources and subgroups it is refused. The message gives field
     and row, and never the name.
     """
-    people = {words for clip in clips for words in (_words(clip.subject), _words(_stem(clip.uri))) if len(words) > 1}
+    people = {words for clip in clips for words in map(_words, (clip.subject, *_stems(clip.uri))) if len(words) > 1}
     single = {words for clip in clips if len(words := _words(clip.subject)) == 1 and words[0].isalpha()}
     known: dict[tuple[str, str], str | None] = {}
     for number, clip in enumerate(clips, 1):
@@ -58,8 +60,12 @@ def _fault(term: str, names: set[tuple[str, ...]]) -> str | None:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(text.casefold()))
+    """The words of a text without case and accents, however those are encoded."""
+    plain = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
+    return tuple(_WORD.findall(plain.casefold()))
 
 
-def _stem(uri: str) -> str:
-    return uri.rsplit("/", 1)[-1].rpartition(".")[0]
+def _stems(uri: str) -> set[str]:
+    """A file's name without its ending, as it stands and as it is read where signs of it are escaped (%20)."""
+    stem = uri.rsplit("/", 1)[-1].rpartition(".")[0]
+    return {stem, unquote(stem)}

@@ -126,15 +126,15 @@ def first_frame(container: Any, stream: Any) -> Any:
 
 
 def check_headers(container: Any, video: Any, bounds: Bounds) -> None:
-    """Refuse by the headers alone what is beyond the bounds: ``MediaError`` too_large, too_long."""
+    """Refuse by the headers alone what is beyond the bounds: ``MediaError`` too_large, too_long. A rate is not
+    believed: some recorders write that of their clock."""
     context = video.codec_context
     pixels = context.width * context.height
     check_pixels(pixels, bounds)
     check_working_set(pixels, bounds)
     seconds = duration(container, video)
-    frames = max(video.frames, int(seconds * stream_rate(video)) if seconds <= bounds.max_seconds else 0)
-    if seconds > bounds.max_seconds or frames > bounds.max_frames:
-        raise MediaError(f"{seconds:.0f} s, {frames} frames: longer than allowed", reason="too_long")
+    if seconds > bounds.max_seconds or video.frames > bounds.max_frames:
+        raise MediaError(f"{seconds:.0f} s, {video.frames} frames: longer than allowed", reason="too_long")
 
 
 def check_pixels(pixels: int, bounds: Bounds) -> None:

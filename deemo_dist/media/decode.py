@@ -230,7 +230,8 @@ class _Reader:
         if heard is not None and track is not None:
             self._check_sound(heard, track)
         if self.picture:
-            self._check_whole(container, tally.last + float(1 / fps), track.seconds if track else 0.0)
+            self._check_damage()
+            self._check_whole(container, tally.last + float(1 / fps), track)
         return Tail(fps=fps, has_sound=track is not None and track.begun)
 
     def _check_sound(self, heard: Any, track: SoundTrack) -> None:
@@ -243,14 +244,26 @@ class _Reader:
         if found < declared * (1 - MAX_BAD) - 0.1:
             raise MediaError(f"the sound ends after {found:.1f} of {declared:.1f} s", reason="bad_audio")
 
-    def _check_whole(self, container: Any, end: float, sound_end: float) -> None:
-        """Refuse a clip of which more than a twentieth is damaged or missing."""
+    def _check_damage(self) -> None:
+        """Refuse a clip of which more than a twentieth does not decode."""
         tally = self.tally
         if tally.bad > MAX_BAD * max(tally.packets, 1):
             raise MediaError(f"{tally.bad} of {tally.packets} frames are damaged", reason="corrupt")
+
+    def _check_whole(self, container: Any, end: float, track: SoundTrack | None) -> None:
+        """Refuse a clip of which more than a twentieth is missing: by the number of frames where the file has an index,
+        for its last frame may be shown for long; else by the time. Where only the whole file has a duration and its
+        sound is not read, the picture may rightly end before."""
+        tally = self.tally
+        if self.video.frames:
+            if tally.packets < self.video.frames * (1 - MAX_BAD):
+                raise MediaError(f"it ends after {tally.packets} of {self.video.frames} frames", reason="corrupt")
+            return
         declared, found = duration(container, self.video), end
         if not self.video.duration:
-            found = max(end, sound_end)
+            if track is None and audio_stream(container) is not None:
+                return
+            found = max(end, track.seconds if track else 0.0)
         if "matroska" in container.format.name:  # its duration is the time at which it ends
             found += max(0.0, tally.first or 0.0)
         if found < declared * (1 - MAX_BAD) - 0.1:

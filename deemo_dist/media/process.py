@@ -1,5 +1,7 @@
 """A running sandbox child, its pipes, and how long it may keep its parent waiting."""
 
+import contextlib
+import fcntl
 import json
 import os
 import select
@@ -15,7 +17,7 @@ from deemo_dist.media.wire import HEADER, SMALL
 
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 START_SECONDS = 120.0
-AHEAD = 2**20  # bytes that the child may be ahead of its parent: what Linux allows everybody
+AHEAD = 2**20  # bytes that the child may be ahead of its parent
 
 
 class ChildDiedError(Exception):
@@ -44,10 +46,11 @@ class Child:
             stderr=subprocess.DEVNULL,
             env={**variables, **threads, **python},
             start_new_session=True,
-            pipesize=AHEAD,
         )
         assert self.process.stdout is not None
         self.out = self.process.stdout.fileno()
+        with contextlib.suppress(OSError):  # beyond a user's share of all pipes it stays as small as it was made
+            fcntl.fcntl(self.out, fcntl.F_SETPIPE_SZ, AHEAD)
         self.poll = select.poll()
         self.poll.register(self.out, select.POLLIN)
         self.patience = START_SECONDS

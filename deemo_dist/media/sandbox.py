@@ -24,6 +24,7 @@ from deemo_dist.media.tape import KEEP_SOUND
 from deemo_dist.media.types import Bounds, DecodedClip, VideoInfo, info_from_plain
 
 SOUND_BYTES = 1 << 22
+NO_START = "nothing is wrong with the clip: look at this machine's memory, load and limits"
 
 
 class Sandbox:
@@ -146,8 +147,7 @@ class Sandbox:
                 if child is not None and child is self._child and not child.idle:
                     self.close()
         if not ready:
-            hint = "nothing is wrong with the clip: look at this machine's memory, load and limits"
-            raise DeemoError("the process that decodes does not start", hint=hint)
+            raise DeemoError("the process that decodes does not start", hint=NO_START)
         if isinstance(death, ChildSilentError):
             raise MediaError("decoding it took too long, in a fresh process too", reason="timed_out")
         raise MediaError("decoding it killed two processes", reason="crashed")
@@ -155,10 +155,16 @@ class Sandbox:
     def _ask(self, request: dict[str, Any], path: Path, bounds: Bounds) -> Child:
         if self._child is None or self._child.process.poll() is not None or not self._child.idle:
             self.close()
-            self._child = Child(self._command)
+            self._child = self._started()
         plain = {**request, "path": str(path.absolute()), "bounds": asdict(bounds)}
         self._child.ask(plain, patience=2 * bounds.cpu_seconds + 30)
         return self._child
+
+    def _started(self) -> Child:
+        try:
+            return Child(self._command)
+        except OSError as error:
+            raise DeemoError(f"the process that decodes does not start ({error.strerror})", hint=NO_START) from None
 
     def _count(self, message: tuple[bytes, float, np.ndarray]) -> None:
         if message[0] == b"E":

@@ -15,6 +15,7 @@ SHORTEST_JOINED = 5
 INTRODUCED = 0.95  # the score of a name that was introduced as one: whatever word it is, it is a name
 BETWEEN = r"[\W_]{1,3}"
 _LETTER = r"[^\W\d_]"
+_UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff\u0300-\u036f]")  # soft hyphens, no spaces, accents of no letter
 _TITLES = r"mr|mrs|ms|dr|mister|professor|doctor|coach"
 _INTRODUCTION = re.compile(
     rf"(?:\bi\s+am|\bi['’]?m|\bthis\s+is|\bnames?(?:\s+is|['’]?s|\s*:)|\bcalls?\s+me|\bhi|\bhey|\bhello|\bdear|"
@@ -62,6 +63,13 @@ class KnownNames:
         return self._is_small(word.lower()) and (not before or before[-1] in ".!?:\n>…;")
 
 
+def composed(text: str) -> str:
+    """``text`` with each letter in one sign together with its accents, as all that searches it expects, and without
+    signs that are not seen: a name stays that name however a machine encodes it."""
+    signs = unicodedata.normalize("NFC", text)
+    return _UNSEEN.sub("", signs)
+
+
 def folded(text: str) -> str:
     """``text`` with every letter's accents taken off, of the same length."""
     return "".join(unicodedata.normalize("NFKD", sign)[0] for sign in text)
@@ -69,7 +77,7 @@ def folded(text: str) -> str:
 
 def _words(name: str) -> tuple[str, ...]:
     """The lower-case words of a name, LiNa being two; without initials."""
-    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", folded(name))
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", folded(composed(name)))
     words = [word.lower() for word in re.findall(rf"{_LETTER}+", apart)]
     return tuple(word for word in words if len(word) > 1 or not word.isascii())
 

@@ -19,6 +19,7 @@ from deemo_dist.config import PolicyConfig
 from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
 from deemo_dist.deid.text.doubt import doubtful
+from deemo_dist.deid.text.known import composed
 from deemo_dist.deid.text.transcript import Scrubber, Span, forget_lists, replace_all
 from deemo_dist.deid.text.wordless import without
 from deemo_dist.errors import DeidError
@@ -67,6 +68,8 @@ class Words:
         they stand (the subject's). Raises ``DeidError`` (stage transcript; uncertain where the policy rejects what is
         uncertain and a mention cannot be placed).
         """
+        transcript = None if transcript is None else composed(transcript)
+        texts = {name: composed(text) for name, text in texts.items()}
         given = transcript if transcript and transcript.strip() else None
         names, others = list(known), list(texts.values())
         spans = self._scrubber.find([given or "", *others], names)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
-from deemo_dist.deid.text.known import INTRODUCED, KnownNames
+from deemo_dist.deid.text.known import INTRODUCED, KnownNames, composed
 from deemo_dist.deid.text.vocabulary import Vocabulary, counts
 from deemo_dist.errors import DeidError
 from deemo_dist.imports import without
@@ -83,8 +83,8 @@ class Scrubber:
     ) -> Scrubbed:
         """Scrub a clip's transcript and texts together. ``known``: raw names to remove wherever they stand (the
         subject's). ``drop``: leave the transcript out altogether. Raises ``DeidError`` (stage transcript)."""
-        kept = None if drop else transcript
-        sources = ([kept] if kept is not None else []) + list(texts.values())
+        kept = None if drop or transcript is None else composed(transcript)
+        sources = ([kept] if kept is not None else []) + [composed(text) for text in texts.values()]
         spans = self.find(sources, known)
         done = replace_all(sources, spans)
         rest = done[1:] if kept is not None else done

@@ -14,7 +14,8 @@ import av
 import numpy as np
 import pytest
 
-from deemo_dist.errors import DeemoError, MediaError
+from deemo_dist.deid.meter import Meter
+from deemo_dist.errors import DeemoError, MediaError, RejectedClipError
 from deemo_dist.media import Bounds, MemoryClip, Sandbox, VideoWriter, decode_here, encode_video, mux, probe, resample
 from deemo_dist.media.resampling import Resampler
 
@@ -106,8 +107,9 @@ def test_a_slow_reader_is_waited_for_and_not_counted_against_the_clip(clip):
         assert len(list(passing)) == 29
 
 
-def test_a_child_that_stands_still_is_replaced_and_the_clip_is_fine(clip):
-    """As when a machine freezes: the clock alone rejects nothing."""
+def test_a_child_that_stands_still_is_replaced_and_the_clip_is_fine(clip, frames):
+    """As when a machine freezes: the clock alone rejects nothing. The clip is longer than what a pipe holds."""
+    clip.write_bytes(encode_video(np.tile(frames, (8, 1, 1, 1)), 24))
     with Sandbox() as sandbox:
         source = sandbox.open(clip, BOUNDS, keep_bytes=0)
         passing = source.frames()
@@ -115,7 +117,7 @@ def test_a_child_that_stands_still_is_replaced_and_the_clip_is_fine(clip):
         first = sandbox.pid
         os.kill(first, signal.SIGSTOP)
         sandbox._child.patience = 0.5
-        assert [number for number, _, _ in passing] == list(range(1, 30))
+        assert [number for number, _, _ in passing] == list(range(1, 240))
         assert sandbox.pid != first
 
 
@@ -124,6 +126,25 @@ def test_a_child_that_does_not_start_is_no_fault_of_the_clip(clip):
         with pytest.raises(DeemoError, match="does not start") as caught:
             sandbox.probe(clip, BOUNDS)
         assert not isinstance(caught.value, MediaError)
+
+
+def test_a_child_that_cannot_be_had_in_the_middle_of_a_clip_is_no_fault_of_it(clip):
+    with Sandbox() as sandbox:
+        source = sandbox.open(clip, BOUNDS, keep_bytes=0)
+        sandbox.close()
+        sandbox._command = ("/nowhere/python",)
+        with pytest.raises(DeemoError, match="does not start") as caught:
+            list(Meter().each("decode", source.frames()))
+        assert not isinstance(caught.value, RejectedClipError)
+
+
+def test_a_user_whose_pipes_are_many_still_decodes(clip, frames, monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("deemo_dist.media.process.fcntl.fcntl", refuse)
+    with Sandbox() as sandbox:
+        assert len(looked(sandbox.open(clip, BOUNDS, keep_bytes=0))[0]) == len(frames)
 
 
 @pytest.mark.slow

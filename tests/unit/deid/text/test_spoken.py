@@ -1,5 +1,6 @@
 """What is to be muted: from the transcript, from what is heard, and when there is nothing to mute or to hear."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
@@ -56,6 +57,16 @@ def test_a_name_in_the_transcript_is_muted_where_it_is_heard(words: Words) -> No
     assert made.source == "given"
     assert made.figures["heard_words"] == 7
     assert made.figures["muted_seconds"] == pytest.approx(2.0)
+
+
+@pytest.mark.slow
+def test_a_name_whose_accents_stand_apart_is_scrubbed_and_muted(words: Words) -> None:
+    said = unicodedata.normalize("NFD", "then N\u00fa\u00f1ez left the room")
+    made = ask(words, Told("then noon yes left the room"), said, texts={"cue": said}, known=["Ana N\u00fa\u00f1ez"])
+    assert made.transcript == made.texts["cue"] == "then [PERSON_1] left the room"
+    ((start, end),) = made.mutes
+    assert start <= 0.9
+    assert 2.9 <= end < 3.5
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import re
 import socket
+import unicodedata
 from typing import Any
 
 import pytest
@@ -106,6 +107,20 @@ def test_the_subject_is_removed_even_where_no_recogniser_sees_a_name(scrubber: S
     ):
         assert scrubber(text, {}, known=[name]).transcript == left
     assert scrubber("the subject is calm", {}, known=["subject_01"]).transcript == "the subject is calm"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize(
+    "name", ["Ana N\u00fa\u00f1ez", "J\u00fcrgen \u00d6z", "\u0110\u1ea1t L\u00ea", "Zo\u00eb \u00c7il"]
+)
+def test_a_name_is_removed_however_its_accents_are_encoded(scrubber: Scrubber, name: str, form: str) -> None:
+    said = unicodedata.normalize(form, f"then {name} left, and {name.split()[1]} was angry")
+    for known in ("NFC", "NFD"):
+        made = scrubber(said, {"cue": said}, known=[unicodedata.normalize(known, name)])
+        assert made.transcript == made.texts["cue"] == "then [PERSON_1] left, and [PERSON_1] was angry"
+    hidden = "so zor\u00adblax and zor\u200bblax and zo\u0335rblax won"
+    assert scrubber(hidden, {}, known=["Zorblax"]).transcript == "so [PERSON_1] and [PERSON_1] and [PERSON_1] won"
 
 
 @pytest.mark.slow
