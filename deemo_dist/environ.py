@@ -105,3 +105,12 @@ def _first_host(nodelist: str) -> str:
     except (OSError, subprocess.SubprocessError, IndexError):
         match = re.match(r"([^\[,]+)(?:\[(\d+))?", nodelist)
         return (match.group(1) + (match.group(2) or "")) if match else "127.0.0.1"
+
+
+def gpus() -> int:
+    """GPUs that this process may use: none under ``DS_ACCELERATOR=cpu``, which DeepSpeed reads too."""
+    if os.environ.get("DS_ACCELERATOR") == "cpu":
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

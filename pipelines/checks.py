@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import ModelConfig, RunConfig, TaskConfig
 from deemo_dist.dataset import Dataset
-from deemo_dist.environ import Placement
+from deemo_dist.environ import Placement, gpus
 from deemo_dist.errors import ConfigError, DatasetError, ModelError, TrainingError
 from deemo_dist.storage import Store, open_store
 
@@ -141,7 +141,7 @@ def engine(known: Known) -> str:
     from pipelines.stage_model import stage_model
 
     settings = known.config.engine
-    check(settings, world=known.world, on_gpu=_has_gpu() or known.gpu is not None)
+    check(settings, world=known.world, on_gpu=gpus() > 0 or known.gpu is not None)
     told = []
     for name in known.config.stages:
         model = known.models[name] = stage_model(known.config, name)
@@ -286,12 +286,6 @@ def _scorable(name: str, task: TaskConfig, tokenizer: Any) -> None:
         if ids in spelled:
             raise ConfigError(f"task {name}: '{choice}' and '{spelled[ids]}' are the same tokens", hint="rename one")
         spelled[ids] = choice
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 CHECKS = (

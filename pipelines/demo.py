@@ -62,6 +62,7 @@ def run_demo(
     if storage not in ("file", "s3"):
         raise ConfigError(f"there is no storage '{storage}'", hint="file, or s3")
     build.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # two ranks of a tiny model, whatever GPUs there are
     with _server(storage, build) as places:
         local = [f"storage.cache={build / 'cache'}", *places, *overrides]
         return _demo(run, local, storage=storage, build=build, subjects=subjects, clips=clips)

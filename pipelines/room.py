@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deemo_dist.config import RunConfig
+from deemo_dist.environ import gpus
 from deemo_dist.planning.train.hardware import Gpu, Network, gpu_of, network_of
 from deemo_dist.planning.train.memory import Memory
 
@@ -40,7 +41,7 @@ def here(config: RunConfig, world: int, gpu: str | None) -> Room:
             what=f"on each {kind.name}",
             needs=lambda plan: plan.total,
         )
-    if torch.cuda.is_available():
+    if gpus():
         held = int(torch.cuda.mem_get_info()[1])
         return Room(
             gpu=replace(gpu_of("h100"), name="here", memory=held),

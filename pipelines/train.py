@@ -1,7 +1,8 @@
 """``deemo train``: the stages of a run in order, on local ranks or as one rank of a launcher's."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,8 +64,13 @@ def run_worker(config: RunConfig, selection: Selection = ALL) -> None:
         )
         with listening(), watch:
             _train_chain(config, ranks, selection)
-    finally:
+    except Interrupted:  # all ranks agreed
         leave()
+        raise
+    except BaseException:
+        leave(failed=True)
+        raise
+    leave()
 
 
 def stacks_folder(config: RunConfig) -> Path:
@@ -94,7 +100,7 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
     store = open_store(config.storage)
     dataset = open_allowed(config, store)
     processor = build_processor(config.model)
-    stages = plan_stages(config, dataset, processor, store)
+    stages = _planned(ranks, lambda: plan_stages(config, dataset, processor, store))
     check_ranks(stages, ranks.world)
     if config.engine.preflight:
         ranks.progress.during("preflight")
@@ -117,6 +123,16 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
         ranks.progress.during("export")
         if ranks.rank == 0 and end == len(stages):
             _export(chain, stages, done, tracker)
+
+
+def _planned(ranks: "Ranks", plan: Callable[[], tuple[PlannedStage, ...]]) -> tuple[PlannedStage, ...]:
+    """The plan, made by the first rank and then by the others out of what it stored. A collective: measuring a large
+    dataset takes hours, and a collective would not wait so long for the slower ones."""
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(plan) if ranks.rank == 0 else None
+        ranks.finish(job)
+    ranks.decided_by_first(lambda: job is None or bool(job.result()))
+    return plan() if job is None else job.result()
 
 
 def _preflight(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.media import Files, decode_example, read_members
+from deemo_dist.environ import gpus
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Example, LoadedExample
 from deemo_dist.records.consumed import fed_name
@@ -85,7 +86,7 @@ def _refuse_loss(batch: Mapping[str, Any], count: int) -> None:
 def pinned(loaded: Loaded) -> Loaded:
     """The batch in page-locked memory, which a GPU copies from without waiting; as it is where there is no GPU."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    if torch is None or not gpus():
         return loaded
     batch = {name: v.pin_memory() if isinstance(v, torch.Tensor) else v for name, v in loaded.batch.items()}
     return replace(loaded, batch=batch)

@@ -5,6 +5,7 @@ soon as the module stands, and gathered (``whole``) for as long as their first v
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
@@ -29,6 +30,12 @@ class Placing:
         """The tensors whole for a while. What is written must be the same on all ranks, or with ``of_first`` is taken
         from the first. A collective where parameters are cut."""
         return nullcontext()
+
+    def finish(self, job: Future[Any] | None) -> None:
+        """Wait until the job of the process that reads (None: this one has none) has ended, well or badly. A collective
+        where parameters are cut: a download may take longer than one would wait."""
+        if job is not None:
+            wait([job])
 
     def agree(self, error: ModelError | None) -> None:
         """Raise the error of the process that reads, on all ranks. A collective where parameters are cut."""

@@ -4,7 +4,7 @@ A source is ``random``, a folder, a GGUF file, a name of the hub, ``weights:NAME
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 RANDOM = "random"
 WEIGHTS = "weights:"
 URIS = ("s3://", "file://")
+WANTED, UNWANTED = ["*.json", "*.safetensors"], ["*/*", "consolidated*"]
+"""Files of a repository on the hub: the weights as transformers names them, in no other form."""
 
 
 def load_parts(model: "Model", sources: Mapping[str, str], dtype: torch.dtype) -> None:
@@ -37,9 +39,14 @@ def load_parts(model: "Model", sources: Mapping[str, str], dtype: torch.dtype) -
     for name, part, load in parts:
         source = sources[name]
         if source != RANDOM:
-            path = resolved(source)
-            whole = partial(loaded, partial(load, path), source)
-            load_stored(part, loaded(partial(_folder, path), source), whole, dtype)
+            _load_part(part, source, load, dtype)
+
+
+def _load_part(part: nn.Module, source: str, load: Callable[[str], nn.Module], dtype: torch.dtype) -> None:
+    """The source is fetched by whoever reads it, when it does."""
+    path = cache(partial(resolved, source))
+    whole: Callable[[], nn.Module] = partial(loaded, lambda: load(path()), source)
+    load_stored(part, partial(loaded, lambda: _folder(path()), source), whole, dtype)
 
 
 def _load_llm(path: str, rows: int, dtype: torch.dtype) -> nn.Module:
@@ -73,13 +80,17 @@ def resolved(name: str) -> str:
 
 
 def _folder(path: str) -> Path:
-    """Where the files of a source are: itself, or where the hub's cache has what was fetched by this name."""
+    """Where the files of a source are: itself, or where the hub's cache keeps what this name's safetensors are fetched
+    to. A hub that does not answer is left to transformers, which says so."""
     if Path(path).is_dir():
         return Path(path)
-    from transformers.utils.hub import cached_file
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
-    found = cached_file(path, "config.json", _raise_exceptions_for_missing_entries=False)
-    return Path(found).parent if found else Path(path)
+    try:
+        return Path(snapshot_download(path, allow_patterns=WANTED, ignore_patterns=UNWANTED))
+    except (OSError, HFValidationError):
+        return Path(path)
 
 
 def loaded(load: Callable[[], Any], source: str) -> Any:

@@ -4,6 +4,7 @@ the part, else by way of transformers, which knows older names.
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
 
-def load_stored(part: nn.Module, folder: Path, otherwise: Callable[[], nn.Module], dtype: torch.dtype) -> None:
-    """Fill ``part`` with what ``folder`` holds. Embeddings and head may have more rows than are stored: those become
-    the mean of the stored ones, so that a base is the same wherever it is loaded.
+def load_stored(
+    part: nn.Module, folder: Callable[[], Path], otherwise: Callable[[], nn.Module], dtype: torch.dtype
+) -> None:
+    """Fill ``part`` with what ``folder()`` holds (to find it may be to download it). Embeddings and head may have more
+    rows than are stored: those become the mean of the stored ones, so that a base is the same wherever it is loaded.
 
     ``otherwise``: the part as transformers loads it whole, where names or files are of another kind. Under a placing
     that cuts, one process reads for all. Raises ``ModelError`` on all ranks where the weights do not fit.
@@ -31,9 +34,12 @@ def load_stored(part: nn.Module, folder: Path, otherwise: Callable[[], nn.Module
     growing = {name for name, _ in _grown(part)}
     read: Reader | None = None
     error: ModelError | None = None
-    if place.reads:
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(_reader, targets, growing, folder, otherwise) if place.reads else None
+        place.finish(job)
+    if job is not None:
         try:
-            read = _reader(targets, growing, folder, otherwise)
+            read = job.result()
         except ModelError as found:
             error = found
     place.agree(error)
@@ -76,10 +82,10 @@ def _put(target: Tensor, stored: Tensor) -> None:
 
 
 def _reader(
-    targets: Mapping[str, Tensor], growing: set[str], folder: Path, otherwise: Callable[[], nn.Module]
+    targets: Mapping[str, Tensor], growing: set[str], folder: Callable[[], Path], otherwise: Callable[[], nn.Module]
 ) -> Reader:
     wanted = {name: _shape(tensor) for name, tensor in targets.items()}
-    files = _files(folder)
+    files = _files(folder())
     places = _same_names(wanted, growing, files) if files else None
     if places is not None:
         return lambda name: _read(*places[name])
@@ -104,13 +110,16 @@ def _fits(wanted: Shape, stored: Shape, grows: bool) -> bool:
 
 
 def _files(folder: Path) -> dict[str, tuple[Path, Shape]]:
-    """File and shape of every tensor in a folder's safetensors files; none where it has none."""
+    """File and shape of every tensor in a folder's safetensors files; none where it has none, or not all of them (a
+    download that was broken off)."""
     from safetensors import SafetensorError, safe_open
 
     if (folder / INDEX).is_file():
         names = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
     else:
         names = [SINGLE] if (folder / SINGLE).is_file() else []
+    if not all((folder / name).is_file() for name in names):
+        return {}
     found: dict[str, tuple[Path, Shape]] = {}
     for path in (folder / name for name in names):
         try:

@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +73,10 @@ class Cut(Placing):
                 size = sum(tensor.nbytes for tensor in cut)
                 cut[0].partition(cut, has_been_updated=True)
                 self._let_go(size)
+
+    def finish(self, job: Future[Any] | None) -> None:
+        """The ranks meet every second meanwhile."""
+        self.ranks.finish(job)
 
     def agree(self, error: ModelError | None) -> None:
         """The first rank's error, on all."""

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 
 from deemo_dist.config import EngineConfig
-from deemo_dist.environ import Placement, placement
-from deemo_dist.errors import CheckpointError, DeemoError
+from deemo_dist.environ import Placement, gpus, placement
+from deemo_dist.errors import CheckpointError, DeemoError, TrainingError
 from deemo_dist.imports import without
 from deemo_dist.training.checkpoint.commit import take_attempt
 from deemo_dist.training.progress import Progress
@@ -122,11 +122,18 @@ def join(config: EngineConfig) -> Ranks:
     return _joined
 
 
-def leave() -> None:
-    """Leave the process group; without it an exit race can abort a run that succeeded. Again: nothing."""
+def leave(*, failed: bool = False) -> None:
+    """Leave the process group; without it an exit race can abort a run that succeeded. Again: nothing.
+
+    ``failed``: this rank alone gives up. NCCL's leaving would wait for ranks that are inside a collective, and neither
+    would the error be told nor the others end (torchtitan, pull request 1342): on GPUs the process's end ends it.
+    """
     global _joined
+    on_gpu = _joined is not None and _joined.device.type != "cpu"
     _joined = None
-    if dist.is_initialized():
+    if failed and on_gpu:
+        atexit.unregister(leave)
+    elif dist.is_initialized():
         dist.destroy_process_group()
 
 
@@ -140,11 +147,19 @@ def attempt_of(ranks: Ranks, store: "Store", run_prefix: str) -> int:
 
 
 def _device(place: Placement) -> torch.device:
-    if os.environ.get("DS_ACCELERATOR") != "cpu" and torch.cuda.is_available():
-        torch.cuda.set_device(place.local_rank)
-        return torch.device("cuda", place.local_rank)
-    os.environ["DS_ACCELERATOR"] = "cpu"
-    return torch.device("cpu")
+    """The rank's own GPU; a CPU where there is none, or none is wanted. Raises ``TrainingError`` for more ranks on a
+    host than it has GPUs."""
+    found = gpus()
+    if not found:
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        return torch.device("cpu")
+    if place.local_rank >= found:
+        raise TrainingError(
+            f"rank {place.rank} has no GPU: this host has {found}, and more ranks",
+            hint=f"engine.ranks={found} (launch.ranks_per_node on a cluster), or DS_ACCELERATOR=cpu for none",
+        )
+    torch.cuda.set_device(place.local_rank)
+    return torch.device("cuda", place.local_rank)
 
 
 def _init_distributed(place: Placement, device: torch.device, seconds: float) -> None:

@@ -54,6 +54,15 @@ def test_images_copy_what_is_there_and_do_not_run_as_root(name: str) -> None:
     assert [line for line in lines if line.startswith("USER ")] == ["USER deemo"]
 
 
+def test_the_gpu_image_has_the_cuda_that_the_locked_torch_was_built_with() -> None:
+    """torch's wheels on the package index are of CUDA 12 up to version 2.10, and of CUDA 13 from 2.11 on."""
+    locked = re.search(r"^torch==(\d+)\.(\d+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    image = re.search(r"^FROM nvidia/cuda:(\d+)\.", (CLUSTER / "docker" / "Dockerfile.gpu").read_text(), re.MULTILINE)
+    assert locked is not None
+    assert image is not None
+    assert image[1] == ("13" if (int(locked[1]), int(locked[2])) >= (2, 11) else "12")
+
+
 def test_no_file_of_the_cluster_holds_a_secret() -> None:
     pattern = re.compile(r"(AKIA[0-9A-Z]{12,}|SECRET_ACCESS_KEY\s*[:=]\s*[^.\s\"']{8,}|BEGIN .*PRIVATE KEY)")
     for path in CLUSTER.rglob("*"):

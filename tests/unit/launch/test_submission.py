@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deemo_dist.config import LaunchConfig
+from deemo_dist.config import LaunchConfig, load
 from deemo_dist.errors import ConfigError, LaunchError
 from deemo_dist.launch import Job, submit
 from deemo_dist.launch.progress import summarize
@@ -44,6 +44,7 @@ def test_a_dry_run_renders_the_training_script(run_file: str) -> None:
         assert line in handle.rendered.splitlines()
     assert f"-m pipelines.cli train -c {run_file} --worker seed=3 &" in handle.rendered
     assert "--gres" not in handle.rendered
+    assert "srun --cpus-per-task=" in handle.rendered
     _check_shell(handle.rendered)
 
 
@@ -67,6 +68,14 @@ def test_gpus_and_memory_are_asked_for_a_node(run_file: str) -> None:
     (script,) = render_job(Job(verb="train", run=run_file, launch=launch))
     assert "#SBATCH --gres=gpu:8" in script
     assert "#SBATCH --mem=8000M" in script
+
+
+def test_the_shipped_run_for_gpus_asks_for_as_many_as_it_has_ranks() -> None:
+    config = load("7b")
+    assert config.launch.nodes * config.launch.ranks_per_node == config.engine.ranks
+    (script,) = render_job(Job(verb="train", run="7b", launch=config.launch))
+    assert f"#SBATCH --gres=gpu:{config.engine.ranks}" in script
+    assert "srun --cpus-per-task=8 " in script
 
 
 def test_values_are_quoted_for_the_shell(run_file: str, tmp_path: Path) -> None:

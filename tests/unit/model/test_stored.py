@@ -1,13 +1,18 @@
 """Stored weights read tensor by tensor: which names serve, what grows, what is refused."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cluster.local.s3 import LocalS3
 from deemo_dist.config import StorageConfig
 from deemo_dist.errors import ModelError
+from deemo_dist.model import sources
 from deemo_dist.model.fetched import fetched
 from deemo_dist.model.sources import cast_parameters, load_parts
 from deemo_dist.model.stored import load_stored
@@ -32,7 +37,7 @@ def test_tensors_are_taken_by_name_under_any_one_prefix_from_any_file(tmp_path, 
     places = {name: f"model-{1 if name in first else 2}.safetensors" for name in stored}
     (tmp_path / "model.safetensors.index.json").write_text(str({"weight_map": places}).replace("'", '"'))
     filled = part()
-    load_stored(filled, tmp_path, whole_is_not_wanted, torch.float32)
+    load_stored(filled, lambda: tmp_path, whole_is_not_wanted, torch.float32)
     for name, tensor in filled.state_dict().items():
         assert torch.equal(tensor, stored[prefix + name].to(tensor.dtype))
 
@@ -42,14 +47,50 @@ def test_names_that_are_not_the_parts_own_go_by_way_of_transformers(tmp_path):
     other = part()
     nn.init.constant_(other["layers"][0].weight, 7.0)
     filled = part()
-    load_stored(filled, tmp_path, lambda: other, torch.float32)
+    load_stored(filled, lambda: tmp_path, lambda: other, torch.float32)
     assert filled["layers"][0].weight.eq(7.0).all()
     with pytest.raises(ModelError, match=r"do not fit: layers.0.weight is \(5, 3\) there, \(2, 3\) here"):
-        load_stored(part(), tmp_path, lambda: nn.ModuleDict({**part(), "layers": nn.ModuleList([nn.Linear(3, 5)])}),
-                    torch.float32)  # fmt: skip
+        other = nn.ModuleDict({**part(), "layers": nn.ModuleList([nn.Linear(3, 5)])})
+        load_stored(part(), lambda: tmp_path, lambda: other, torch.float32)
     (tmp_path / "model.safetensors").write_bytes(b"half")
     with pytest.raises(ModelError, match="cannot be read"):
-        load_stored(part(), tmp_path, whole_is_not_wanted, torch.float32)
+        load_stored(part(), lambda: tmp_path, whole_is_not_wanted, torch.float32)
+
+
+def test_a_download_that_was_broken_off_is_finished_by_transformers(tmp_path):
+    save_file({"layers.0.weight": torch.zeros(2, 3)}, tmp_path / "model-1.safetensors")
+    places = '{"weight_map": {"layers.0.weight": "model-1.safetensors", "layers.1.weight": "model-2.safetensors"}}'
+    (tmp_path / "model.safetensors.index.json").write_text(places)
+    whole = part()
+    nn.init.constant_(whole["layers"][0].weight, 7.0)
+    filled = part()
+    load_stored(filled, lambda: tmp_path, lambda: whole, torch.float32)
+    assert filled["layers"][0].weight.eq(7.0).all()
+
+
+def test_a_name_of_the_hub_is_fetched_as_safetensors_and_left_to_transformers_where_it_is_not(tmp_path, monkeypatch):
+    asked = []
+
+    def snapshot(name, *, allow_patterns, ignore_patterns):
+        asked.append(name)
+        if name == "gone/model":
+            raise LocalEntryNotFoundError("offline")
+        files = [
+            "model-1.safetensors",
+            "config.json",
+            "onnx/model.safetensors",
+            "consolidated.safetensors",
+            "model.bin",
+        ]
+        kept = list(filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns))
+        assert kept == ["model-1.safetensors", "config.json"]
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert sources._folder("some/model") == tmp_path
+    assert sources._folder("gone/model") == Path("gone/model")
+    assert sources._folder(str(tmp_path)) == tmp_path
+    assert asked == ["some/model", "gone/model"]
 
 
 def test_a_language_model_grows_by_the_mean_of_its_rows(model, tmp_path):
