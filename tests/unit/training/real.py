@@ -18,7 +18,8 @@ ALL = ("video", "audio", "cues", "text")
 
 
 def nano(plan: dict[str, Any]) -> ModelConfig:
-    """Nano, as ``plan`` changes it: ``vision`` siglip, ``audio`` hubert, settings or ``source`` of the ``llm``."""
+    """Nano, as ``plan`` changes it: ``vision`` siglip, ``audio`` hubert, settings or ``source`` of the ``llm``, the
+    kinds of ``projectors``."""
     config = build(ModelConfig, yaml.safe_load((CONFIGS / "models/nano.yaml").read_text())["model"], where="nano.yaml")
     llm = dataclasses.replace(config.llm, settings={**config.llm.settings, **plan.get("llm", {})})
     if "source" in plan:
@@ -29,6 +30,9 @@ def nano(plan: dict[str, Any]) -> ModelConfig:
     if plan.get("audio") == "hubert":
         features = dataclasses.replace(config.audio_features, kind="waveform")
         config = dataclasses.replace(config, audio=TowerConfig(type="hubert", settings=HUBERT), audio_features=features)
+    for name, kind in plan.get("projectors", {}).items():
+        projector = dataclasses.replace(getattr(config, f"{name}_projector"), kind=kind, heads=2)
+        config = dataclasses.replace(config, **{f"{name}_projector": projector})
     return config
 
 

@@ -52,3 +52,14 @@ def test_a_rank_without_sound_beside_one_with_it_does_not_hang(ranks):
     real = Real(plan["real"])
     silent, heard = real.pack(0, 0), real.pack(0, 1)
     assert not silent["input_features"].any() and heard["input_features"].any()
+
+
+def test_activations_that_are_recomputed_give_the_same_losses_with_every_projector(ranks):
+    """As the shipped run for GPUs: gathered again in the backward pass, on ranks of which one has no sound."""
+    kinds = {"video": "stc", "audio": "qformer", "cue": "qformer"}
+    plan = {"real": {"projectors": kinds, "lacking": ["audio"]}, "trains": TRAINS, "steps": 3, "packs": 2}
+    kept = ranks(2, "kept", **plan)
+    assert kept.codes == [0, 0], kept.output()
+    again = ranks(2, "again", **plan, gradient_checkpointing=True)
+    assert again.codes == [0, 0], again.output()
+    assert_same(again, kept, 3, 1e-6)

@@ -209,6 +209,7 @@ def spec(name: str, place: Placement) -> StageSpec:
             deepspeed=PLAN.get("deepspeed", {"zero_optimization": {"stage3_param_persistence_threshold": 1000}}),
             offload=PLAN.get("offload", "none"),
             partition_at_build=PLAN.get("partition_at_build", False),
+            gradient_checkpointing=PLAN.get("gradient_checkpointing", False),
             precision=PLAN.get("precision", "fp32"),
             hpz=PLAN.get("hpz", 1),
             profile=tuple(PLAN.get("profile", ())),
