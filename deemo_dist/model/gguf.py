@@ -5,10 +5,13 @@ SmolLM2-135M that took most of a minute on a busy machine, several times a start
 """
 
 import fcntl
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 MAGIC = b"GGUF"
+WEIGHTS = "model.safetensors"
 
 
 def is_gguf(path: Path) -> bool:
@@ -25,7 +28,8 @@ def unpacked(path: Path) -> Path:
     folder = path.with_name(f"{path.name}.transformers")
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
+        if not (folder / WEIGHTS).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
                 made = Path(temporary) / "made"
                 _unpack(path, made)
@@ -42,6 +46,21 @@ def _unpack(path: Path, folder: Path) -> None:
     parent, name = str(path.parent), path.name
     AutoTokenizer.from_pretrained(parent, gguf_file=name, trust_remote_code=False).save_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(parent, gguf_file=name, trust_remote_code=False, dtype=torch.float32)
-    vars(model).pop("hf_quantizer", None)  # the weights are float32 by now, which transformers does not note
+    save_whole(model, folder)
+
+
+def save_whole(model: Any, folder: Path) -> None:
+    """Configuration and weights of a model of transformers, by whichever rank is asked: its own ``save_pretrained``
+    writes nothing on any but the first. Weights that are tied are stored once."""
+    from safetensors.torch import save_file
+
+    stored = model.state_dict().keys()
+    kept = dict(model.named_parameters()) | {name: each for name, each in model.named_buffers() if name in stored}
+    # the weights are float32 by now, which transformers does not note
     vars(model.config).pop("quantization_config", None)
-    model.save_pretrained(folder)
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+    whole = {name: tensor.detach().contiguous() for name, tensor in kept.items()}
+    save_file(whole, folder / WEIGHTS, metadata={"format": "pt"})

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -20,9 +21,12 @@ def curves(project: Project, run: str = "tiny") -> dict[str, list[float]]:
     return {prefix.rsplit("/", 1)[1]: [row["loss"] for row in read_curve(store, prefix)] for prefix in prefixes}
 
 
-def wait_for_commit(project: Project, stage: str, *, run: str = "tiny", seconds: float = 240) -> None:
+def wait_for_commit(
+    project: Project, process: subprocess.Popen[str], stage: str, *, run: str = "tiny", seconds: float = 240
+) -> None:
     deadline = time.monotonic() + seconds
     while not any(f"/{stage}-" in key and "/commits/" in key for key in project.store.list(f"runs/{run}/")):
+        assert process.poll() is None, "it ended without a checkpoint"
         assert time.monotonic() < deadline, "no checkpoint was committed in time"
         time.sleep(0.05)
 
@@ -41,7 +45,7 @@ def other_life(trained: Project, folder: Path) -> Project:
 def test_kill_9_in_stage_two_then_the_same_losses_to_the_bit(trained: Project, tmp_path: Path) -> None:
     project = other_life(trained, tmp_path)
     process = project.start(["train"])
-    wait_for_commit(project, "align-audio")
+    wait_for_commit(project, process, "align-audio")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     said = project.deemo("train")
@@ -58,7 +62,7 @@ def test_kill_9_in_stage_two_then_the_same_losses_to_the_bit(trained: Project, t
 def test_sigterm_leaves_a_checkpoint_and_exit_75(trained: Project, tmp_path: Path) -> None:
     project = other_life(trained, tmp_path)
     process = project.start(["train"])
-    wait_for_commit(project, "align-audio")
+    wait_for_commit(project, process, "align-audio")
     os.kill(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 75, said[-3000:]

@@ -19,7 +19,7 @@ def test_smollm2_trains_resumes_exports_and_answers(project: Project, tmp_path: 
     life = other_life(project, tmp_path)
     run = Project(life.folder, life.root, project.extra, run=RUN)
     process = run.start(["train"])
-    wait_for_commit(run, "instruct", run="smollm2", seconds=500)
+    wait_for_commit(run, process, "instruct", run="smollm2", seconds=500)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     said = run.deemo("train")
