@@ -1,8 +1,10 @@
 """The doctor: a run that would work, and each check failing for what it is there for."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -225,13 +227,22 @@ def test_more_ranks_than_packs_of_a_later_stage_are_refused_before_the_first_ste
     from deemo_dist.training.ranks import Ranks
     from pipelines.train import ALL, _train_chain
 
+    class First(Ranks):
+        """The first of two, whose collectives the other one never meets."""
+
+        def sums(self, values: Sequence[float]) -> list[float]:
+            return list(values)
+
+        def from_first(self, value: Any) -> Any:
+            return value
+
     config = run_in(folder)
     name, stage = next(iter(config.stages.items()))
     stages = {name: stage, "later": replace(stage, packs_per_step=1)}
     config = replace(config, stages=stages, engine=replace(config.engine, preflight=False))
     place = Placement(rank=0, world=2, local_rank=0, launcher="torchrun", master_addr="127.0.0.1", master_port=0)
     with pytest.raises(DeemoError, match=r"stage later: 2 ranks cannot share 1 packs a step"):
-        _train_chain(config, Ranks(place, torch.device("cpu")), ALL)
+        _train_chain(config, First(place, torch.device("cpu")), ALL)
     assert not list((folder / "store").glob("runs/*/attempts/*"))
     with pytest.raises(DeemoError, match="stage later: 2 ranks"):
         known_of(config, "storage", "dataset", "budgets")
