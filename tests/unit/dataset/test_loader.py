@@ -222,9 +222,13 @@ def test_batches_are_pinned_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch
 
     loaded = Loaded(batch={"x": torch.ones(3), "n": 1}, bytes=3.0)
     assert pinned(loaded) is loaded
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self + 1)
     assert pinned(loaded).batch["x"].tolist() == [2, 2, 2] and pinned(loaded).batch["n"] == 1
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    assert pinned(loaded) is loaded
 
 
 def test_leaving_early_ends_the_threads(
