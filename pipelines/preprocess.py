@@ -222,14 +222,13 @@ def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Uni
     prefix = dataset_prefix(config.data.name, config.data.version)
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     pending = pending_units(store, prefix, units)
-    if not pending:
-        logger.info("preprocess: nothing to do, all %d shards have their receipts", len(units))
-        if _complete(config):
-            return
+    done = {unit.index for unit in units} - {unit.index for unit in pending}
+    if done:
+        logger.info("preprocess: %d of %d shards have their receipts", len(done), len(units))
+    if not pending and _complete(config):
+        return
     budget = FailureBudget(config.data.failure_budget, sum(len(unit.clips) for unit in everything))
-    if 0 < len(pending) < len(units):
-        logger.info("preprocess: %d of %d shards have their receipts", len(units) - len(pending), len(units))
-    _count_failures(budget, store, prefix, {unit.index for unit in units} - {unit.index for unit in pending})
+    _count_failures(budget, store, prefix, done)
     if not pending:
         return
     clips = sum(len(unit.clips) for unit in pending)

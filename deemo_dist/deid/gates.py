@@ -9,7 +9,7 @@ from deemo_dist.deid.audit.faces import FaceAudit
 from deemo_dist.deid.findings import Voice
 from deemo_dist.errors import DeidError
 from deemo_dist.media import SOUND_RATE, VideoInfo
-from deemo_dist.media.container import measured_rate, true_rate
+from deemo_dist.media.container import true_rate
 
 SMALLEST_SIDE = 16
 SYNC_SECONDS = 0.020
@@ -67,9 +67,14 @@ def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Vo
     """
     rate = true_rate(raw.fps, times)
     seconds = float(times[-1] - times[0]) + float(1 / rate)
+    paces = (
+        _pace(released.frames, released.seconds - float(1 / released.fps)),
+        _pace(len(times), float(times[-1] - times[0])),
+    )
     figures = {
         "sync_picture_ms": 1000 * abs(released.seconds - seconds),
-        "sync_rate_frames": abs(_measured(released) - measured_rate(times)) * seconds,
+        "sync_rate_frames": abs(_pace(released.frames, shown) - _pace(len(times), float(times[-1] - times[0])))
+        * seconds,
     }
     if sound is not None and raw.sound_end > 0:
         off = abs(sound.samples / SOUND_RATE - raw.sound_end)
@@ -81,6 +86,7 @@ def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Vo
     return figures
 
 
-def _measured(video: VideoInfo) -> float:
-    """Frames a second from its first frame to its last."""
-    return (video.frames - 1) / (video.seconds - float(1 / video.fps)) if video.frames > 1 else float(video.fps)
+def _pace(frames: int, seconds: float) -> float:
+    """Frames a second from the first to the last of them, ``seconds`` later: not as a fraction of small numbers, which
+    over an hour is frames away. 0 where there is but one."""
+    return (frames - 1) / seconds if frames > 1 and seconds > 0 else 0.0

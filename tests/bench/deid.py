@@ -112,6 +112,7 @@ class Files:
 
     @property
     def raw(self) -> Path:
+        """Made when it is first asked for."""
         path = self.folder / f"{self.name}.mp4"
         return path if path.exists() else dubbed(self.clip, path, smear=SMEAR if self.shaken else 1)
 

@@ -76,6 +76,14 @@ def test_what_is_written_must_last_as_long_as_what_was_read(rate: Fraction) -> N
     assert "sync_sound_ms" not in check_sync(info(fps=rate), times, good, sound)
 
 
+def test_an_hour_at_a_rate_that_is_no_simple_fraction_is_in_sync() -> None:
+    rate, frames = 29.9998, 108_000
+    times = np.arange(frames) / rate
+    fps = Fraction(30)
+    whole = info(frames, fps, seconds=float(times[-1]) + float(1 / fps))
+    assert check_sync(whole, times, whole, None)["sync_rate_frames"] < 0.01
+
+
 def test_frames_between_two_sightings_show_the_face() -> None:
     assert with_face({0, 3, 9, 12}, 3) == {0, 1, 2, 3, 9, 10, 11, 12}
     assert with_face(set(), 3) == set()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from deemo_dist.deid.gates import check_sync
-from deemo_dist.errors import MediaError
+from deemo_dist.errors import DeidError, MediaError
 from deemo_dist.media import Bounds, Sandbox, decode_here, encode_video, probe
 from tests.unit.media.test_stream import BOUNDS, looked, released
 
@@ -75,7 +75,7 @@ def test_a_rate_that_is_a_little_off_is_no_fault_of_sync(
 def test_another_rate_is_a_fault_of_sync() -> None:
     one, two = (probe(encode_video(np.zeros((60, 32, 32, 3), np.uint8), rate)) for rate in (30, 29))
     assert check_sync(one, np.arange(60) / 30, one, None)["sync_rate_frames"] < 0.01
-    with pytest.raises(Exception, match="not as long"):
+    with pytest.raises(DeidError, match="not as long"):
         check_sync(one, np.arange(60) / 30, two, None)
 
 
