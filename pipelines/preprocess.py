@@ -223,10 +223,11 @@ def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Uni
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     pending = pending_units(store, prefix, units)
     done = {unit.index for unit in units} - {unit.index for unit in pending}
+    if not pending and _complete(config):
+        logger.info("preprocess: nothing to do, all %d shards have their receipts", len(units))
+        return
     if done:
         logger.info("preprocess: %d of %d shards have their receipts", len(done), len(units))
-    if not pending and _complete(config):
-        return
     budget = FailureBudget(config.data.failure_budget, sum(len(unit.clips) for unit in everything))
     _count_failures(budget, store, prefix, done)
     if not pending:

@@ -73,8 +73,7 @@ def check_sync(raw: VideoInfo, times: np.ndarray, released: VideoInfo, sound: Vo
     )
     figures = {
         "sync_picture_ms": 1000 * abs(released.seconds - seconds),
-        "sync_rate_frames": abs(_pace(released.frames, shown) - _pace(len(times), float(times[-1] - times[0])))
-        * seconds,
+        "sync_rate_frames": abs(paces[0] - paces[1]) * seconds,
     }
     if sound is not None and raw.sound_end > 0:
         off = abs(sound.samples / SOUND_RATE - raw.sound_end)
