@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 STORAGE ?= file
 BENCH ?= all
+TESTERS ?= 2
+PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
@@ -22,13 +24,13 @@ setup: .venv/.ready
 demo: setup
 	@$(BIN)/deemo demo --storage $(STORAGE)
 
-## make test       lint, types, import contracts and every test
+## make test       lint, types, import contracts and every test, by two processes [TESTERS=2]
 test: setup system lint types imports
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 ## make test-fast  the tests without servers and whole jobs (under 2 minutes)
 test-fast: setup
-	@$(BIN)/python -m pytest -m "not slow and not system"
+	@$(PYTEST) -m "not slow and not system"
 
 system: setup
 	@cluster/local/install-system
