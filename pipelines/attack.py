@@ -7,7 +7,7 @@ import io
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from deemo_dist.deid.audit.speakers import (
 from deemo_dist.deid.audit.voices import VoiceReader
 from deemo_dist.deid.body.cues import cues, pixel_cues
 from deemo_dist.deid.body.people import POSE_SECONDS, BodyModels, BodyScan
+from deemo_dist.deid.text.transcript import Scrubber
 from deemo_dist.deid.voice.disguise import GRID
 from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
@@ -234,11 +235,14 @@ def texts_of(clip: Clip, annotation: Annotation) -> list[str]:
 
 
 def names_by_clip(released: Released, raw: Mapping[str, Clip], names: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """(key, words of known names that the raw texts spell, those still spelled) for every written clip: its own
-    person's name, and ``names``."""
+    """(key, words of known names that the raw texts say, those still said) for every written clip: its own person's
+    name, and ``names``, as the scrubber knows names."""
+    scrubber = Scrubber()
+    listed, person = scrubber.known(names), lru_cache(lambda subject: scrubber.known([subject]))
     for row in released.rows:
         if clip := raw.get(row.key):
-            there, left = utility.names_left([clip.subject, *names], texts_of(clip, released.annotations[row.key]))
+            texts = texts_of(clip, released.annotations[row.key])
+            there, left = utility.names_left([person(clip.subject), listed], texts)
             if there:
                 yield row.key, there, left
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deemo_dist.deid.text.known import KnownNames
+
 RATE = 16_000
 STEP = 0.01
 LONGEST_LAG = 50  # steps of 10 ms
@@ -85,15 +87,15 @@ def keypoint_agreement(stored: np.ndarray, again: np.ndarray) -> float | None:
     return float((near & (second[..., 2] > 0))[known].mean())
 
 
-def names_left(names: Sequence[str], texts: Sequence[str]) -> tuple[int, int]:
-    """(names that a raw text spelled, those of them that a released text of the same place still spells).
+def names_left(names: Sequence[KnownNames], texts: Sequence[str]) -> tuple[int, int]:
+    """(words of ``names`` that a raw text says, those of them that a released text of the same place still says).
 
-    ``texts``: raw and released by turns. A name counts by its words of two letters or more, as whole words.
+    ``texts``: raw and released by turns. What the scrubber takes for a name is one, and what stays by its rules (a word
+    of English that is used as a word, ``player`` of player_07) is none.
     """
-    parts = {part for name in names for part in words(name) if len(part) > 1}
     there = left = 0
     for raw, released in zip(texts[::2], texts[1::2], strict=True):
-        said, still = set(words(raw)), set(words(released))
-        there += len(parts & said)
-        left += len(parts & said & still)
+        said, still = (set().union(*(known.said(text) for known in names)) for text in (raw, released))
+        there += len(said)
+        left += len(said & still)
     return there, left

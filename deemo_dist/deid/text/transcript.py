@@ -105,11 +105,15 @@ class Scrubber:
         spans = [self._spans(source) for source in sources]
         named = [merged(found) for found in spans]
         names = {word for word in _names(sources, named) if not self._is_frequent(word)}
-        people = KnownNames(known, self._is_used, self.is_smallest)
+        people = self.known(known)
         return [
             merged([*found, *_repeated(source, names), *((*place, "PERSON") for place in people.places(source))])
             for source, found in zip(sources, spans, strict=True)
         ]
+
+    def known(self, names: Iterable[str]) -> KnownNames:
+        """What finds ``names`` in texts, by the lists of words of this scrubber."""
+        return KnownNames(names, self._is_used, self.is_smallest)
 
     def is_smallest(self, word: str) -> bool:
         """Whether lower-case ``word`` is one of the smallest of English (the, so, do) and no name."""

@@ -1,6 +1,7 @@
 """Which clips are looked at, and voices attacked by the method that their attestation names."""
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deemo_dist.deid.audit import speakers
+from deemo_dist.deid.audit.figures import Words
+from deemo_dist.deid.audit.statistics import share
+from deemo_dist.deid.text.transcript import Scrubber
 from pipelines import attack
+from tests.unit.deid.audit.test_figures import figures, outcomes
+from tests.unit.deid.conftest import make_clip
 
 
 def rows(clips: list[int], voice: str = "world") -> list[Any]:
@@ -60,3 +66,43 @@ def test_voices_are_attacked_by_their_method_and_those_without_a_method_are_not(
     assert [item.eer.value for item in found.attacks] == pytest.approx([0.5] * 4)
     assert attack.attack_speakers(SimpleNamespace(rows=every[4:]), {row.key: heard for row in every}) == ()  # type: ignore[arg-type]
     assert attack.attack_speakers(SimpleNamespace(rows=every), {}) == ()  # type: ignore[arg-type]
+
+
+SAID = {
+    "Anna Keller": "So Keller's forehand won it, Anna said.",
+    "Jürgen Müller": "And here comes Muller, i think.",
+    "LiNa": "Then Li Na walked on court.",
+    "Will King": "I am Will, and I will win, she is the king of clay.",
+    "player 12": "Every player wants this, be patient.",
+}
+
+
+def recall(scrub: Callable[[str, str], str], names: Sequence[str] = ()) -> Words:
+    """The words' figures of a data set whose clips say ``SAID``, released as ``scrub(name, text)``."""
+    raw = {f"{place}": make_clip(subject=name, transcript=said) for place, (name, said) in enumerate(SAID.items())}
+    released = SimpleNamespace(
+        rows=[SimpleNamespace(key=key) for key in raw],
+        annotations={
+            key: SimpleNamespace(transcript=scrub(clip.subject, str(clip.transcript)), texts={})
+            for key, clip in raw.items()
+        },
+    )
+    counted = list(attack.names_by_clip(released, raw, names))  # type: ignore[arg-type]
+    gone = {key: [1.0] * (there - left) + [0.0] * left for key, there, left in counted}
+    return Words(there=sum(there for _, there, _ in counted), recall=share(gone))
+
+
+def test_the_gate_of_names_passes_what_was_scrubbed_and_fails_what_was_not() -> None:
+    scrubber = Scrubber()
+    done = recall(lambda name, said: str(scrubber(said, {}, known=[name]).transcript))
+    assert (done.there, done.recall.value) == (6, 1.0)
+    assert outcomes(figures(None, words=done))[-1] == "passed"
+    for left in (lambda name, said: said, lambda name, said: said.replace("Keller", "[PERSON_1]")):
+        assert outcomes(figures(None, words=recall(left)))[-1] == "failed"
+    assert recall(lambda name, said: said).recall.value == 0.0
+
+
+def test_listed_names_are_known_in_the_same_way() -> None:
+    listed = recall(lambda name, said: said, ["Ann Forehand", "", "Grace Walked"])
+    assert listed.there == 7
+    assert listed.recall.value == 0.0
