@@ -168,6 +168,7 @@ class Attacker:
             boxes=boxes,
             controls=self._controls,
             small=self._small,
+            known=row.attestation.frames_with_face > 0,
         )
         numbers = [number for number in sorted(observer.wanted) if number < row.frames]
         video = load_member(row, self._released.store, self._released.prefix, "mp4")

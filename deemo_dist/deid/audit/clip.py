@@ -60,7 +60,8 @@ class ClipObserver:
 
     ``boxes``: true face boxes by frame number, float [N, 4], where they are known. ``controls``: masking kinds that
     the raw faces are also given, so that a reader sees what they would have been worth. ``small``: a detector that is
-    shown tiles of the released frames, in turn.
+    shown tiles of the released frames, in turn. ``known``: whether a face was found when the clip was masked; then any
+    hit outside the fill counts, as it does where one is seen in the raw frames.
     """
 
     def __init__(
@@ -72,12 +73,14 @@ class ClipObserver:
         boxes: Mapping[int, np.ndarray] | None = None,
         controls: Sequence[str] = CONTROLS,
         small: FaceDetector | None = None,
+        known: bool = False,
     ) -> None:
         self._detector = detector
         self._reader = reader
         self._frames = frames
         self._boxes = boxes or {}
         self._controls = controls
+        self._known = known
         self.wanted = frozenset({*looks(frames), *self._boxes})
         self._best: dict[int, tuple[float, dict[str, np.ndarray]]] = {}
         self._tiles = TileWatch(small) if small is not None else None
@@ -138,7 +141,7 @@ class ClipObserver:
         """What was found; ``subject`` groups clips. Raises ``ValueError`` where no frame was seen."""
         if self._still is None:
             raise ValueError("no frame was seen")
-        enough = 0.0 if self._seen else SURE
+        enough = 0.0 if self._seen or self._known else SURE
         return ClipFinding(
             key=key,
             subject=subject,

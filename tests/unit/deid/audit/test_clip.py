@@ -70,3 +70,23 @@ def test_without_a_raw_clip_only_the_release_is_looked_at() -> None:
     assert (found.looks, found.seen, found.residual, dict(found.faces)) == (2, 0, 0, {})
     with pytest.raises(ValueError, match="no frame"):
         ClipObserver(auditors(), None, frames=0).finish("key", "subject")
+
+
+class Unsure:
+    """A detector that is nowhere sure of its face."""
+
+    name = "a detector"
+
+    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.array([[10.0, 10.0, 40.0, 40.0]]), np.array([0.65])
+
+
+@pytest.mark.parametrize(("known", "raw", "counted"), [(True, False, 3), (True, True, 3), (False, False, 0)])
+def test_what_is_left_of_faces_that_were_masked_counts_without_the_raw_clip_too(
+    known: bool, raw: bool, counted: int
+) -> None:
+    frame = np.full((96, 96, 3), 200, dtype=np.uint8)
+    observer = ClipObserver(Unsure(), None, frames=3, known=known)
+    for number in range(3):
+        observer.see(number, frame if raw else None, frame)
+    assert observer.finish("key", "subject").residual == counted
