@@ -16,7 +16,7 @@ from deemo_dist.console import hiding, progress
 from deemo_dist.dataset import load_member
 from deemo_dist.deid.audit import utility
 from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
-from deemo_dist.deid.audit.coverage import Boxes
+from deemo_dist.deid.audit.coverage import Boxes, boxes_by_key
 from deemo_dist.deid.audit.detectors import FullRange, auditors
 from deemo_dist.deid.audit.identity import FaceReader
 from deemo_dist.deid.audit.speakers import (
@@ -72,13 +72,14 @@ class Movement:
 @dataclass(kw_only=True)
 class Findings:
     """What was found in the clips looked at; ``sounds`` by key, for attacks on voices; ``movements`` for one on cues;
-    ``lost``: raw clips that could not be read any more."""
+    ``lost``: raw clips that could not be read any more; ``boxes``: true boxes given, of whatever clips."""
 
     clips: list[ClipFinding] = field(default_factory=list)
     sounds: dict[str, Heard] = field(default_factory=dict)
     movements: list[Movement] = field(default_factory=list)
     utility: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     lost: int = 0
+    boxes: int = 0
 
 
 def chosen(rows: Sequence[IndexRow], limit: int) -> list[IndexRow]:
@@ -102,7 +103,8 @@ def chosen(rows: Sequence[IndexRow], limit: int) -> list[IndexRow]:
 
 class Attacker:
     """Holds the audit's models. ``raw``: manifest rows by sample key, empty without the raw manifest; ``controls``:
-    masking kinds to compare with; without any, what is only for a reader (keypoints found again) is left out too."""
+    masking kinds to compare with; without any, what is only for a reader (keypoints found again) is left out too.
+    Raises ``DatasetError`` for true ``boxes`` that do not fit the clips."""
 
     def __init__(
         self,
@@ -119,7 +121,7 @@ class Attacker:
         self._config = config
         self._released = released
         self._raw = raw
-        self._boxes = boxes
+        self._boxes = boxes_by_key(boxes, raw, released.rows)
         self._controls = controls
         self._detector = auditors()
         self._small = FullRange()
@@ -129,7 +131,7 @@ class Attacker:
 
     def look(self, rows: Sequence[IndexRow]) -> Findings:
         """Every clip in turn."""
-        findings = Findings()
+        findings = Findings(boxes=sum(len(found) for clip in self._boxes.values() for found in clip.values()))
         with Sandbox() as sandbox, progress("audit", len(rows), unit="clips") as bar:
             for row in rows:
                 self._take(row, sandbox, findings)
@@ -147,7 +149,7 @@ class Attacker:
             try:
                 path = fetch_uri(clip.uri, self._config.storage, into=folder / row.key, label=label)
                 source = sandbox.open(path, self._bounds)
-                finding = self._observe(row, source, boxes_of(clip, self._boxes))
+                finding = self._observe(row, source, self._boxes.get(row.key, {}))
                 heard = self._hear(row, source)
                 self._move(row, source, findings)
             except (MediaError, StorageError):
@@ -170,7 +172,7 @@ class Attacker:
             small=self._small,
             known=row.attestation.frames_with_face > 0,
         )
-        numbers = [number for number in sorted(observer.wanted) if number < row.frames]
+        numbers = sorted(observer.wanted)
         video = load_member(row, self._released.store, self._released.prefix, "mp4")
         shown = dict(zip(numbers, decode_frames(video, np.array(numbers)), strict=True))
         for number, before in _raw_frames(source, numbers):
@@ -220,12 +222,6 @@ def _alike(raw: np.ndarray | None, released: np.ndarray) -> tuple[np.ndarray | N
         return None, released
     height, width = (min(sides) for sides in zip(raw.shape[:2], released.shape[:2], strict=True))
     return np.ascontiguousarray(raw[:height, :width]), np.ascontiguousarray(released[:height, :width])
-
-
-def boxes_of(clip: Clip, boxes: Boxes) -> Mapping[int, np.ndarray]:
-    """True boxes of a clip by frame: the file names it by its file name, with or without its ending."""
-    name = clip.uri.rsplit("/", 1)[-1]
-    return boxes.get(name) or boxes.get(name.rsplit(".", 1)[0]) or {}
 
 
 def texts_of(clip: Clip, annotation: Annotation) -> list[str]:

@@ -168,7 +168,7 @@ def _figures(config: RunConfig, released: Released, findings: Findings, *, with_
         residual=of.residual(clips),
         sensitivity=of.sensitivity(clips) if with_raw else share({}),
         correlation=of.spread(value for item in clips for value in item.correlations),
-        coverage=of.true_coverage(clips),
+        coverage=of.true_coverage(clips, findings.boxes),
         attacks=of.face_attacks(clips) if with_raw else (),
         picture=of.picture_attack(clips),
         words=None,

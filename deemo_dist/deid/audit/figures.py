@@ -143,9 +143,9 @@ def picture_attack(findings: Sequence[ClipFinding]) -> Linkage | None:
     )
 
 
-def true_coverage(findings: Iterable[ClipFinding]) -> Coverage | None:
-    """Over all boxes of all clips; None where no boxes were given."""
-    return coverage(value for item in findings for value in item.coverage)
+def true_coverage(findings: Iterable[ClipFinding], given: int = 0) -> Coverage | None:
+    """Over all boxes of all clips, of so many ``given``; None where no boxes were."""
+    return coverage((value for item in findings for value in item.coverage), given)
 
 
 def spread(values: Iterable[float]) -> Spread | None:

@@ -78,6 +78,13 @@ def test_the_report_shows_intervals_gates_and_curves(full: AuditFigures) -> None
     assert "mcadams: not estimable: 3 speakers with 5 utterances, 20 are needed" in page
 
 
+def test_true_boxes_that_were_not_looked_at_are_shown(full: AuditFigures) -> None:
+    assert "Boxes not looked at" not in render_audit(full, STILLS)
+    page = render_audit(replace(full, coverage=coverage([], given=7)), STILLS)
+    assert "<dt>Boxes not looked at</dt><dd>7, of clips" in page
+    assert "No true box was looked at: nothing is known." in page
+
+
 def test_figures_are_plain_numbers_without_templates(full: AuditFigures, bare: AuditFigures) -> None:
     read = json.loads(as_json(full))
     assert read["coverage"]["boxes"] == 300

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deemo_dist.deid import geometry
-from deemo_dist.deid.audit.coverage import read_boxes
+from deemo_dist.deid.audit.coverage import boxes_by_key, read_boxes
 from deemo_dist.samples.real import PAIRINGS, real_clips
 from tests.truth import boxes_of_samples, truth
 
@@ -16,13 +16,14 @@ pytestmark = pytest.mark.slow
 def test_boxes_of_the_cut_clips_lie_on_their_faces(tmp_path: Path) -> None:
     from deemo_dist.deid.audit.detectors import auditors
     from deemo_dist.media import decode_frames
-    from pipelines.attack import boxes_of
 
     boxes = read_boxes(boxes_of_samples(), "boxes")
     assert set(boxes) == {f"{one.name}.mp4" for one in PAIRINGS if one.footage in truth()}
     detect = auditors()
-    for clip in real_clips(tmp_path):
-        known = boxes_of(clip, boxes)
+    clips = {clip.uri: clip for clip in real_clips(tmp_path)}
+    by_clip = boxes_by_key(boxes, clips, ())
+    for clip in clips.values():
+        known = by_clip.get(clip.uri, {})
         if not known:  # footage without a face
             continue
         some = sorted(known)[:: max(1, len(known) // 4)]

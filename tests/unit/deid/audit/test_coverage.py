@@ -1,10 +1,15 @@
+import math
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from deemo_dist.deid.audit.coverage import coverage, covered, filled, read_boxes
+from deemo_dist.deid.audit.coverage import boxes_by_key, coverage, covered, filled, read_boxes
 from deemo_dist.deid.faces import masking
 from deemo_dist.errors import DatasetError
 from deemo_dist.media import decode_frames, encode_video
+from tests.unit.deid.conftest import make_clip
 
 HEAD = "clip,frame,x0,y0,x1,y1\n"
 
@@ -49,3 +54,61 @@ def test_the_bound_says_how_little_so_many_boxes_show() -> None:
     assert (found.boxes, found.least, found.under) == (300, 0.9, 1)
     assert found.bound == pytest.approx(0.00994, abs=1e-4)
     assert coverage([]) is None
+
+
+CLIPS = {
+    "k0": make_clip(uri="file:///raw/one/anna.mp4"),
+    "k1": make_clip(uri="file:///raw/two/anna.mp4"),
+    "k2": make_clip(uri="s3://raw/bea.avi"),
+    "k3": make_clip(uri="s3://raw/bea.mp4"),
+    "k4": make_clip(uri="s3://raw/cleo.mp4"),
+}
+ROWS: list[Any] = [SimpleNamespace(key=key, frames=100, width=64, height=48) for key in ("k0", "k1", "k2", "k3")]
+
+
+def given(*rows: str) -> dict[str, dict[int, list[list[float]]]]:
+    """Boxes by sample key and frame, of these rows."""
+    read = read_boxes(HEAD + "".join(f"{row},0,0,9,9\n" for row in rows), "the boxes file")
+    found = boxes_by_key(read, CLIPS, ROWS)
+    return {key: {frame: boxes.tolist() for frame, boxes in frames.items()} for key, frames in found.items()}
+
+
+def test_boxes_go_to_the_clip_that_is_named_whatever_the_ending() -> None:
+    box = [[0.0, 0.0, 9.0, 9.0]]
+    assert given("cleo.mp4,0", "cleo.mp4,7") == {"k4": {0: box, 7: box}}
+    assert given("cleo,500", "bea.avi,0") == {"k4": {500: box}, "k2": {0: box}}
+    assert given("one/anna.mp4,1", "two/anna,2") == {"k0": {1: box}, "k1": {2: box}}
+    assert given() == {}
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        (["dora.mp4,0", "cleo.mp4,0"], "1 of the clip names in the boxes file stand for no clip"),
+        (["anna.mp4,0"], "stand for several clips"),
+        (["bea,0"], "stand for several clips"),
+        (["cleo,0", "cleo.mp4,1"], "2 of the clip names in the boxes file stand for a clip that another name"),
+        (["bea.mp4,0", "bea.mp4,100"], "a box in frame 100 of sample k3, which has 100 frames"),
+    ],
+)
+def test_boxes_that_would_be_lost_or_doubled_are_refused_without_a_name(rows: list[str], fault: str) -> None:
+    with pytest.raises(DatasetError, match=fault) as caught:
+        given(*rows)
+    assert not any(name in str(caught.value) for name in ("anna", "bea", "cleo", "dora"))
+
+
+def test_a_box_outside_of_the_picture_is_refused_and_not_covered() -> None:
+    read = read_boxes(HEAD + "bea.avi,3,0,0,9,9\nbea.avi,3,64,0,80,9\n", "the boxes file")
+    with pytest.raises(DatasetError, match="a box outside of frame 3 of sample k2, 64 x 48"):
+        boxes_by_key(read, CLIPS, ROWS)
+    with pytest.raises(DatasetError, match="--raw"):
+        boxes_by_key(read, {}, ROWS)
+
+
+def test_boxes_that_nobody_looked_at_are_counted_apart() -> None:
+    some, none = coverage([1.0] * 8, given=10), coverage([], given=10)
+    assert some is not None
+    assert none is not None
+    assert (some.boxes, some.unseen) == (8, 2)
+    assert (none.boxes, none.unseen, none.bound) == (0, 10, 1.0)
+    assert math.isnan(none.least)
