@@ -1,8 +1,9 @@
 """Several datasets in one plan: a stream in which each keeps its share, cut into windows that are made on their own.
 
-Each dataset gives its examples epoch after epoch, its shards in a new random order each time. The stream takes them in
-turns (:mod:`~deemo_dist.dataset.quota`): the counts of every prefix are within 1 of their share. Windows are ranges of
-the stream; what of each dataset is in one follows from the counts at its ends.
+Each dataset gives its examples epoch after epoch: its shards in a new random order each time, beginning anywhere in
+them, and the examples of a shard in one too. So of an epoch that is not shown whole, any example is as likely as any
+other. The stream takes them in turns (:mod:`~deemo_dist.dataset.quota`): the counts of every prefix are within 1 of
+their share. Windows are ranges of the stream; what of each dataset is in one follows from the counts at its ends.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deemo_dist.config import MixConfig
-from deemo_dist.dataset.windows import EXAMPLES, MIXED, Groups, permutation
+from deemo_dist.dataset.windows import EXAMPLES, MIXED, TURNED, Groups, permutation, stream
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError, CorruptDataError, DatasetError
 
@@ -93,24 +94,36 @@ class MixedWindows:
 
     def drawn(self, number: int, start: int, stop: int) -> np.ndarray:
         """Draws ``start`` to ``stop`` of a source's own stream, each epoch of which shows every example once: int64."""
-        groups = self.mix.sources[number].groups
+        size = self.mix.sources[number].groups.examples
         parts: list[np.ndarray] = []
         while start < stop:
-            epoch, first = divmod(start, groups.examples)
-            last = min(groups.examples, first + stop - start)
-            order, ends = self._order(number, epoch)
-            low, high = np.searchsorted(ends, [first, last - 1], side="right")
-            begins = int(ends[low - 1]) if low else 0
-            members = np.concatenate([groups.of_shard(shard) for shard in order[low : high + 1].tolist()])
-            parts.append(members[first - begins : last - begins])
-            start += last - first
+            epoch, place = divmod(start, size)
+            first = (place + self._order(number, epoch)[2]) % size
+            count = min(stop - start, size - place, size - first)
+            parts.append(self._row(number, epoch, first, first + count))
+            start += count
         return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
-    def _shuffled(self, number: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """A source's shards in the order of an epoch, and how many examples there are up to each one's end."""
+    def _row(self, number: int, epoch: int, first: int, last: int) -> np.ndarray:
+        """Examples ``first`` to ``last`` of a source's shards as they stand in a row in an epoch: int64."""
+        order, ends, _ = self._order(number, epoch)
+        low, high = np.searchsorted(ends, [first, last - 1], side="right")
+        begins = int(ends[low - 1]) if low else 0
+        shards = [self._members(number, epoch, shard) for shard in order[low : high + 1].tolist()]
+        return np.concatenate(shards)[first - begins : last - begins]
+
+    def _members(self, number: int, epoch: int, shard: int) -> np.ndarray:
+        """The examples of a shard in their order in an epoch."""
+        found = self.mix.sources[number].groups.of_shard(shard)
+        return found[permutation(len(found), self.seed, MIXED, number, epoch, shard)]
+
+    def _shuffled(self, number: int, epoch: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """A source's shards in the order of an epoch, how many examples there are up to each one's end, and at which of
+        them the epoch begins."""
         groups = self.mix.sources[number].groups
         order = permutation(len(groups), self.seed, MIXED, number, epoch)
-        return order, np.cumsum(np.diff(groups.offsets)[order])
+        begin = int(stream(self.seed, TURNED, number, epoch).random_raw()) % groups.examples
+        return order, np.cumsum(np.diff(groups.offsets)[order]), begin
 
 
 def _counted(draws: np.ndarray, places: np.ndarray) -> np.ndarray:

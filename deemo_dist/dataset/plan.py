@@ -29,7 +29,7 @@ from deemo_dist.digests import canonical_json, digest_of
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example
 
-PLAN_VERSION = 5
+PLAN_VERSION = 6
 KEPT_WINDOWS = 3
 KEPT_STEPS = 16
 

@@ -15,7 +15,7 @@ from deemo_dist.digests import digest_of
 CHUNK = 2**20
 """Numbers that are wide in memory at once."""
 
-SHARDS, EXAMPLES, PACKS, MODALITIES, MIXED = range(5)
+SHARDS, EXAMPLES, PACKS, MODALITIES, MIXED, TURNED = range(6)
 """Purposes of random streams."""
 
 

@@ -1,10 +1,15 @@
 """Steps are like random draws: of dataset, label and modality, though length goes with them; and no trend."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from deemo_dist.dataset import Budget, LengthTable, Mix, PlanSettings, Source, StepPlan
+from deemo_dist.dataset.mixing import MixedWindows
 from deemo_dist.dataset.packing import Packs
 from deemo_dist.dataset.windows import Groups
 
@@ -58,6 +63,31 @@ def test_steps_are_like_random_draws(seed: int) -> None:
         assert differ > UNLIKELY and trend > UNLIKELY
     tokens = [plan.tokens(step) for step in range(plan.steps - 1)]
     assert stats.spearmanr(np.arange(len(tokens)), tokens).pvalue > UNLIKELY
+
+
+@pytest.mark.parametrize("shards", [[100], [50, 50], [70, 20, 10], [10] * 10, [60] + [4] * 10])
+def test_a_part_of_an_epoch_shows_each_example_as_likely_as_any_other(shards: list[int]) -> None:
+    groups, times, seeds = Groups.of(np.repeat(np.arange(len(shards)), shards)), np.zeros(100), 2000
+    mix = Mix((Source(groups, 30), Source(Groups.of(np.arange(200) // 50), 200)))
+    for seed in range(seeds):
+        drawn = MixedWindows(mix, seed, 1000).drawn(0, 0, 30)
+        assert len(set(drawn.tolist())) == 30
+        times[drawn] += 1
+    spread = (times - seeds * 0.3) / np.sqrt(seeds * 0.3 * 0.7)
+    assert np.abs(spread).max() < stats.norm.isf(UNLIKELY / 200)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(0, 2**64 - 1), st.data())
+def test_what_is_drawn_depends_on_its_place_alone(shards: list[int], seed: int, data: st.DataObject) -> None:
+    total = 3 * sum(shards)
+    mix = Mix((Source(Groups.of(np.repeat(np.arange(len(shards)), shards)), total),))
+    cuts = sorted(data.draw(st.sets(st.integers(1, total - 1), max_size=6)))
+    whole = MixedWindows(mix, seed, 10).drawn(0, 0, total)
+    parts = [MixedWindows(mix, seed, 10).drawn(0, *cut) for cut in pairwise([0, *cuts, total])]
+    assert (np.concatenate(parts) == whole).all()
+    for epoch in np.split(whole, 3):
+        assert sorted(epoch.tolist()) == list(range(total // 3))
 
 
 def test_a_plan_sorted_by_length_would_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
