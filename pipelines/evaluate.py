@@ -3,14 +3,14 @@
 import datetime
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deemo_dist.config import RunConfig, config_digest, shareable, to_yaml
-from deemo_dist.console import logger, progress
-from deemo_dist.dataset import Dataset, build_examples, load_example, restrict
+from deemo_dist.console import logger
+from deemo_dist.dataset import Dataset, Examples, examples_digest
 from deemo_dist.digests import canonical_json, digest_of, plain
 from deemo_dist.errors import NotFoundError
 from deemo_dist.evaluation import (
@@ -20,24 +20,18 @@ from deemo_dist.evaluation import (
     Explanation,
     ReportData,
     StageCurve,
-    answers_of,
     deid_figures,
-    evaluate,
-    explain,
-    show,
     write_report,
 )
-from deemo_dist.records import Example, LoadedExample
 from deemo_dist.storage import Store, open_store
 from pipelines.curves import read_curve
 from pipelines.datasets import open_allowed
+from pipelines.exam import Exam, asked_of
 from pipelines.export import export_place, fetch_model
-from pipelines.judge import Judge, choices_of
 from pipelines.preview import film_of, pictures_of
 from pipelines.stages import PlannedStage, plan_stages, run_prefix
 from pipelines.tracked import open_tracker
 
-BATCH = 8
 RESULT_VERSION = 2
 ALONE = (*MODALITIES, BODY)
 
@@ -66,17 +60,31 @@ def run_evaluate(config: RunConfig) -> EvaluationResult:
     store = open_store(config.storage)
     dataset = open_allowed(config, store)
     stages = plan_stages(config, dataset, build_processor(config.model), store)
+    asked = asked_of(config, dataset)
     place = export_place(config, stages[-1])
-    key = digest_of({"model": place, "evaluation": config_digest(config.evaluation), "version": RESULT_VERSION})
-    prefix = f"{run_prefix(config)}/evaluation-{key[:12]}"
+    prefix = f"{run_prefix(config)}/evaluation-{evaluation_key(config, place, dataset, asked)[:12]}"
     done = _done(store, prefix)
     if done is not None:
         logger.info("evaluate: done before, %s", done.report)
         return done
     folder = fetch_model(store, place, Path(config.storage.cache) / place)
-    result = _evaluate(config, store, dataset, stages, folder, prefix)
+    result = _evaluate(config, store, dataset, stages, Exam(config, store, dataset, asked, folder), prefix)
     store.put(f"{prefix}/result.json", canonical_json(result))
     return result
+
+
+def evaluation_key(config: RunConfig, place: str, dataset: Dataset, asked: Mapping[str, Examples]) -> str:
+    """Digest of all that an evaluation depends on: the model at ``place``, what it is asked, and how it is judged."""
+    return digest_of(
+        {
+            "version": RESULT_VERSION,
+            "model": place,
+            "evaluation": config_digest(config.evaluation),
+            "seed": config.seed,
+            "dataset": dataset.digest,
+            "examples": {task: examples_digest(examples) for task, examples in asked.items()},
+        }
+    )
 
 
 def _done(store: Store, prefix: str) -> EvaluationResult | None:
@@ -92,11 +100,10 @@ def _evaluate(
     store: Store,
     dataset: Dataset,
     stages: Sequence[PlannedStage],
-    folder: Path,
+    exam: Exam,
     prefix: str,
 ) -> EvaluationResult:
     started = time.monotonic()
-    exam = _Exam(config, store, dataset, folder)
     evaluation = exam.recognition()
     explanations = exam.explanations(evaluation)
     seconds = {"evaluate": time.monotonic() - started}
@@ -126,69 +133,6 @@ def _evaluate(
         report=str(report),
         mlflow=ids,
     )
-
-
-class _Exam:
-    """The model and the examples it is judged by."""
-
-    def __init__(self, config: RunConfig, store: Store, dataset: Dataset, folder: Path) -> None:
-        self.config, self.store, self.dataset = config, store, dataset
-        self.choices = choices_of(config)
-        self.judge = Judge(folder, config)
-
-    def recognition(self) -> Evaluation:
-        """Recognition over the split, under every condition of the ablation."""
-        settings = self.config.evaluation
-        examples = self._examples(settings.task)
-        with progress("evaluate", len(examples), unit="clips") as bar:
-            return evaluate(
-                self._batches(examples),
-                self.choices,
-                score=self.judge.score,
-                generate=self.judge.say,
-                restrict=limit,
-                ablations=settings.ablations,
-                split=settings.split,
-                resamples=settings.bootstrap,
-                seed=self.config.seed,
-                on_batch=bar.advance,
-            )
-
-    def explanations(self, evaluation: Evaluation) -> tuple[Explanation, ...]:
-        """A few free texts, beside the annotation's."""
-        settings = self.config.evaluation
-        if settings.explain_task is None or not settings.explanations:
-            return ()
-        examples = self._examples(settings.explain_task)[
-            :: max(1, len(evaluation.predictions) // settings.explanations)
-        ]
-        loaded = [
-            load_example(example, self.store, self.dataset.prefix, frames=self.config.model.frames)
-            for example in examples[: settings.explanations]
-        ]
-        return explain(
-            loaded,
-            self.judge.say,
-            truths={item.key: item.truth for item in evaluation.predictions},
-            answers=answers_of(evaluation),
-            references={item.example.key: item.example.turns[-1].text for item in loaded},
-        )
-
-    def _examples(self, task: str) -> list[Example]:
-        return list(build_examples(self.dataset, self.config.tasks, [task], self.config.evaluation.split))
-
-    def _batches(self, examples: Sequence[Example]) -> Iterator[list[LoadedExample]]:
-        for start in range(0, len(examples), BATCH):
-            batch = examples[start : start + BATCH]
-            yield [
-                load_example(example, self.store, self.dataset.prefix, frames=self.config.model.frames)
-                for example in batch
-            ]
-
-
-def limit(loaded: LoadedExample, modalities: tuple[str, ...]) -> LoadedExample:
-    """The example with fewer modalities: media absent, and without text its prompt quotes no transcript."""
-    return replace(show(loaded, modalities), example=restrict(loaded.example, modalities))
 
 
 def _figures(evaluation: Evaluation) -> dict[str, float]:

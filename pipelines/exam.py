@@ -1,0 +1,82 @@
+"""A run's model put to the test: the examples it is asked, and what it makes of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from deemo_dist.config import RunConfig
+from deemo_dist.console import progress
+from deemo_dist.dataset import Dataset, Examples, build_examples, load_example, restrict
+from deemo_dist.evaluation import Evaluation, Explanation, answers_of, evaluate, explain, show
+from deemo_dist.records import Example, LoadedExample
+from deemo_dist.storage import Store
+from pipelines.judge import Judge, choices_of
+
+BATCH = 8
+
+
+def asked_of(config: RunConfig, dataset: Dataset) -> dict[str, Examples]:
+    """The examples of the evaluated split by task: of the one that is judged, and of the one that explains, if any.
+    Raises ``ConfigError`` where the judged one has no closed set of answers."""
+    choices_of(config)
+    settings = config.evaluation
+    explaining = [settings.explain_task] if settings.explain_task and settings.explanations else []
+    return {
+        task: build_examples(dataset, config.tasks, [task], settings.split) for task in (settings.task, *explaining)
+    }
+
+
+class Exam:
+    """The model in ``folder`` and the examples it is ``asked``, by task."""
+
+    def __init__(
+        self, config: RunConfig, store: Store, dataset: Dataset, asked: Mapping[str, Examples], folder: Path
+    ) -> None:
+        self.config, self.store, self.dataset, self.asked = config, store, dataset, asked
+        self.choices = choices_of(config)
+        self.judge = Judge(folder, config)
+
+    def recognition(self) -> Evaluation:
+        """Recognition over the split, under every condition of the ablation."""
+        settings = self.config.evaluation
+        examples = list(self.asked[settings.task])
+        with progress("evaluate", len(examples), unit="clips") as bar:
+            return evaluate(
+                self._batches(examples),
+                self.choices,
+                score=self.judge.score,
+                generate=self.judge.say,
+                restrict=limit,
+                ablations=settings.ablations,
+                split=settings.split,
+                resamples=settings.bootstrap,
+                seed=self.config.seed,
+                on_batch=bar.advance,
+            )
+
+    def explanations(self, evaluation: Evaluation) -> tuple[Explanation, ...]:
+        """A few free texts, beside the annotation's."""
+        settings = self.config.evaluation
+        if settings.explain_task is None or not settings.explanations:
+            return ()
+        examples = self.asked[settings.explain_task][:: max(1, len(evaluation.predictions) // settings.explanations)]
+        loaded = [self._load(example) for example in examples[: settings.explanations]]
+        return explain(
+            loaded,
+            self.judge.say,
+            truths={item.key: item.truth for item in evaluation.predictions},
+            answers=answers_of(evaluation),
+            references={item.example.key: item.example.turns[-1].text for item in loaded},
+        )
+
+    def _batches(self, examples: Sequence[Example]) -> Iterator[list[LoadedExample]]:
+        for start in range(0, len(examples), BATCH):
+            yield [self._load(example) for example in examples[start : start + BATCH]]
+
+    def _load(self, example: Example) -> LoadedExample:
+        return load_example(example, self.store, self.dataset.prefix, frames=self.config.model.frames)
+
+
+def limit(loaded: LoadedExample, modalities: tuple[str, ...]) -> LoadedExample:
+    """The example with fewer modalities: media absent, and without text its prompt quotes no transcript."""
+    return replace(show(loaded, modalities), example=restrict(loaded.example, modalities))

@@ -1,0 +1,43 @@
+"""What an evaluation depends on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deemo_dist.config import EvaluationConfig, RunConfig, load
+from deemo_dist.dataset import Dataset
+from deemo_dist.storage import open_store
+from pipelines.datasets import open_allowed
+from pipelines.evaluate import evaluation_key
+from pipelines.exam import asked_of
+from tests.made import clips_of, make
+
+
+@pytest.fixture
+def run(config: RunConfig) -> RunConfig:
+    """A run over nine made clips of three people, one of whom is held out."""
+    evaluation = EvaluationConfig(task="emotion", explain_task="explain")
+    return replace(config, tasks=load("demo", []).tasks, evaluation=evaluation)
+
+
+def opened(config: RunConfig) -> Dataset:
+    return open_allowed(config, open_store(config.storage))
+
+
+def key_of(config: RunConfig, place: str = "models/a") -> str:
+    dataset = opened(config)
+    return evaluation_key(config, place, dataset, asked_of(config, dataset))
+
+
+def test_another_dataset_task_or_seed_is_another_evaluation(run: RunConfig, tmp_path: Path) -> None:
+    make(run, clips_of())
+    keys = [key_of(run), key_of(run, "models/b"), key_of(replace(run, seed=run.seed + 1))]
+    for task, changes in (("emotion", {"prompt": "What now?\n{transcript}"}), ("explain", {"prompt": "Why, then?"})):
+        tasks = {**run.tasks, task: replace(run.tasks[task], **changes)}
+        keys.append(key_of(replace(run, tasks=tasks)))
+    other = replace(run, data=replace(run.data, version="v2"))
+    make(other, clips_of(12))
+    keys.append(key_of(other))
+    assert len(set(keys)) == len(keys)
+    assert key_of(run) == keys[0]
