@@ -90,7 +90,7 @@ def _memory_cells() -> dict[str, Cell]:
 def _speed_cells() -> dict[str, Cell]:
     return {
         "packs a step": lambda row: f"{row.packs_per_step} ({row.time.micro} a GPU)",
-        "PFLOP a step": lambda row: f"{row.time.flops * row.time.micro * row.ranks / 1e15:.3g}",
+        "PFLOP a step": lambda row: f"{row.flops / 1e15:.3g}",
         "s a step": lambda row: f"{row.time.seconds:.3g}",
         "bound by": lambda row: row.time.bound,
         "network exposed": lambda row: f"{row.time.exposed * row.time.micro / row.time.seconds:.0%}",
@@ -170,7 +170,7 @@ def _plain_row(row: Capacity) -> dict[str, Any]:
         "packs_per_step": row.packs_per_step,
         "steps": row.steps,
         "step": asdict(row.time),
-        "flops_per_step": row.time.flops * row.time.micro * row.ranks,
+        "flops_per_step": row.flops,
         "tokens_per_second": row.tokens_per_second,
         "samples_per_second": row.samples_per_second,
         "hiding_tokens": row.hiding_tokens,

@@ -25,7 +25,7 @@ SAMPLES = 2_060
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """``mean`` and ``largest`` pack of a stage, its ``packs`` in all, where they come from (``source``), and how much
-    more the dearest rank does in a micro-step than the mean (``slowest``, by number of ranks)."""
+    more the dearest rank does in a micro-step than the mean pack (``slowest``, by number of ranks)."""
 
     mean: Pack
     largest: Pack
@@ -73,17 +73,14 @@ def pack_of(stage: "PlannedStage", numbers: Sequence[int], processor: "DeemoLlam
 
 
 def _balance(steps: Sequence[Sequence[Pack]]) -> Callable[[int], float]:
-    """Sum over micro-steps of the dearest pack's tokens, over that of the mean's: ZeRO-3's ranks wait for one
-    another."""
+    """Mean over micro-steps of the dearest pack's tokens, over the mean pack's: ZeRO-3's ranks wait for one another,
+    and in a last micro-step that not every rank has a pack for, for as long."""
     tokens = [[pack.tokens for pack in step] for step in steps]
+    average = float(np.mean([pack for step in tokens for pack in step]))
 
     def slowest(ranks: int) -> float:
-        dearest = average = 0.0
-        for step in tokens:
-            rows = [step[start : start + ranks] for start in range(0, len(step), ranks)]
-            dearest += sum(max(row) for row in rows)
-            average += sum(sum(row) / min(ranks, len(step)) for row in rows)
-        return max(1.0, dearest / average)
+        dearest = [max(step[start : start + ranks]) for step in tokens for start in range(0, len(step), ranks)]
+        return float(np.mean(dearest)) / average
 
     return slowest
 

@@ -15,7 +15,7 @@ SMALLER = (0.75, 0.5, 0.25)
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """A stage as capacity needs it. ``mean`` and ``largest`` pack; ``packs`` of the whole stage, ``packs_per_step`` of
-    a step; ``slowest(ranks)``: the dearest rank's work in a micro-step over the mean's; ``buffers``: bytes."""
+    a step; ``slowest(ranks)``: the dearest rank's work in a micro-step over the mean pack's; ``buffers``: bytes."""
 
     name: str
     parameters: tuple[Parameter, ...]
@@ -50,6 +50,11 @@ class Capacity:
     advice: tuple[str, ...]
 
     @property
+    def flops(self) -> float:
+        """Operations that the model needs in a step, all ranks."""
+        return self.time.flops * self.packs_per_step
+
+    @property
     def fits(self) -> bool:
         """Is the device's memory enough?"""
         return self.memory.total <= self.available
@@ -76,6 +81,7 @@ def capacity(stage: Stage, cluster: Cluster, *, efficiency: float | None = None,
         stage.zero,
         unit,
         micro=micro,
+        packs=per_step,
         slowest=stage.slowest(cluster.ranks),
         checkpointing=stage.checkpointing,
         efficiency=efficiency,

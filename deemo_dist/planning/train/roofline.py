@@ -42,7 +42,7 @@ class Cluster:
 class StepTime:
     """Seconds of one micro-step on a rank by what takes them, of the update, and of the whole step of ``micro``
     micro-steps. ``exposed``: of the network's, what the arithmetic does not hide. ``flops``: operations that the
-    model needs in one micro-step of a rank; ``mfu``: of the whole step."""
+    model needs for a pack; ``mfu``: of the whole step, null packs counted as nothing."""
 
     micro: int
     compute: float
@@ -80,13 +80,15 @@ def step_time(
     pack: Unit,
     *,
     micro: int,
+    packs: int | None = None,
     slowest: float = 1.0,
     checkpointing: bool = False,
     efficiency: float | None = None,
     overlap: float = 1.0,
 ) -> StepTime:
-    """One step of ``micro`` micro-steps of the mean ``pack`` a rank; ``slowest``: how much more the dearest rank's
-    pack costs in a micro-step. ``overlap``: share of the arithmetic's time behind which traffic can hide."""
+    """One step of ``micro`` micro-steps of the mean ``pack`` a rank, of ``packs`` in all (None: one for every rank in
+    each); ``slowest``: how much more the dearest rank's pack costs in a micro-step. ``overlap``: share of the
+    arithmetic's time behind which traffic can hide."""
     peak = cluster.gpu.peak if zero.bytes == 2 else cluster.gpu.peak_fp32
     flops = pack.forward + pack.backward
     done = flops + (pack.recompute if checkpointing else 0.0)
@@ -99,6 +101,7 @@ def step_time(
     exposed = max(0.0, between + within - (overlap if zero.overlap else 0.0) * work)
     update = _update(parameters, zero, cluster) + once / cluster.ring()
     seconds = micro * (work + exposed) + update
+    shown = micro if packs is None else packs / cluster.ranks
     bounds = {"arithmetic": compute, "memory": memory, "network": between + within}
     return StepTime(
         micro=micro,
@@ -110,7 +113,7 @@ def step_time(
         update=update,
         seconds=seconds,
         flops=flops,
-        mfu=utilisation(flops * micro, seconds, peak),
+        mfu=utilisation(flops * shown, seconds, peak),
         bound=max(bounds, key=lambda name: bounds[name]),
     )
 

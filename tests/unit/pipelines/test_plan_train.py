@@ -8,10 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from deemo_dist.errors import ConfigError
+from deemo_dist.planning.train.work import Pack
 from pipelines.cli import app
 from pipelines.plan_report import plain, plot, print_plan
 from pipelines.plan_train import TrainPlan, asked_for, plan_train
-from pipelines.workload import assumed, planned
+from pipelines.workload import _balance, assumed, planned
 from tests.ready import prepared_in, run_in
 
 
@@ -42,6 +43,14 @@ def test_the_rows_hold_together(plan: TrainPlan) -> None:
     assert plan.total(0) == (stage.rows[0].days, stage.rows[0].gpu_hours)
     checkpointed = stage.ways["ZeRO-3, checkpointed"]
     assert all(less <= more for less, more in zip(checkpointed, stage.ways["ZeRO-3"], strict=True))
+
+
+@pytest.mark.parametrize(("ranks", "slowest"), [(1, 1.0), (2, 1.0), (3, 1.25), (4, 1.25), (8, 2.0)])
+def test_a_step_takes_its_dearest_packs_one_after_the_other(ranks: int, slowest: float) -> None:
+    """Packs of 8, 6, 2, 2 and 2 tokens, 4 on average, dealt to so many ranks in turn; and packs that are alike."""
+    step = [Pack.of([tokens], labels=0, clips=0, windows=0, cues=0) for tokens in (8, 6, 2, 2, 2)]
+    assert _balance([step, step])(ranks) == pytest.approx(slowest)
+    assert _balance([step[2:] * 3])(ranks) == pytest.approx(1.0)
 
 
 def test_without_a_dataset_packs_are_assumed_and_this_is_said(tmp_path: Path) -> None:

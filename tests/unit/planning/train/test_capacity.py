@@ -128,6 +128,17 @@ def test_a_rank_that_waits_slows_all() -> None:
     assert uneven.time.seconds == pytest.approx(1.25 * even.time.seconds, rel=0.01)
 
 
+@pytest.mark.parametrize(("packs", "micro"), [(8, 1), (9, 2), (12, 2), (128, 16)])
+def test_ranks_without_a_pack_wait_and_count_for_nothing(packs: int, micro: int) -> None:
+    stage = replace(decoder(7e9, 32, 4096, sequences=6), packs_per_step=packs)
+    whole, found = (capacity(each, cluster(8)) for each in (replace(stage, packs_per_step=8), stage))
+    assert found.time.micro == micro
+    assert found.time.seconds == pytest.approx(micro * (whole.time.seconds - whole.time.update) + whole.time.update)
+    needed = found.tokens_per_second / stage.mean.tokens * found.time.flops
+    assert found.time.mfu == pytest.approx(needed / (8 * gpu_of("h100").peak))
+    assert found.flops == pytest.approx(packs * found.time.flops)
+
+
 def test_what_does_not_fit_is_told_what_helps_and_that_is_true() -> None:
     stage = decoder(6_658_859_008, 32, 4096, sequences=24)
     found = capacity(stage, cluster(8))
