@@ -11,11 +11,14 @@ from deemo_dist.errors import ConfigError
 from deemo_dist.planning.train.work import Pack, largest, mean
 
 if TYPE_CHECKING:
+    from deemo_dist.dataset import StepPlan
     from deemo_dist.model import DeemoLlamaProcessor
     from pipelines.stages import PlannedStage
 
 LOOKED_AT = 32
 """Steps of a plan that are looked at."""
+WINDOWS = 64
+"""Windows of a plan whose packs are all looked at for the largest: a second or two."""
 TEXT_TOKENS, LABEL_TOKENS, CLIP_SECONDS = 160, 48, 10.0
 """Of an example, where there is no dataset to count [ours]."""
 SAMPLES = 2_060
@@ -49,12 +52,49 @@ def planned(config: RunConfig) -> dict[str, Workload]:
 
 
 def of_plan(stage: "PlannedStage", processor: "DeemoLlamaProcessor", source: str) -> Workload:
-    """The packs of a planned stage; the largest are its budgets, which every pack keeps."""
+    """The packs of a planned stage. The largest is of all of its packs; where a plan has more than ``WINDOWS`` windows,
+    of those of so many, and its budgets, which every pack keeps."""
     plan = stage.plan
     steps = sorted({round(place) for place in np.linspace(0, plan.steps - 1, min(LOOKED_AT, plan.steps))})
     found = [[pack_of(stage, numbers, processor) for numbers in plan.step(step)] for step in steps]
     packs = [pack for step in found for pack in step]
-    return Workload(mean=mean(packs), largest=largest(packs), packs=plan.packs, source=source, slowest=_balance(found))
+    return Workload(
+        mean=mean(packs),
+        largest=_largest(stage, processor, largest(packs)),
+        packs=plan.packs,
+        source=source,
+        slowest=_balance(found),
+    )
+
+
+def _largest(stage: "PlannedStage", processor: "DeemoLlamaProcessor", looked_at: Pack) -> Pack:
+    """What no pack passes in any of its counts; of clips with cues at most one an example, if the packs ``looked_at``
+    show any."""
+    plan, media = stage.plan, processor.media
+    numbers = np.unique(np.linspace(0, plan.windows - 1, min(WINDOWS, plan.windows)).round().astype(int))
+    most = np.max([_sums(plan, number) for number in numbers.tolist()], axis=0)
+    if len(numbers) < plan.windows:
+        most[:3] = np.maximum(most[:3], plan.settings.budget.as_integers())
+    tokens, frames, audio_ms, pairs, labels, samples = most.tolist()
+    return Pack(
+        tokens=tokens,
+        pairs=pairs,
+        labels=labels,
+        clips=frames // media.frames,
+        windows=round(audio_ms / 1000 / media.audio_window),
+        cues=samples if looked_at.cues else 0,
+        samples=samples,
+    )
+
+
+def _sums(plan: "StepPlan", window: int) -> np.ndarray:
+    """The most that any pack of a window holds of tokens, frames, audio milliseconds, tokens squared by example, target
+    tokens, and examples: int64 [6]."""
+    packs = plan.window(window)
+    costs = plan.lengths.costs(packs.items)
+    targets = plan.lengths.targets[packs.items].astype(np.int64)
+    counts = np.column_stack([costs, costs[:, 0] ** 2, targets, np.ones_like(targets)])
+    return np.asarray(np.add.reduceat(counts, packs.offsets[:-1], axis=0).max(axis=0))
 
 
 def pack_of(stage: "PlannedStage", numbers: Sequence[int], processor: "DeemoLlamaProcessor") -> Pack:

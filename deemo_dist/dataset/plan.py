@@ -100,6 +100,15 @@ class StepPlan:
         """Global steps of the whole plan."""
         return -(-self.packs // self.packs_per_step)
 
+    @property
+    def windows(self) -> int:
+        """Windows of the whole plan."""
+        return len(self._windows)
+
+    def window(self, number: int) -> Packs:
+        """The packs of a window, counted over all epochs, by example numbers."""
+        return self._window(number)[0]
+
     def step(self, step: int) -> list[tuple[int, ...]]:
         """The packs (example numbers) of a step, dearest first by ``Budget.work``: the same for any number of ranks.
 

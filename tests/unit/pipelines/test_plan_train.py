@@ -3,16 +3,19 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from deemo_dist.dataset import Budget, LengthTable, PlanSettings, StepPlan
 from deemo_dist.errors import ConfigError
 from deemo_dist.planning.train.work import Pack
 from pipelines.cli import app
 from pipelines.plan_report import plain, plot, print_plan
 from pipelines.plan_train import TrainPlan, asked_for, plan_train
-from pipelines.workload import _balance, assumed, planned
+from pipelines.workload import WINDOWS, _balance, assumed, of_plan, planned
 from tests.ready import prepared_in, run_in
 
 
@@ -43,6 +46,43 @@ def test_the_rows_hold_together(plan: TrainPlan) -> None:
     assert plan.total(0) == (stage.rows[0].days, stage.rows[0].gpu_hours)
     checkpointed = stage.ways["ZeRO-3, checkpointed"]
     assert all(less <= more for less, more in zip(checkpointed, stage.ways["ZeRO-3"], strict=True))
+
+
+def rare(windows: int) -> tuple[StepPlan, np.ndarray]:
+    """A plan of so many windows in which two examples of a thousand have eight clips and many labels, one packed."""
+    draw = np.random.default_rng(0)
+    count = 1_000 * windows
+    odd = draw.random(count) < 0.002
+    tokens, frames = np.where(odd, 200, draw.integers(200, 600, count)), np.where(odd, 64, 8)
+    lengths = LengthTable(
+        digest="rare", tokens=tokens, targets=np.where(odd, 180, 20), frames=frames, audio_ms=np.full(count, 2000)
+    )
+    budget = Budget(tokens=4096, frames=512, audio_seconds=90.0)
+    settings = PlanSettings(seed=1, epochs=1, packs_per_step=8, budget=budget, window=500)
+    return StepPlan(lengths, np.arange(count) // 500, settings), frames
+
+
+@pytest.mark.parametrize("windows", [8, 70])
+def test_the_largest_pack_is_the_largest_of_all_packs_not_of_some_steps(
+    windows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, frames = rare(windows)
+    counts = SimpleNamespace(clips=1, windows=1, cues=0)
+    media = SimpleNamespace(frames=8, audio_window=2.0)
+    processor = SimpleNamespace(media=media, counts=lambda example: counts)
+    stage = SimpleNamespace(plan=plan, examples=range(len(frames)))
+    found = of_plan(stage, processor, "rare").largest  # type: ignore[arg-type]
+    packs = [list(items) for step in range(plan.steps) for items in plan.step(step)]
+    sums = {name: [getattr(plan.lengths, name)[items].sum() for items in packs] for name in ("tokens", "targets")}
+    clips = max(int(frames[items].sum()) // 8 for items in packs)
+    if plan.windows <= WINDOWS:
+        assert (found.tokens, found.labels, found.clips) == (max(sums["tokens"]), max(sums["targets"]), clips)
+        assert (found.samples, found.cues) == (max(map(len, packs)), 0)
+        assert found.windows == found.samples
+        assert found.pairs == max((plan.lengths.tokens[items].astype(int) ** 2).sum() for items in packs)
+    else:
+        assert (found.tokens, found.clips, found.windows) == (4096, 512 // 8, 45)
+        assert found.labels <= max(sums["targets"])
 
 
 @pytest.mark.parametrize(("ranks", "slowest"), [(1, 1.0), (2, 1.0), (3, 1.25), (4, 1.25), (8, 2.0)])
