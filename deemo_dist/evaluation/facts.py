@@ -38,6 +38,11 @@ class DeidFigures:
     splits: Mapping[str, int]
     sources: Mapping[str, int]
 
+    @property
+    def alone(self) -> bool:
+        """Whether every clip is another subject's: then it may be that nobody said who is in which."""
+        return self.subjects > 1 and self.subjects == sum(self.splits.values())
+
 
 def deid_figures(index: Sequence[IndexRow], ledger: Sequence[LedgerRow]) -> DeidFigures:
     """Sum up the attestations of ``index`` and the fates in ``ledger``."""

@@ -1,8 +1,11 @@
-"""Accuracy, F1 and their bootstrap intervals from confusion counts, over whole arrays at once.
+"""Accuracy, F1 and their intervals from confusion counts, over whole arrays at once.
 
 A confusion is an integer array [C, C + 1]: rows are truths, columns answers in the order of the choices, and the last
 column counts answers that could not be read. Such an answer is wrong and belongs to no class. F1 as in scikit-learn:
 over the classes that occur as truth or answer, 0 where precision and recall are both 0.
+
+Intervals are a bootstrap's over subjects. Where all subjects are alike it shows no spread: then accuracy's is the exact
+one of so many clusters, and the others have none.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,15 +14,18 @@ from dataclasses import dataclass
 import numpy as np
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-12
+ALIKE = "all subjects are alike"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A figure and its 95 % interval; ``low`` and ``high`` are None where none exists (fewer than 2 subjects)."""
+    """A figure and its 95 % interval; ``low`` and ``high`` are None where there is none, and ``missing`` says why."""
 
     value: float
     low: float | None = None
     high: float | None = None
+    missing: str = ""
 
 
 Metric = Callable[[np.ndarray], np.ndarray]
@@ -82,18 +88,22 @@ def resampled(by_subject: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 
 
 def estimate(metric: Metric, by_subject: np.ndarray, *, resamples: int, seed: int) -> Estimate:
-    """``metric`` over all subjects, with the percentile interval of the subject bootstrap."""
+    """``metric`` over all subjects, with the percentile interval of the subject bootstrap; of an accuracy that all
+    subjects share, with the exact one."""
     value = float(metric(by_subject.sum(0)))
-    if len(by_subject) < 2 or resamples < 1:
-        return Estimate(value=value)
-    return _interval(value, metric(resampled(by_subject, resamples, seed)))
+    if missing := _missing(by_subject, resamples):
+        return Estimate(value=value, missing=missing)
+    found = _interval(value, metric(resampled(by_subject, resamples, seed)))
+    return _exact(value, by_subject) if metric is accuracy and found.missing else found
 
 
 def difference(metric: Metric, ours: np.ndarray, theirs: np.ndarray, *, resamples: int, seed: int) -> Estimate:
     """``metric(ours) - metric(theirs)`` on the same subjects, with a paired interval. Both int64 [S, C, C + 1]."""
     value = float(metric(ours.sum(0)) - metric(theirs.sum(0)))
-    if len(ours) < 2 or resamples < 1:
-        return Estimate(value=value)
+    if missing := _missing(ours, resamples):
+        return Estimate(value=value, missing=missing)
+    if np.array_equal(ours, theirs):
+        return Estimate(value=0.0, low=0.0, high=0.0)
     drawn = [metric(resampled(part, resamples, seed)) for part in (ours, theirs)]
     return _interval(value, drawn[0] - drawn[1])
 
@@ -101,6 +111,23 @@ def difference(metric: Metric, ours: np.ndarray, theirs: np.ndarray, *, resample
 def _interval(value: float, drawn: np.ndarray) -> Estimate:
     drawn = drawn[np.isfinite(drawn)]
     if not len(drawn):
-        return Estimate(value=value)
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(value=value, low=float(low), high=float(high))
+        return Estimate(value=value, missing="too few samples")
+    low, high = (float(bound) for bound in np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]))
+    return Estimate(value=value, low=low, high=high) if high - low > ROUNDING else Estimate(value=value, missing=ALIKE)
+
+
+def _missing(by_subject: np.ndarray, resamples: int) -> str:
+    """Why no interval can be given; empty where one can."""
+    if len(by_subject) < 2:
+        return "one subject"
+    return "" if resamples > 0 else "evaluation.bootstrap is 0"
+
+
+def _exact(value: float, by_subject: np.ndarray) -> Estimate:
+    """An accuracy with the interval of so many clusters of right and wrong answers."""
+    from deemo_dist.deid.audit.statistics import clustered_interval
+
+    counts = by_subject[by_subject.sum((1, 2)) > 0]
+    right = np.trace(counts[..., :-1], axis1=1, axis2=2)
+    low, high = clustered_interval(right, counts.sum((1, 2)))
+    return Estimate(value=value, low=low, high=high)

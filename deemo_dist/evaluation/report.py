@@ -12,7 +12,7 @@ from deemo_dist.evaluation.ablation import ALL, BODY, AblationRow
 from deemo_dist.evaluation.facts import ReportData, StageCurve
 from deemo_dist.evaluation.metrics import Estimate
 from deemo_dist.evaluation.recognition import Recognition
-from deemo_dist.evaluation.subgroups import SubgroupRow, widest_gap
+from deemo_dist.evaluation.subgroups import FEW_SUBJECTS, SubgroupRow, widest_gap
 
 if TYPE_CHECKING:
     import jinja2
@@ -61,6 +61,7 @@ def render_report(data: ReportData) -> str:
         plots=_plots(data),
         gaps=widest_gap(evaluation.subgroups),
         condition_title=condition_title,
+        clips_of=clips_of,
     )
 
 
@@ -143,19 +144,27 @@ def _reading(data: ReportData) -> str:
     """One sentence that says what the headline means, for better or worse."""
     result = data.evaluation.likelihood
     low, value = result.accuracy.low, result.accuracy.value
-    if low is None:
-        judgement = "with one subject no interval can be given, so nothing follows from it"
+    if result.subjects < FEW_SUBJECTS:
+        judgement = f"under {FEW_SUBJECTS} subjects nothing follows from it"
+    elif low is None:
+        judgement = f"there is no interval ({result.accuracy.missing}), so nothing follows from it"
     elif low > result.chance_majority:
         judgement = "its whole interval lies above chance"
     elif value > result.chance_majority:
         judgement = "its interval reaches down to chance, so the model may have learnt nothing"
     else:
         judgement = "that is no better than chance"
-    people = "subject" if result.subjects == 1 else "subjects"
     return (
-        f"On {result.samples} clips of {result.subjects} {people} of the {data.evaluation.split} split the model names"
-        f" the right label in {value:.1%} of cases (chance {result.chance_majority:.1%}): {judgement}."
+        f"On {clips_of(result, alone=data.deid.alone)} of the {data.evaluation.split} split the model names the right"
+        f" label in {value:.1%} of cases (chance {result.chance_majority:.1%}): {judgement}."
     )
+
+
+def clips_of(result: Recognition, *, alone: bool) -> str:
+    """How many clips of how many subjects; ``alone``: every clip of the dataset is another subject's."""
+    if alone:
+        return f"{result.samples} clips, each counted as another subject's (how many people they are is not known),"
+    return f"{result.samples} clips of {result.subjects} {'subject' if result.subjects == 1 else 'subjects'}"
 
 
 def inline(data: bytes, kind: str) -> str:
@@ -180,7 +189,7 @@ def figure(estimate: Estimate) -> str:
 def span(estimate: Estimate) -> str:
     """The 95 % interval in words."""
     if estimate.low is None or estimate.high is None:
-        return "no interval (one subject)"
+        return f"no interval ({estimate.missing})"
     return f"95 %: {estimate.low:.2f} \u2013 {estimate.high:.2f}"
 
 

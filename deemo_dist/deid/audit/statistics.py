@@ -43,13 +43,15 @@ def share(observed: Mapping[str, Sequence[float]]) -> Share:
     if not groups:
         return Share(value=float("nan"), low=0.0, high=1.0, count=0, clusters=0)
     hits, sizes = np.array([group.sum() for group in groups]), np.array([len(group) for group in groups])
+    low, high = clustered_interval(hits, sizes)
     return Share(
-        value=float(hits.sum() / sizes.sum()),
-        low=1 - _upper(sizes - hits, sizes),
-        high=_upper(hits, sizes),
-        count=int(sizes.sum()),
-        clusters=len(groups),
+        value=float(hits.sum() / sizes.sum()), low=low, high=high, count=int(sizes.sum()), clusters=len(groups)
     )
+
+
+def clustered_interval(hits: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """The interval of :func:`share`, of clusters of ``sizes`` [C] observations (1 at least), ``hits`` [C] of them 1."""
+    return 1 - _upper(sizes - hits, sizes), _upper(hits, sizes)
 
 
 def _upper(hits: np.ndarray, sizes: np.ndarray) -> float:

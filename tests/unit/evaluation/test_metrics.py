@@ -8,7 +8,15 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from deemo_dist.errors import ModelError
 from deemo_dist.evaluation import Prediction, by_likelihood, by_subgroup, choose, parse_answer, recognise, widest_gap
-from deemo_dist.evaluation.metrics import accuracy, confusions_by_subject, difference, estimate, macro_f1, weighted_f1
+from deemo_dist.evaluation.metrics import (
+    ALIKE,
+    accuracy,
+    confusions_by_subject,
+    difference,
+    estimate,
+    macro_f1,
+    weighted_f1,
+)
 
 CHOICES = ("calm", "glad", "sad")
 ANSWERS = st.lists(st.tuples(st.sampled_from(CHOICES), st.sampled_from([*CHOICES, None])), min_size=1, max_size=40)
@@ -62,6 +70,37 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_one_subject_has_no_interval():
     found = recognise([predict("sad", "sad", "one")] * 5, CHOICES)
     assert found.accuracy.value == 1.0 and found.accuracy.low is None and found.accuracy.high is None
+
+
+def test_an_interval_that_is_not_there_says_why():
+    found = recognise([predict("sad", "sad", "one")] * 5, CHOICES)
+    assert found.accuracy.missing == "one subject"
+    rows = [predict("sad", "sad" if n else "glad", f"s{n}") for n in range(6)]
+    unasked = recognise(rows, CHOICES, resamples=0)
+    assert (unasked.subjects, unasked.accuracy.low) == (6, None)
+    assert unasked.accuracy.missing == unasked.macro_f1.missing == "evaluation.bootstrap is 0"
+
+
+@pytest.mark.parametrize(("subjects", "clips"), [(2, 1), (6, 2), (30, 8)])
+def test_subjects_that_are_all_right_leave_room_for_those_that_are_not(subjects, clips):
+    rows = [predict("sad", "sad", f"s{n % subjects}") for n in range(subjects * clips)]
+    found = recognise(rows, CHOICES)
+    assert (found.accuracy.value, found.accuracy.high) == (1.0, 1.0)
+    assert found.accuracy.low == pytest.approx(0.025 ** (1 / subjects))
+    assert (found.macro_f1.value, found.macro_f1.low, found.macro_f1.missing) == (1.0, None, ALIKE)
+
+
+def test_subjects_with_one_error_each_have_an_interval_too():
+    rows = [predict("sad", answer, f"s{n}") for n in range(6) for answer in ("sad", "sad", "sad", "glad")]
+    found = recognise(rows, CHOICES).accuracy
+    assert found.low < 0.6 and found.value == 0.75 and found.high > 0.88
+
+
+def test_paired_differences_that_are_all_the_same_have_no_interval():
+    ours = confusions_by_subject(["sad", "sad"] * 6, ["sad", "sad"] * 6, [f"s{n // 2}" for n in range(12)], CHOICES)
+    theirs = confusions_by_subject(["sad", "sad"] * 6, ["sad", "glad"] * 6, [f"s{n // 2}" for n in range(12)], CHOICES)
+    found = difference(accuracy, ours, theirs, resamples=200, seed=0)
+    assert (found.value, found.low, found.missing) == (0.5, None, ALIKE)
 
 
 def test_paired_differences_of_equal_answers_are_zero():

@@ -163,6 +163,38 @@ def test_a_bare_report_has_no_empty_sections(report_data):
         assert absent not in html, absent
 
 
+def judged(report_data, right, **rest):
+    """A page of an evaluation of subjects with so many clips each, right or wrong."""
+    numbers = [8 * subject + turn for subject, answers in enumerate(right) for turn in range(len(answers))]
+    truths = np.eye(2)[[number % 2 for number in numbers]]
+    answers = np.array([answer for answers in right for answer in answers])[:, None]
+    scores = np.where(answers, truths, 1 - truths)
+    batch = [loaded(number) for number in numbers]
+    found = evaluate([batch], CHOICES, score=lambda items, choices: scores, ablations=False, **rest)
+    return render_report(dataclasses.replace(report_data, evaluation=found))
+
+
+def test_few_subjects_are_no_ground_for_a_verdict(report_data):
+    page = judged(report_data, [[True] * 4] * 4)
+    assert "On 16 clips of 4 subjects" in page and "under 5 subjects nothing follows from it" in page
+    assert "whole interval lies above chance" not in page and "95 %: 0.40 \u2013 1.00" in page
+    assert "its whole interval lies above chance" in judged(report_data, [[True] * 4] * 8)
+
+
+def test_an_interval_that_nobody_asked_for_is_not_blamed_on_one_subject(report_data):
+    page = judged(report_data, [[True, False, True]] * 6, resamples=0)
+    assert "no interval (evaluation.bootstrap is 0)" in page and "one subject" not in page
+    assert "no interval (one subject)" in judged(report_data, [[True, False, True]])
+
+
+def test_clips_without_subjects_are_not_counted_as_people(report_data):
+    alone = [row(number, subject_key=f"s{number}") for number in range(9)]
+    page = judged(dataclasses.replace(report_data, deid=deid_figures(alone, [])), [[True]] * 4 + [[False]] * 5)
+    assert "9 clips, each counted as another subject&#39;s (how many people they are is not known)" in page
+    assert "<dt>Subjects</dt><dd>not known: every clip counts as another subject's</dd>" in page
+    assert "9 subjects" not in page and "of 9 subjects" in judged(report_data, [[True]] * 4 + [[False]] * 5)
+
+
 def test_smoothing_keeps_a_line_and_its_ends():
     line = np.arange(100.0)
     assert np.allclose(smoothed(line), line)
