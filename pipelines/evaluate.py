@@ -28,6 +28,7 @@ from pipelines.curves import read_curve
 from pipelines.datasets import open_allowed
 from pipelines.exam import Exam, asked_of
 from pipelines.export import export_place, fetch_model
+from pipelines.heldout import refuse_shared
 from pipelines.preview import film_of, pictures_of
 from pipelines.stages import PlannedStage, plan_stages, run_prefix
 from pipelines.tracked import open_tracker
@@ -54,13 +55,19 @@ class EvaluationResult:
 
 
 def run_evaluate(config: RunConfig) -> EvaluationResult:
-    """Score the run's model and write its report; an evaluation that was done with the same key is not done again."""
+    """Score the run's model and write its report; an evaluation that was done with the same key is not done again.
+
+    Raises ``DatasetError`` where somebody is judged whom a stage learned from.
+    """
     from deemo_dist.model import build_processor
 
     store = open_store(config.storage)
     dataset = open_allowed(config, store)
     stages = plan_stages(config, dataset, build_processor(config.model), store)
     asked = asked_of(config, dataset)
+    for stage in stages:
+        for examples in asked.values():
+            refuse_shared(config.evaluation.split, examples, stage.examples, stage.name)
     place = export_place(config, stages[-1])
     prefix = f"{run_prefix(config)}/evaluation-{evaluation_key(config, place, dataset, asked)[:12]}"
     done = _done(store, prefix)

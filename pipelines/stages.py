@@ -25,6 +25,7 @@ from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.records import Example
 from deemo_dist.storage import Store
 from pipelines.datasets import open_allowed
+from pipelines.heldout import refuse_shared
 
 if TYPE_CHECKING:
     from deemo_dist.model import DeemoLlamaProcessor
@@ -161,6 +162,7 @@ def _plan(
     validation = None
     if stage.validate_every:
         held, held_plan, _ = _planned(config, stage, VALIDATION, sources, processor, store)
+        refuse_shared(VALIDATION, held, examples, name)
         validation = PlannedValidation(examples=held, plan=held_plan)
     return PlannedStage(
         name=name,
