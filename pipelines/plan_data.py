@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,13 +99,12 @@ def _forecast(asked: _Asked, stage: PlannedStage) -> StageForecast:
     grown = _grown(asked.config, stage)
     plan, window_seconds = _grown_plan(stage, grown, asked.cluster)
     nodes = _nodes(asked, grown)
-    steps = run(_loader(asked, stage, grown, plan), nodes, range(plan.steps))
+    steps = _simulated(_loader(asked, stage, grown, plan), nodes, plan)
     full = steps[:-1] or steps  # the last one may be short
     figures = measured(asked.config, stage, asked.processor, asked.store, window_seconds)
     scale = _scale(asked, stage, plan, plan.packs / len(grown))
-    peak = max(node.peak for node in nodes)
     kept = asked.factor(stage) == 1 and _is_kept(stage, asked.store)
-    found = forecast(full, peak, asked.cluster, scale, figures, kept)
+    found = forecast(full, max(node.needed for node in nodes), asked.cluster, scale, figures, kept)
     return StageForecast(
         name=stage.name,
         scale=scale,
@@ -136,6 +136,18 @@ def _nodes(asked: _Asked, grown: Grown) -> list[Node]:
     """The cluster's nodes, their caches empty."""
     block = asked.config.storage.cache_block_kb * 2**10
     return [Node(grown.sizes, limit=asked.cache_bytes, block=block) for _ in range(asked.cluster.nodes)]
+
+
+def _simulated(loader: Loader, nodes: Sequence[Node], plan: StepPlan) -> list[Traffic]:
+    """What each step asks, the windows one after the other; one that a step goes over into begins after it."""
+    ends = np.cumsum([len(plan.window(number)) for number in range(plan.windows)])
+    first = [-(-int(end) // plan.packs_per_step) for end in (0, *ends)]
+    found: list[Traffic] = []
+    for begin, end in pairwise(first):
+        for node in nodes:
+            node.begin()
+        found += run(loader, nodes, range(begin, end))
+    return found
 
 
 def _loader(asked: _Asked, stage: PlannedStage, grown: Grown, plan: StepPlan) -> Loader:

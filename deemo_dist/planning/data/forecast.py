@@ -114,9 +114,10 @@ class _Step:
 
 
 def forecast(
-    steps: Sequence[Traffic], peak: int, cluster: Cluster, scale: Scale, measured: Measured, table_is_kept: bool
+    steps: Sequence[Traffic], cache_needed: int, cluster: Cluster, scale: Scale, measured: Measured, table_is_kept: bool
 ) -> Forecast:
-    """``steps``: what each simulated step asked; ``peak``: the most bytes that a node's cache held in them."""
+    """``steps``: what each simulated step asked; ``cache_needed``: bytes of a node's cache that keeps every block until
+    its window is over."""
     total = Traffic()
     for step in steps:
         total = total.plus(step)
@@ -126,7 +127,7 @@ def forecast(
     tabulating = scale.windows * measured.window_seconds / max(cluster.cpus, 1)
     ready = opening + 2 * measured.window_seconds + measured.pack_seconds
     by_step = [*_store_limits(mean, cluster, scale), *_node_limits(mean, cluster, measured)]
-    by_bytes = list(_bytes_limits(peak, process * cluster.per_node, cluster, scale))
+    by_bytes = list(_bytes_limits(cache_needed, process * cluster.per_node, cluster, scale))
     limits = _by_second(by_step, cluster.step_seconds) + by_bytes
     return Forecast(
         requests_per_step=mean.requests,
@@ -135,7 +136,7 @@ def forecast(
         requests_per_sample=total.requests / max(total.samples, 1),
         bytes_per_sample=total.fetched / max(total.samples, 1),
         hit_share=total.found / total.looked if total.looked else 0.0,
-        cache_needed=peak,
+        cache_needed=cache_needed,
         process_memory=process,
         node_memory=process * cluster.per_node,
         start_bytes=scale.samples * measured.row_stored * cluster.per_node,
@@ -196,7 +197,7 @@ def _node_limits(step: _Step, cluster: Cluster, measured: Measured) -> Iterator[
 
 
 def _bytes_limits(cached: int, held: float, cluster: Cluster, scale: Scale) -> Iterator[Limit]:
-    """A node's cache and memory, where they are known: ``cached`` and ``held`` are the bytes it would have in them."""
+    """A node's cache and memory, where they are known: ``cached`` and ``held`` are the bytes that it needs of them."""
     if scale.cache_bytes:
         yield Limit(
             name="a node's cache",

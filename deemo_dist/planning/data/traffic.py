@@ -6,6 +6,7 @@ Processes take turns here, pack by pack. Where they run at once, two may ask for
 waits; how a range is cut into requests may differ then, what is fetched does not.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -41,13 +42,19 @@ class Traffic:
 
 
 class Node:
-    """A node's cache of at most ``limit`` bytes in blocks of ``block`` bytes (limit 0: none), and what it asked for."""
+    """A node's cache of at most ``limit`` bytes in blocks of ``block`` bytes (limit 0: none), and what it asked for.
+
+    ``needed``: bytes of a cache that would have kept every block until its window was over, whatever the limit: what a
+    sweep leaves of it holds all that the node read in a window.
+    """
 
     def __init__(self, sizes: Mapping[str, int], *, limit: int, block: int) -> None:
         """``sizes``: bytes of each shard."""
         self.sizes, self.limit, self.block = sizes, limit, block
         self.traffic = Traffic()
-        self.peak = self.used = 0
+        self.needed = self.used = 0
+        self._touched: set[tuple[str, int]] = set()
+        self._window = 0
         self._blocks: OrderedDict[tuple[str, int], int] = OrderedDict()
         self._asked: set[tuple[int, str]] = set()
         self._written: dict[int, int] = {}
@@ -63,6 +70,7 @@ class Node:
         missing: list[int] = []
         for number in range(start // self.block, (start + length - 1) // self.block + 1):
             self.traffic.looked += 1
+            self._touch(shard, number)
             if (shard, number) in self._blocks:
                 self._blocks.move_to_end((shard, number))
                 self.traffic.found += 1
@@ -76,12 +84,26 @@ class Node:
         for number in missing:
             self._keep(process, shard, number)
 
+    def begin(self) -> None:
+        """A new window begins."""
+        self._touched.clear()
+        self._window = 0
+
+    def _touch(self, shard: str, number: int) -> None:
+        if (shard, number) not in self._touched:
+            self._touched.add((shard, number))
+            self._window += self._size(shard, number)
+            self.needed = max(self.needed, math.ceil(self._window / KEEP))
+
+    def _size(self, shard: str, number: int) -> int:
+        """Bytes of a block: the last of a shard is short."""
+        return min((number + 1) * self.block, self.sizes[shard]) - number * self.block
+
     def _keep(self, process: int, shard: str, number: int) -> None:
-        size = min((number + 1) * self.block, self.sizes[shard]) - number * self.block
+        size = self._size(shard, number)
         self._blocks[shard, number] = size
         self.traffic.fetched += size
         self.used += size
-        self.peak = max(self.peak, self.used)
         self._written[process] = self._written.get(process, 0) + size
         if self._written[process] > self.limit * SWEEP:
             self._written[process] = 0

@@ -36,8 +36,8 @@ SCALE = Scale(
 )
 
 
-def made(cluster: Cluster = CLUSTER, scale: Scale = SCALE, *, kept: bool = True) -> Forecast:
-    return forecast([STEP, STEP], 2**30, cluster, scale, MEASURED, kept)
+def made(cluster: Cluster = CLUSTER, scale: Scale = SCALE, *, kept: bool = True, needed: int = 2**30) -> Forecast:
+    return forecast([STEP, STEP], needed, cluster, scale, MEASURED, kept)
 
 
 def loads(found: Forecast) -> dict[str, float]:
@@ -114,3 +114,21 @@ def test_a_nodes_cache_asks_once_for_a_run_of_blocks() -> None:
     for start in range(0, 10_000, 100):
         small.read(0, "s", start, 100)
     assert small.used <= 1000 < small.traffic.fetched == 10_000
+
+
+@pytest.mark.parametrize("processes", [1, 2, 8, 32])
+def test_a_cache_too_small_for_a_window_is_seen_however_few_processes_read(processes: int) -> None:
+    """Ten shards of 10,000 bytes, read three times over in a window, then others."""
+    sizes = {f"{shard}": 10_000 for shard in range(20)}
+    small, large = (Node(sizes, limit=limit, block=100) for limit in (5_000, 120_000))
+    for node in (small, large):
+        for window in (range(10), range(10, 20)):
+            node.begin()
+            reads = [(f"{shard}", start) for _ in range(3) for shard in window for start in range(0, 10_000, 100)]
+            for number, (shard, start) in enumerate(reads):
+                node.read(number % processes, shard, start, 100)
+        assert node.needed == -(-100_000 * 8 // 7)
+    assert small.traffic.fetched == 3 * large.traffic.fetched == 3 * sum(sizes.values())
+    needs = [made(scale=replace(SCALE, cache_bytes=node.limit), needed=node.needed) for node in (small, large)]
+    assert [found.cache_needed for found in needs] == [small.needed] * 2
+    assert [loads(found)["a node's cache"] > 1 for found in needs] == [True, False]
