@@ -6,7 +6,7 @@ from deemo_dist.config import ModelConfig, RunConfig
 from deemo_dist.dataset import DatasetInfo
 from deemo_dist.weights.registry import find
 from pipelines.notice import NOTICE
-from pipelines.stages import PlannedStage
+from pipelines.stages import PlannedStage, learned_from
 
 PINNED = "weights:"
 
@@ -31,9 +31,9 @@ It learned from pseudonymous data and may retain something of them: give it the 
 
 | dataset | samples | policy | digest |
 | --- | --- | --- | --- |
-| {dataset} | {samples} | {policy}, {strength} | `{digest}` |
+{datasets}
 
-The dataset's audit report says what was found of faces, voices and names in it.
+A dataset's audit report says what was found of faces, voices and names in it.
 
 | stage | tasks | examples | steps |
 | --- | --- | --- | --- |
@@ -58,24 +58,27 @@ run's report (`deemo evaluate`), not here.
 
 
 def model_card(config: RunConfig, info: DatasetInfo, stages: Sequence[PlannedStage]) -> str:
-    """The card of a run's model, as Markdown."""
+    """The card of a run's model, as Markdown. ``info``: the run's own dataset, where the stages do not say theirs."""
     rows = [
         f"| {stage.name} | {', '.join(stage.config.tasks)} | {len(stage.examples)} | {stage.plan.steps} |"
         for stage in stages
     ]
-    strength = "strong" if info.header.strength == "strong" else "**weak: not de-identified**"
+    sources = [dataset.info for dataset in learned_from(stages)] or [info]
     return _CARD.format(
         name=config.name,
         size=config.model.name,
         notice="\n".join(f"- {sentence}" for sentence in NOTICE),
-        dataset=f"{info.name}/{info.version}",
-        samples=info.samples,
-        policy=info.header.policy,
-        strength=strength,
-        digest=info.dataset_digest,
+        datasets="\n".join(_source(each) for each in sources),
         stages="\n".join(rows),
         parts="\n".join(f"- {part}" for part in _parts(config.model)),
     )
+
+
+def _source(info: DatasetInfo) -> str:
+    """A dataset's row."""
+    strength = "strong" if info.header.strength == "strong" else "**weak: not de-identified**"
+    policy = f"{info.header.policy}, {strength}"
+    return f"| {info.name}/{info.version} | {info.samples} | {policy} | `{info.dataset_digest}` |"
 
 
 def _parts(model: ModelConfig) -> list[str]:

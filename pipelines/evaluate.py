@@ -30,7 +30,7 @@ from pipelines.exam import Exam, asked_of
 from pipelines.export import export_place, fetch_model
 from pipelines.heldout import refuse_shared
 from pipelines.preview import film_of, pictures_of
-from pipelines.stages import PlannedStage, plan_stages, run_prefix
+from pipelines.stages import PlannedStage, learned_from, plan_stages, run_prefix
 from pipelines.tracked import open_tracker
 
 RESULT_VERSION = 2
@@ -186,12 +186,28 @@ def _report_data(
             "annotations": info.annotations_digest,
             "policy": info.header.policy_digest,
             "config": config_digest(config),
+            **{_source(each): each.digest for each in learned_from(stages) if each.prefix != dataset.prefix},
             **{f"plan of {stage.name}": stage.plan.digest for stage in stages},
             **{f"stage {stage.name}": stage.key for stage in stages},
         },
         mlflow=dict(ids),
         seconds=dict(seconds),
-        synthetic=_synthetic(dataset),
+        synthetic=_synthetic((dataset, *learned_from(stages))),
+        notes=_weak(stages),
+    )
+
+
+def _source(dataset: Dataset) -> str:
+    """What a dataset that the model learned from is called, with its policy."""
+    header = dataset.info.header
+    return f"learned from {dataset.info.name}/{dataset.info.version} ({header.policy}, {header.strength})"
+
+
+def _weak(stages: Sequence[PlannedStage]) -> tuple[str, ...]:
+    """A sentence about each dataset that was learned from and is not de-identified."""
+    infos = [each.info for each in learned_from(stages) if each.info.header.strength != "strong"]
+    return tuple(
+        f"The model learned from {info.name}/{info.version}, which is weak: not de-identified." for info in infos
     )
 
 
@@ -210,9 +226,10 @@ def _curve(store: Store, stage: PlannedStage) -> StageCurve:
     )
 
 
-def _synthetic(dataset: Dataset) -> str:
+def _synthetic(datasets: Sequence[Dataset]) -> str:
     """One sentence about made-up data, where there is any."""
-    made = sorted({row.source for row in dataset.index if row.source.startswith(("generated", "synthetic"))})
+    sources = {source for each in datasets for source in each.index.column("source").unique().to_pylist()}
+    made = sorted(source for source in sources if source.startswith(("generated", "synthetic")))
     if not made:
         return ""
     return f"Contains clips that are not recordings of a person's emotion: {', '.join(made)}."

@@ -85,6 +85,11 @@ def plan_stages(
     return tuple(planned)
 
 
+def learned_from(stages: Sequence[PlannedStage]) -> tuple[Dataset, ...]:
+    """The datasets that stages are fed, each once."""
+    return tuple({dataset.prefix: dataset for stage in stages for dataset in stage.datasets}.values())
+
+
 def check_ranks(stages: Sequence[PlannedStage], world: int) -> None:
     """Refuse more ranks than a stage has packs a step, the later stages included. Raises ``DatasetError``."""
     for stage in stages:
