@@ -7,7 +7,7 @@ from pathlib import Path
 from deemo_dist.config import RunConfig
 from deemo_dist.console import progress
 from deemo_dist.dataset import Dataset, Examples, build_examples, load_example, restrict
-from deemo_dist.evaluation import Evaluation, Explanation, answers_of, evaluate, explain, show
+from deemo_dist.evaluation import Evaluation, Explanation, answers_of, choose, evaluate, explain, show
 from deemo_dist.records import Example, LoadedExample
 from deemo_dist.storage import Store
 from pipelines.judge import Judge, choices_of
@@ -59,12 +59,13 @@ class Exam:
         settings = self.config.evaluation
         if settings.explain_task is None or not settings.explanations:
             return ()
-        examples = self.asked[settings.explain_task][:: max(1, len(evaluation.predictions) // settings.explanations)]
-        loaded = [self._load(example) for example in examples[: settings.explanations]]
+        truths = {item.key: item.truth for item in evaluation.predictions}
+        shown = explained(self.asked[settings.explain_task], truths, settings.explanations)
+        loaded = [self._load(example) for example in shown]
         return explain(
             loaded,
             self.judge.say,
-            truths={item.key: item.truth for item in evaluation.predictions},
+            truths=truths,
             answers=answers_of(evaluation),
             references={item.example.key: item.example.turns[-1].text for item in loaded},
         )
@@ -75,6 +76,13 @@ class Exam:
 
     def _load(self, example: Example) -> LoadedExample:
         return load_example(example, self.store, self.dataset.prefix, frames=self.config.model.frames)
+
+
+def explained(examples: Sequence[Example], truths: Mapping[str, str], count: int) -> list[Example]:
+    """So many examples to be explained, spread over their true labels (by sample key) and not picked by result; of
+    those without a label, only where none has one."""
+    labelled = [example for example in examples if example.key in truths] or list(examples)
+    return [labelled[number] for number in choose([truths.get(item.key, "") for item in labelled], count)]
 
 
 def limit(loaded: LoadedExample, modalities: tuple[str, ...]) -> LoadedExample:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from deemo_dist.dataset import Dataset
 from deemo_dist.storage import open_store
 from pipelines.datasets import open_allowed
 from pipelines.evaluate import evaluation_key
-from pipelines.exam import asked_of
+from pipelines.exam import asked_of, explained
 from tests.made import clips_of, make
 
 
@@ -41,3 +43,14 @@ def test_another_dataset_task_or_seed_is_another_evaluation(run: RunConfig, tmp_
     keys.append(key_of(other))
     assert len(set(keys)) == len(keys)
     assert key_of(run) == keys[0]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 40])
+def test_explanations_are_spread_over_the_labels(count: int) -> None:
+    """Twenty clips of which two are glad, and one has no label."""
+    examples: list[Any] = [SimpleNamespace(key=f"{number:02}") for number in range(20)]
+    truths = {f"{number:02}": "glad" if number in (13, 17) else "sad" for number in range(19)}
+    shown = [truths[example.key] for example in explained(examples, truths, count)]
+    assert len(shown) == min(count, 19)
+    assert shown[:4] == ["glad", "sad", "glad", "sad"][: len(shown)]
+    assert explained(examples, {}, count) == examples[:count]
