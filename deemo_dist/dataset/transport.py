@@ -39,7 +39,7 @@ def receive(pipe: Connection) -> Any:
     spans, size = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own child
     data = pipe.recv_bytes()
     if not size:
-        return _rebuilt(data, [])
+        return _rebuilt(data, [memoryview(bytearray())] * len(spans))
     descriptor = reduction.recv_handle(pipe)
     try:
         memory = memoryview(mmap.mmap(descriptor, size))

@@ -135,6 +135,16 @@ def test_nobody_waits_for_a_pool_whose_thread_ended(tmp_path: Path, monkeypatch:
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.parametrize("value", [np.zeros((0, 3)), np.array([], dtype="U3"), np.asfortranarray(np.ones((2, 3)))])
+def test_arrays_of_any_size_cross_whole(value: np.ndarray) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    for sent in ([value], [value, value], [value, np.ones(3)]):
+        transport.send(theirs, sent)
+        for one, other in zip(transport.receive(ours), sent, strict=True):
+            assert one.dtype == other.dtype and np.array_equal(one, other)
+            assert one.flags.writeable
+
+
 def test_tensors_cross_whole() -> None:
     import torch
 
