@@ -57,7 +57,8 @@ class CachedStore:
 
     Reads are rounded to ``block`` bytes: the larger, the fewer requests a sample, and the more bytes are fetched that
     only other nodes use. Safe for threads and for any number of processes; picklable. A cache that cannot be written
-    (a full or read-only disk) is said once and left alone: the reads go on without.
+    or swept (a full or read-only disk, blocks of somebody else's) is said once and written no more: the reads go on.
+    Where the file system has no locks, a block may be fetched twice, and a sweep may remove more than is too much.
     """
 
     def __init__(self, store: Door, folder: Path, *, limit: int, block: int) -> None:
@@ -159,15 +160,18 @@ class CachedStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
             temporary.replace(path)
+            self._grown(len(data))
         except FileNotFoundError:  # a sweep took the empty folder at this moment
             return
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             self._broken = True
-            logger.warning("%s cannot be written (%s): reading on without a cache", self.folder, error.strerror)
-            return
-        self._written += len(data)
+            logger.warning("%s cannot be written or swept (%s): nothing more is kept", self.folder, error.strerror)
+
+    def _grown(self, size: int) -> None:
+        """So many bytes were written: sweep, where that is due."""
+        self._written += size
         if self._written > self.limit * SWEEP:
             self._written = 0
             self._sweep()
@@ -180,7 +184,8 @@ class CachedStore:
 
     @contextmanager
     def _lock(self, name: str, seconds: float) -> Iterator[bool]:
-        """Whether the lock was had within ``seconds``. The kernel frees it when its holder dies."""
+        """Whether the lock was had within ``seconds``, or there are none here. The kernel frees it when its holder
+        dies."""
         try:
             (self.folder / "locks").mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.folder / "locks" / name, os.O_RDWR | os.O_CREAT, 0o644)
@@ -213,15 +218,17 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _flock(descriptor: int, seconds: float) -> bool:
-    """Take an exclusive lock, trying for ``seconds``."""
+    """Take an exclusive lock, trying for ``seconds``; True too where the file system has none."""
     until = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() >= until:
                 return False
             time.sleep(0.005)
+        except OSError:
+            return True
         else:
             return True
 
@@ -237,7 +244,8 @@ def _blocks(shard: Path) -> list[tuple[float, int, Path]]:
             else:
                 blocks.append((stat.st_mtime, stat.st_size, path))
         if not blocks:
-            shard.rmdir()
+            with contextlib.suppress(OSError):  # another process writes into it again
+                shard.rmdir()
     except FileNotFoundError:  # another process sweeps too
         return []
     return blocks

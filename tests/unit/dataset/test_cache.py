@@ -1,6 +1,7 @@
 """The node's cache of blocks: the same bytes, fewer requests, bounded, shared, and never believed without a digest."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import random
@@ -120,6 +121,51 @@ def test_a_cache_that_cannot_be_written_is_gone_without(
     assert cache.get_range(KEY, 5, 70_000) == data[5:70_005]
     assert cache.get_range(KEY, 5, 70_000) == data[5:70_005]
     assert len(far.reads) == 2
+
+
+def test_blocks_that_cannot_be_removed_end_the_writing_and_no_read(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cache, _, data = filled(store, tmp_path / "blocks", size=80 * BLOCK)
+    monkeypatch.setattr("deemo_dist.console.logger.propagate", True)
+    monkeypatch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+    for block in range(80):
+        assert cache.get_range(KEY, block * BLOCK, BLOCK) == data[block * BLOCK : (block + 1) * BLOCK]
+    assert used(tmp_path / "blocks") <= LIMIT + 2 * BLOCK
+    assert caplog.text.count("cannot be written or swept (not permitted)") == 1
+
+
+def test_a_folder_that_is_written_into_while_it_is_swept_stays(store: Store, tmp_path: Path) -> None:
+    cache, _, data = filled(store, tmp_path / "blocks", size=80 * BLOCK)
+    empty = tmp_path / "blocks" / "b.tar"
+    empty.mkdir(parents=True)
+    real = Path.rmdir
+
+    def late(path: Path) -> None:
+        (path / f"{BLOCK}-000000").write_bytes(b"new")
+        real(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rmdir", late)
+        assert cache.get_range(KEY, 0, len(data)) == data
+    assert (empty / f"{BLOCK}-000000").exists()
+    assert used(tmp_path / "blocks") <= LIMIT
+
+
+def test_a_file_system_without_locks_is_not_waited_for(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    cache, far, data = filled(store, tmp_path / "blocks", size=80 * BLOCK)
+    started = time.monotonic()
+    for block in range(80):
+        assert cache.get_range(KEY, block * BLOCK, BLOCK) == data[block * BLOCK : (block + 1) * BLOCK]
+    assert time.monotonic() - started < 5
+    assert len(far.reads) == 80
+    assert LIMIT / 2 < used(tmp_path / "blocks") <= LIMIT
 
 
 def test_what_makes_no_sense_is_refused(store: Store, tmp_path: Path) -> None:
