@@ -1,5 +1,6 @@
 """``deemo dataset``: what a dataset holds, and whether it is whole."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ from deemo_dist.dataset import Dataset, open_dataset, verify
 from deemo_dist.dataset.info import Derivation
 from deemo_dist.dataset.lifecycle.suppression import read_suppressed, token_of
 from deemo_dist.deid import policy_digest
-from deemo_dist.errors import CorruptDataError, DatasetError
+from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.storage import Store, open_store
 from pipelines.work import work_lines
 
@@ -34,7 +35,8 @@ def _allowed(config: RunConfig) -> Callable[[str], str]:
 
 def describe(config: RunConfig) -> str:
     """Samples, rejects by reason, splits, policy and digests, as text, whatever the policy."""
-    dataset = open_dataset(open_store(config.storage), config.data.name, config.data.version, allow_weak=True)
+    store = open_store(config.storage)
+    dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=True)
     info = dataset.info
     rejects = Counter(f"{row.stage}: {row.reason}" for row in dataset.ledger if row.status == "rejected")
     splits = Counter(row.split for row in dataset.index)
@@ -44,7 +46,7 @@ def describe(config: RunConfig) -> str:
         f"clips        {info.clips} in, {info.samples} written, {info.rejected} rejected",
         *(f"  rejected   {count} {reason}" for reason, count in rejects.most_common()),
         f"splits       {', '.join(f'{name} {count}' for name, count in sorted(splits.items()))}",
-        f"subjects     {len({row.subject_key for row in dataset.index})}",
+        f"subjects     {_subjects(dataset)}",
         f"media        {sum(row.frames for row in dataset.index)} frames, {hours:.2f} h of sound",
         f"shards       {info.shards}, {info.bytes / 1e6:.1f} MB",
         f"policy       {info.header.policy} ({info.header.strength})  {info.header.policy_digest}",
@@ -53,9 +55,29 @@ def describe(config: RunConfig) -> str:
         f"annotations  {info.annotations_digest}",
     ]
     lines += _origin(info.header.derived)
+    lines += _gates(store, dataset.prefix)
     demo = ", the demo key, which everybody knows: not for personal data" if info.header.demo_key else ""
     lines.append(f"key          {info.header.key_id}{demo}")
     return "\n".join([*lines, *work_lines(info.statistics)])
+
+
+def _subjects(dataset: Dataset) -> str:
+    """How many there are; where every clip is another one's, it may be that nobody said who is in which."""
+    count = len(dataset.index.column("subject_key").unique())
+    alone = count == len(dataset.index) > 1
+    return f"{count}, one a clip: how many people they are is not known" if alone else str(count)
+
+
+def _gates(store: Store, prefix: str) -> list[str]:
+    """What the last audit of a version, before its commit or since, says of each gate of the dataset; none looked at,
+    nothing."""
+    try:
+        verdicts = json.loads(store.get(f"{prefix}/audit/figures.json"))["verdicts"]
+    except NotFoundError:
+        return []
+    return [
+        f"gate         {each['outcome']}: {each['gate']}: {each['measured']} ({each['allowed']})" for each in verdicts
+    ]
 
 
 def _origin(derived: Derivation | None) -> list[str]:
