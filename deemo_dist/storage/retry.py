@@ -130,6 +130,9 @@ def describe(error: BaseException, *, label: str, bucket: str, endpoint: str, tr
     where = f"s3://{bucket} at {endpoint}"
     if code == "NoSuchBucket":
         return StorageError(f"there is no bucket {bucket} at {endpoint}", hint="create it, or correct storage.root")
+    if code == "NoSuchUpload":
+        hint = "start again; a rule of the bucket that drops unfinished uploads must leave them a day"
+        return StorageError(f"{where} dropped the parts of {label} before all were there", hint=hint)
     if code in ("NoSuchKey", "404") or status == 404:
         return NotFoundError(f"{label} is not in {where}", hint="check the key and storage.root")
     if code in ("NoCredentialsError", "PartialCredentialsError"):

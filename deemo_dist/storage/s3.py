@@ -1,6 +1,5 @@
 """Objects in an S3 bucket, by boto3 with our own retries inside a request budget."""
 
-import contextlib
 import functools
 import os
 import time
@@ -8,23 +7,22 @@ import uuid
 from collections.abc import Callable, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.errors import AlreadyExistsError, ConfigError, DeemoError, NotFoundError, StorageError
-from deemo_dist.storage import retry
+from deemo_dist.storage import bodies, retry
 from deemo_dist.storage.budget import RequestBudget, shared_budget
 from deemo_dist.storage.client import endpoint_of, make_client
 from deemo_dist.storage.files import translated, write_whole
 from deemo_dist.storage.keys import check_key, folder_prefix, split_s3
 from deemo_dist.storage.local import short_object
+from deemo_dist.storage.parts import WRITER, PartedUpload
 from deemo_dist.storage.pieces import Pieces
 from deemo_dist.storage.store import Store, Stored
 
 Result = TypeVar("Result")
 PARTS_ABOVE_BYTES = 1 << 30
-CHUNK_BYTES = 1 << 20
-_WRITER = "deemo-writer"
 
 
 class S3Store(Store):
@@ -82,7 +80,7 @@ class S3Store(Store):
 
         def read(attempt: int) -> bytes:
             answer = self.client.get_object(Bucket=self.bucket, Key=name)
-            return _body(answer, answer["ContentLength"])
+            return bodies.whole(answer, answer["ContentLength"])
 
         return self._try(read, label)
 
@@ -104,7 +102,7 @@ class S3Store(Store):
                 raise
             if answer["ContentLength"] != length:
                 raise short_object(key, self.root, start, length, answer["ContentLength"])
-            return _body(answer, length)
+            return bodies.whole(answer, length)
 
         return self._try(read, key)
 
@@ -127,12 +125,12 @@ class S3Store(Store):
 
         def write(attempt: int) -> None:
             try:
-                metadata = {_WRITER: mark}
+                metadata = {WRITER: mark}
                 self.client.put_object(Bucket=self.bucket, Key=name, Body=data, IfNoneMatch="*", Metadata=metadata)
             except self.client.exceptions.ClientError as error:
                 if retry.status_of(error) != 412:
                     raise
-                if not (attempt and self._head(name)["Metadata"].get(_WRITER) == mark):
+                if not (attempt and self._head(name)["Metadata"].get(WRITER) == mark):
                     raise AlreadyExistsError(f"{key} exists already in {self.root}") from None
 
         self._try(write, key)
@@ -195,7 +193,7 @@ class S3Store(Store):
 
         def read(attempt: int) -> bytes:
             answer = self.client.get_object(**named)
-            return _body(answer, answer["ContentLength"])
+            return bodies.whole(answer, answer["ContentLength"])
 
         return self._try(read, stored.key)
 
@@ -226,17 +224,18 @@ class S3Store(Store):
         return None
 
     def upload(self, path: Path, key: str) -> None:
-        """Send a file: one request up to 1 GiB, in parts (at once, each retried alone) above."""
-        name = self._name(key)
+        """Send a file: one request up to 1 GiB, in parts (some at once, each retried alone) above."""
+        place = {"Bucket": self.bucket, "Key": self._name(key)}
         with translated("read", key, "the folder it is uploaded from"):
-            large = path.stat().st_size > PARTS_ABOVE_BYTES
+            size = path.stat().st_size
+        if size > PARTS_ABOVE_BYTES:
+            attempt = functools.partial(self._try, label=key)
+            PartedUpload(path=path, size=size, label=key, client=self.client, place=place, attempt=attempt).send()
+            return
 
         def send(attempt: int) -> None:
-            if large:
-                self.client.upload_file(str(path), self.bucket, name)
-                return
             with path.open("rb") as file:
-                self.client.put_object(Bucket=self.bucket, Key=name, Body=file)
+                self.client.put_object(**place, Body=file)
 
         self._try(send, key)
 
@@ -249,8 +248,11 @@ class S3Store(Store):
 
         def receive(attempt: int) -> None:
             answer = self.client.get_object(Bucket=self.bucket, Key=name)
-            with translated("write", label, "the local folder"):
-                write_whole(path, lambda file: _stream(answer, file))
+            try:
+                with translated("write", label, "the local folder"):
+                    write_whole(path, lambda file: bodies.stream(answer, file))
+            except bodies.BrokenBodyError as broken:
+                raise broken.cause from None
 
         self._try(receive, label)
 
@@ -302,22 +304,3 @@ class S3Store(Store):
 
 def _version(stored: Stored) -> dict[str, str]:
     return {"VersionId": stored.version} if stored.version else {}
-
-
-def _body(answer: dict[str, Any], length: int) -> bytes:
-    """The whole body; ``TruncatedBodyError`` when it is not ``length`` bytes."""
-    with contextlib.closing(answer["Body"]) as body:
-        data: bytes = body.read()
-    if len(data) != length:
-        raise retry.TruncatedBodyError
-    return data
-
-
-def _stream(answer: dict[str, Any], file: BinaryIO) -> None:
-    """Copy a body to a file in chunks; ``TruncatedBodyError`` when it ends early."""
-    done = 0
-    with contextlib.closing(answer["Body"]) as body:
-        for chunk in body.iter_chunks(CHUNK_BYTES):
-            done += file.write(chunk)
-    if done != answer["ContentLength"]:
-        raise retry.TruncatedBodyError

@@ -63,7 +63,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], Fault
                 state.requests.append((self.command, self.path, dict(self.headers)))
                 state.answer(self, len(state.requests))
 
-            do_GET = do_PUT = do_HEAD = do_DELETE = handle_any  # noqa: N815
+            do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any  # noqa: N815
 
             def log_message(self, *arguments: object) -> None:
                 return

@@ -1,5 +1,7 @@
 """Faults of a server, made by a small one that misbehaves on purpose: what is retried, and what is said."""
 
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +12,7 @@ import pytest
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.errors import AlreadyExistsError, ConfigError, DeemoError, NotFoundError, StorageError
-from deemo_dist.storage import Store, open_store, read_uri
+from deemo_dist.storage import Store, fetch_uri, open_store, read_uri
 from deemo_dist.storage.s3 import S3Store
 
 Start = Callable[[Callable[[Any, int], None]], Any]
@@ -60,6 +62,55 @@ def test_a_truncated_body_never_becomes_a_file(faulty: Start, http: Any, tmp_pat
         with pytest.raises(StorageError, match="failed 4 times: truncated body"):
             call()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", ["pauses", "breaks off"])
+def test_a_body_that_stalls_or_breaks_off_is_fetched_again(faulty: Start, http: Any, tmp_path: Any, how: str) -> None:
+    free = threading.Event()
+
+    def answer(handler: Any, number: int) -> None:
+        if number == 1:
+            http.reply(handler, 200, b"x" * 1_000_000, length=2_000_000)
+            handler.wfile.flush()
+            free.wait(20 if how == "pauses" else 0)
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+            handler.connection.close()
+        else:
+            http.reply(handler, 200, b"x" * 2_000_000)
+
+    server = faulty(answer)
+    try:
+        opened(server, timeout_seconds=0.3).download("k", tmp_path / "k")
+    finally:
+        free.set()
+    assert (tmp_path / "k").stat().st_size == 2_000_000 and len(server.requests) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["k"]
+
+
+def test_a_body_that_always_stalls_is_the_servers_fault(faulty: Start, http: Any, tmp_path: Any) -> None:
+    free = threading.Event()
+
+    def answer(handler: Any, number: int) -> None:
+        http.reply(handler, 200, b"x", length=2)
+        handler.wfile.flush()
+        free.wait(20)
+
+    server = faulty(answer)
+    config = StorageConfig(endpoint=server.endpoint, retries=1, timeout_seconds=0.3)
+    try:
+        with pytest.raises(StorageError, match=r"clip 1: s3://raw at .* failed 2 times: time-out"):
+            fetch_uri("s3://raw/x.mp4", config, tmp_path / "k", label="clip 1")
+    finally:
+        free.set()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_no_fault_of_the_server(faulty: Start, http: Any, tmp_path: Any) -> None:
+    server = faulty(lambda handler, number: http.reply(handler, 200, b"data"))
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="cannot write k in the local folder"):
+        opened(server).download("k", tmp_path / "file" / "k")
+    assert len(server.requests) == 1
 
 
 def test_a_reset_is_retried(faulty: Start, http: Any) -> None:
