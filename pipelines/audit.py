@@ -12,8 +12,9 @@ from typing import Any
 
 from deemo_dist.config import RunConfig
 from deemo_dist.console import logger
-from deemo_dist.dataset import committed_units, dataset_prefix, open_dataset, read_manifest, read_receipt, shard_key
-from deemo_dist.dataset.layout import receipt_key
+from deemo_dist.dataset import committed_units, dataset_prefix, open_dataset, read_manifest, read_receipt
+from deemo_dist.dataset.layout import receipts_prefix, shards_prefix
+from deemo_dist.dataset.lifecycle.purge import purge
 from deemo_dist.deid import KeyRing
 from deemo_dist.deid.audit import figures as of
 from deemo_dist.deid.audit.clip import CONTROLS
@@ -71,8 +72,8 @@ def run_audit(
 def audit_gate(config: RunConfig, clips: Sequence[Clip]) -> None:
     """Audit what the receipts hold before the data set is committed, where its policy sets gates.
 
-    Raises ``DatasetError`` where a gate is failed; shards and receipts are deleted then, so that nothing refers to
-    them, and the figures stay under the version's ``audit/``.
+    Raises ``DatasetError`` where a gate is failed; shards and receipts are removed for good then, with their older
+    versions, and the figures stay under the version's ``audit/``.
     """
     gates = config.policy.gates
     if gates.face_match is None and gates.rank1_over_chance is None and gates.pii_recall is None:
@@ -105,13 +106,10 @@ def _so_far(store: Store, prefix: str) -> Released:
 
 
 def _withdraw(store: Store, prefix: str) -> None:
-    """Delete receipts first, so that nothing refers to a shard that is gone, then shards."""
-    units = sorted(committed_units(store, prefix))
-    tars = [receipt.tar.name for unit in units if (receipt := read_receipt(store, prefix, unit)).tar]
-    for unit in units:
-        store.delete(receipt_key(prefix, unit))
-    for name in tars:
-        store.delete(shard_key(prefix, name))
+    """Remove receipts first, so that nothing refers to a shard that is gone, then shards: for good, in a bucket that
+    keeps versions too, since what failed is personal data."""
+    purge(store, receipts_prefix(prefix))
+    purge(store, shards_prefix(prefix))
 
 
 def audit(

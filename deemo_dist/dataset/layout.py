@@ -50,6 +50,11 @@ def shard_key(prefix: str, name: str) -> str:
     return f"{prefix}/shards/{name}"
 
 
+def shards_prefix(prefix: str) -> str:
+    """What all shards of a version start with."""
+    return f"{prefix}/shards/"
+
+
 def receipt_key(prefix: str, unit: int) -> str:
     """The receipt of a unit."""
     return f"{prefix}/receipts/{unit:05d}.json"

@@ -8,7 +8,7 @@ are missed. Ages are told by the store's own clock.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deemo_dist.config import StorageConfig
@@ -26,17 +26,22 @@ from deemo_dist.storage import Store, Stored
 from deemo_dist.storage.keys import is_temporary
 
 AT_ONCE = 8
+HIDING = ("datasets", "annotations")
+"""Folders in which nothing that was deleted may stay as an older version: it is personal data."""
+
 CLOCK_STEP = 1.0
 """Seconds: a bucket tells the time of one object in whole ones."""
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something to remove, and ``why``. ``history``: with all its older versions (it is personal data)."""
+    """Something to remove, and ``why``. ``history``: with all its older versions (it is personal data); ``ended``:
+    nothing can refer to it any more, so that only its own time is looked at again."""
 
     stored: Stored
     why: str
     history: bool = False
+    ended: bool = False
 
 
 def garbage(store: Store, *, older_than: float, plans_in_use: Iterable[str] = ()) -> list[Garbage]:
@@ -50,12 +55,7 @@ def garbage(store: Store, *, older_than: float, plans_in_use: Iterable[str] = ()
     found += _overlays(store, versions)
     found += _measured(store, versions, frozenset(plans_in_use))
     found += _checkpoints(store, limit)
-    if store.local_path("any") is not None:
-        found += [
-            Garbage(each, "half-written files of processes that died")
-            for each in store.history("")
-            if _is_half_written(each)
-        ]
+    found += _half_written(store) if store.local_path("any") is not None else _hidden(store)
     return [each for each in found if each.stored.modified <= limit]
 
 
@@ -63,27 +63,39 @@ def collect(store: Store, found: Sequence[Garbage], on_object: Callable[[], obje
     """Remove garbage; how many objects were. What was written again since it was found, or is named by a receipt by
     now, stays: each object is looked at right before it is removed."""
     folders: dict[str, list[Garbage]] = defaultdict(list)
-    removed = 0
     for each in found:
-        if each.history or _is_half_written(each.stored):
-            folders[each.stored.key.rpartition("/")[0]].append(each)
-            continue
-        if _is_still_garbage(store, each.stored):
-            store.delete(each.stored.key)
-            removed += 1
-        on_object()
+        folders[each.stored.key.rpartition("/")[0]].append(each)
+    removed = 0
     for folder, items in folders.items():
-        kept: dict[str, list[Stored]] = defaultdict(list)
-        for stored in store.history(folder):
-            kept[stored.key].append(stored)
+        kept = _by_key(store.history(folder)) if any(each.history for each in items) else {}
         for each in items:
-            removed += _remove_all(store, each, kept[each.stored.key])
+            removed += _removed(store, each, kept.get(each.stored.key, ()))
             on_object()
     return removed
 
 
-def _is_half_written(stored: Stored) -> bool:
-    return is_temporary(stored.key.rpartition("/")[2])
+def _removed(store: Store, each: Garbage, kept: Sequence[Stored]) -> bool:
+    """Remove one piece of garbage, with ``kept``, all that the store has under its key; whether it was."""
+    if not (_is_unchanged(each.stored, kept) if each.ended else _is_still_garbage(store, each.stored)):
+        return False
+    if not each.history:
+        store.delete(each.stored.key)
+    for stored in kept if each.history else ():
+        store.remove(stored)
+    return True
+
+
+def _is_unchanged(found: Stored, kept: Sequence[Stored]) -> bool:
+    """Whether nothing newer has come under a key since it was ``found``."""
+    current = next((stored for stored in kept if stored.current), None)
+    return current is not None and current.modified <= found.modified
+
+
+def _by_key(entries: Iterable[Stored]) -> Mapping[str, Sequence[Stored]]:
+    kept: dict[str, list[Stored]] = defaultdict(list)
+    for stored in entries:
+        kept[stored.key].append(stored)
+    return kept
 
 
 def _is_still_garbage(store: Store, stored: Stored) -> bool:
@@ -107,16 +119,6 @@ def _is_committed(store: Store, key: str) -> bool:
     except NotFoundError:
         return False
     return receipt.tar is not None and receipt.tar.name == parts[-1]
-
-
-def _remove_all(store: Store, each: Garbage, kept: Sequence[Stored]) -> bool:
-    """Remove one piece of garbage with ``kept``, all that the store has under its key now; whether it was."""
-    current = next((stored for stored in kept if stored.current), None)
-    if current is None or current.modified > each.stored.modified:
-        return False
-    for stored in kept:
-        store.remove(stored)
-    return True
 
 
 def stale_blocks(store: Store, config: StorageConfig) -> set[str]:
@@ -165,9 +167,9 @@ def _of_version(store: Store, version: Version, limit: float) -> Iterator[Garbag
     for key, stored in version.entries.items():
         kind = key.split("/")[3]
         if kind == "shards" and key.rpartition("/")[2] not in used:
-            yield Garbage(stored, "shards that no receipt names")
+            yield Garbage(stored, "shards that no receipt names", history=True)
         elif kind in ("index", "ledger") and parts is not None and key not in parts:
-            yield Garbage(stored, "parts that dataset.json does not name")
+            yield Garbage(stored, "parts that dataset.json does not name", history=True)
 
 
 def _of_tombstoned(store: Store, version: Version, limit: float) -> Iterator[Garbage]:
@@ -177,7 +179,7 @@ def _of_tombstoned(store: Store, version: Version, limit: float) -> Iterator[Gar
         return
     for key, stored in version.entries.items():
         if key != stone.key:
-            yield Garbage(stored, "what is left of tombstoned versions", history=True)
+            yield Garbage(stored, "what is left of tombstoned versions", history=True, ended=True)
 
 
 def _shards_in_use(store: Store, version: Version) -> frozenset[str]:
@@ -191,12 +193,29 @@ def _shards_in_use(store: Store, version: Version) -> frozenset[str]:
         return frozenset(tar.name for tar in tars if tar)
 
 
+def _half_written(store: Store) -> Iterator[Garbage]:
+    """Files that nobody put in their place."""
+    for stored in store.history(""):
+        if is_temporary(stored.key.rpartition("/")[2]):
+            yield Garbage(stored, "half-written files of processes that died", history=True, ended=True)
+
+
+def _hidden(store: Store) -> Iterator[Garbage]:
+    """What was deleted in a bucket that keeps versions, and is there behind a marker."""
+    for folder in HIDING:
+        for kept in _by_key(store.history(folder)).values():
+            current = next((stored for stored in kept if stored.current), kept[-1])
+            if current.marker or not current.current:
+                size = sum(stored.size for stored in kept)
+                yield Garbage(replace(current, size=size), "older versions of what was deleted", True, True)
+
+
 def _overlays(store: Store, versions: Sequence[Version]) -> Iterator[Garbage]:
     """Annotations that no dataset.json names."""
     used = {part.key for version in versions if version.info for part in version.info.annotations}
     for stored in store.entries("annotations"):
         if stored.key not in used:
-            yield Garbage(stored, "annotations of no dataset")
+            yield Garbage(stored, "annotations of no dataset", history=True)
 
 
 def _measured(store: Store, versions: Sequence[Version], plans: frozenset[str]) -> Iterator[Garbage]:

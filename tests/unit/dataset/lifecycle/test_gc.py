@@ -26,6 +26,7 @@ from deemo_dist.digests import canonical_json
 from deemo_dist.errors import CorruptDataError
 from deemo_dist.records import Length
 from deemo_dist.storage import Store
+from tests.versioned import VersionedStore
 
 DAY = 86_400.0
 
@@ -175,3 +176,53 @@ def test_blocks_of_shards_that_are_no_more_leave_this_machines_cache(whole: Stor
     assert stale_blocks(whole, config) == {"00009-dddddddddddddddd.tar"}
     assert drop_blocks(config, stale_blocks(whole, config)) == 1
     assert [path.name for path in (tmp_path / "cache/shards").iterdir()] == [live]
+
+
+@pytest.fixture
+def bucket(made: Any) -> VersionedStore:
+    """A bucket that keeps versions, with a dataset and litter in it; two days pass."""
+    store = VersionedStore()
+    made.dataset(store, plan_units(made.clips(6), 3000))
+    prefix = dataset_prefix("demo", "v1")
+    for _ in range(2):  # each has an older version
+        store.copy(store.list(f"{prefix}/shards")[0], f"{prefix}/shards/00000-ffffffffffffffff.tar")
+        store.put(f"{prefix}/index/00007.parquet", b"PAR1")
+        store.put(f"{prefix}/ledger/00007.parquet", b"PAR1")
+        store.put(f"annotations/{'a' * 64}/00000.parquet", b"PAR1")
+    store.now += 2 * DAY
+    return store
+
+
+def test_garbage_goes_with_its_older_versions_and_without_markers(bucket: VersionedStore) -> None:
+    before = {stored.key for stored in bucket.entries("")}
+    found = garbage(bucket, older_than=DAY)
+    assert len(found) == 4
+    bucket.histories.clear()
+    assert collect(bucket, found) == 4
+    assert len(bucket.histories) == 4  # a folder each
+    assert {stored.key for stored in bucket.history("")} == before - kinds(found)
+    assert all(stored.current and not stored.marker for stored in bucket.history(""))
+    assert garbage(bucket, older_than=0) == [] and verify(bucket, "demo", "v1", deep=True) == []
+
+
+def test_what_was_only_deleted_is_found_behind_its_marker(bucket: VersionedStore) -> None:
+    collect(bucket, garbage(bucket, older_than=DAY))
+    deleted = ["datasets/demo/v0/shards/00000-ffffffffffffffff.tar", "datasets/demo/v0/receipts/00000.json"]
+    for key in (*deleted, "runs/r/attempts/0001.json"):
+        bucket.put(key, b"footage")
+        bucket.delete(key)
+    assert garbage(bucket, older_than=DAY) == []
+    bucket.now += 2 * DAY
+    found = garbage(bucket, older_than=DAY)
+    assert kinds(found) == set(deleted)
+    assert by_reason(found) == {"older versions of what was deleted": (2, 14)}
+    bucket.put(deleted[0], b"again")  # by a rerun
+    assert collect(bucket, found) == 1 and bucket.get(deleted[0]) == b"again"
+    assert not bucket.history("datasets/demo/v0/receipts")
+
+
+def test_a_shard_that_comes_again_keeps_its_bytes_in_a_bucket_with_versions(bucket: VersionedStore) -> None:
+    found = garbage(bucket, older_than=DAY)
+    again = next(each.stored.key for each in found if each.stored.key.endswith("ffff.tar"))
+    bucket.put(again, b"again")
+    assert collect(bucket, found) == 3 and bucket.get(again) == b"again"
