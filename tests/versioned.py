@@ -73,6 +73,9 @@ class VersionedStore(Store):
     def read(self, stored: Stored) -> bytes:
         return next(kept.data for kept in self.kept if kept.stored.version == stored.version)
 
+    def read_range(self, stored: Stored, start: int, length: int) -> bytes:
+        return self.read(stored)[start : start + length]
+
     def remove(self, stored: Stored) -> None:
         self.kept = [kept for kept in self.kept if kept.stored.version != stored.version]
         for kept in [kept for kept in self.kept if kept.stored.key == stored.key][-1:]:

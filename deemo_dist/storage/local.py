@@ -32,14 +32,7 @@ class LocalStore(Store):
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """``length`` bytes from ``start``."""
-        _check_range(key, start, length)
-        path = self._path(key)
-        with translated("read", key, self.root), path.open("rb") as file:
-            file.seek(start)
-            data = file.read(length)
-        if len(data) != length:
-            raise short_object(key, self.root, start, length, len(data))
-        return data
+        return self._range(self._path(key), key, start, length)
 
     def put(self, key: str, data: bytes) -> None:
         """Write or replace by rename."""
@@ -106,6 +99,10 @@ class LocalStore(Store):
         with translated("read", stored.key, self.root):
             return (self.folder / stored.key).read_bytes()
 
+    def read_range(self, stored: Stored, start: int, length: int) -> bytes:
+        """``length`` bytes of the file from ``start``."""
+        return self._range(self.folder / stored.key, stored.key, start, length)
+
     def remove(self, stored: Stored) -> None:
         """Remove the file if it is there."""
         with translated("delete", stored.key, self.root):
@@ -151,6 +148,15 @@ class LocalStore(Store):
         source = self._path(key)
         with translated("copy", key, self.root):
             copy_whole(source, path)
+
+    def _range(self, path: Path, key: str, start: int, length: int) -> bytes:
+        _check_range(key, start, length)
+        with translated("read", key, self.root), path.open("rb") as file:
+            file.seek(start)
+            data = file.read(length)
+        if len(data) != length:
+            raise short_object(key, self.root, start, length, len(data))
+        return data
 
     def _path(self, key: str) -> Path:
         return self.folder / check_key(key)

@@ -86,16 +86,19 @@ class S3Store(Store):
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """``length`` bytes from ``start`` in one request."""
+        return self._range({"Key": self._name(key)}, key, start, length)
+
+    def _range(self, named: dict[str, str], key: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` of the object, or the version of one, that is ``named``."""
         if start < 0 or length < 0:
             raise StorageError(f"{key}: no range starts at {start} with {length} bytes")
-        name = self._name(key)
         if length == 0:
             return b""
 
         def read(attempt: int) -> bytes:
             try:
                 span = f"bytes={start}-{start + length - 1}"
-                answer = self.client.get_object(Bucket=self.bucket, Key=name, Range=span)
+                answer = self.client.get_object(Bucket=self.bucket, **named, Range=span)
             except self.client.exceptions.ClientError as error:
                 if retry.status_of(error) == 416:
                     raise short_object(key, self.root, start, length, 0) from None
@@ -189,18 +192,22 @@ class S3Store(Store):
 
     def read(self, stored: Stored) -> bytes:
         """One version of an object."""
-        named = {"Bucket": self.bucket, "Key": self.prefix + stored.key, **_version(stored)}
+        named = self._named(stored)
 
         def read(attempt: int) -> bytes:
-            answer = self.client.get_object(**named)
+            answer = self.client.get_object(Bucket=self.bucket, **named)
             return bodies.whole(answer, answer["ContentLength"])
 
         return self._try(read, stored.key)
 
+    def read_range(self, stored: Stored, start: int, length: int) -> bytes:
+        """``length`` bytes of one version from ``start`` in one request."""
+        return self._range(self._named(stored), stored.key, start, length)
+
     def remove(self, stored: Stored) -> None:
         """Remove one version of an object, or a marker."""
-        named = {"Bucket": self.bucket, "Key": self.prefix + stored.key, **_version(stored)}
-        self._try(lambda attempt: self.client.delete_object(**named), stored.key)
+        named = self._named(stored)
+        self._try(lambda attempt: self.client.delete_object(Bucket=self.bucket, **named), stored.key)
 
     def copy(self, source: str, target: str) -> None:
         """Copied by the server."""
@@ -259,6 +266,11 @@ class S3Store(Store):
     def _name(self, key: str) -> str:
         return self.prefix + check_key(key)
 
+    def _named(self, stored: Stored) -> dict[str, str]:
+        """How the bucket calls something that :meth:`history` named."""
+        version = {"VersionId": stored.version} if stored.version else {}
+        return {"Key": self.prefix + stored.key, **version}
+
     def _head(self, name: str) -> dict[str, Any]:
         return self.client.head_object(Bucket=self.bucket, Key=name)
 
@@ -300,7 +312,3 @@ class S3Store(Store):
             return retry.describe(error, label=label, bucket=self.bucket, endpoint=self.endpoint, tries=tries)
 
         return retry.with_retries(call, budget=self.budget, retries=self.config.retries, describe=describe)
-
-
-def _version(stored: Stored) -> dict[str, str]:
-    return {"VersionId": stored.version} if stored.version else {}

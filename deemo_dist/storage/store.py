@@ -90,6 +90,10 @@ class Store(ABC):
         """The bytes of something that :meth:`history` named; ``NotFoundError`` when it is gone."""
 
     @abstractmethod
+    def read_range(self, stored: Stored, start: int, length: int) -> bytes:
+        """As :meth:`read`, ``length`` bytes from ``start``; ``CorruptDataError`` when it ends before."""
+
+    @abstractmethod
     def remove(self, stored: Stored) -> None:
         """Remove something that :meth:`history` named, for good; nothing happens when it is gone."""
 

@@ -100,9 +100,10 @@ def scan(store: Store, sought: Sought, prefix: str = "", *, on_object: Callable[
 
 
 def holds_key(store: Store, stored: Stored, sought: Sought) -> bool:
-    """Whether one object holds a key; one that went away meanwhile does not."""
+    """Whether one object, or one version of it, holds a key; one that went away meanwhile does not. What is larger than
+    a piece is read in pieces, whatever it is, but for Parquet."""
     try:
-        if stored.size <= PIECE or not stored.current or stored.key.endswith((".parquet", ".tmp")):
+        if stored.size <= PIECE or _is_parquet(store, stored):
             return sought.within(store.read(stored), stored.key)
         return any(sought.within(piece, stored.key) for piece in _pieces(store, stored))
     except NotFoundError:
@@ -121,10 +122,14 @@ def file_holds_key(path: Path, sought: Sought) -> bool:
     return False
 
 
+def _is_parquet(store: Store, stored: Stored) -> bool:
+    return stored.key.endswith(".parquet") or store.read_range(stored, 0, len(_MAGIC)) == _MAGIC
+
+
 def _pieces(store: Store, stored: Stored) -> Iterator[bytes]:
     """A large object in pieces that overlap by a key's length."""
     for start in range(0, stored.size, PIECE):
-        yield store.get_range(stored.key, start, min(PIECE + KEY_HEX, stored.size - start))
+        yield store.read_range(stored, start, min(PIECE + KEY_HEX, stored.size - start))
 
 
 def _strings(table: pa.Table) -> Iterator[bytes]:

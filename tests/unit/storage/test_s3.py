@@ -217,6 +217,7 @@ def test_every_version_of_an_object_is_told_read_and_removed(s3_server: LocalS3,
     told = store.history("a")
     assert sorted(store.read(stored) for stored in told if not stored.marker) == [b"one", b"two", b"y"]
     assert [stored.key for stored in told if stored.marker] == ["a/x"]
+    assert sorted(store.read_range(stored, 1, stored.size - 1) for stored in told if stored.size) == [b"", b"ne", b"wo"]
     for stored in store.history(""):
         store.remove(stored)
         store.remove(stored)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from deemo_dist.dataset import plan_units
 from deemo_dist.dataset.lifecycle import scan as scanning
 from deemo_dist.dataset.lifecycle.scan import KEY_HEX, Sought, file_holds_key, scan
-from deemo_dist.storage import Store
+from deemo_dist.storage import Store, Stored
+from tests.versioned import VersionedStore
 
 KEY = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 OTHER = "f" * 32
@@ -83,6 +84,45 @@ def test_a_whole_prefix_is_searched(store: Store, made: Any, tmp_path: Path, mon
     assert {stored.key for stored in scan(store, Sought.of([person])).found} == {each.key for each in found.found}
     (tmp_path / "store/.dead.tmp").write_bytes(KEY.encode())
     assert [stored.key for stored in scan(store, SOUGHT).found] == [".dead.tmp"]
+
+
+class Frugal(VersionedStore):
+    """Reads nothing whole that is larger than a piece, and remembers how much was read at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+
+    def read(self, stored: Stored) -> bytes:
+        self.most = max(self.most, stored.size)
+        return super().read(stored)
+
+    def read_range(self, stored: Stored, start: int, length: int) -> bytes:
+        self.most = max(self.most, length)
+        return super().read(stored)[start : start + length]
+
+
+@pytest.mark.parametrize("name", ["runs/r/s-1/checkpoints/10/rank-0.safetensors", "runs/r/.dead.tmp", "plain"])
+@pytest.mark.parametrize("before", [0, 1000 - KEY_HEX, 1000 - 1, 2500])
+def test_older_versions_and_half_written_files_are_read_in_pieces(
+    monkeypatch: pytest.MonkeyPatch, name: str, before: int
+) -> None:
+    monkeypatch.setattr(scanning, "PIECE", 1000)
+    store = Frugal()
+    for data in (b"-" * before + KEY.encode() + b"-" * 3000, b"-" * before + KEY[:-1].encode() + b"-" * 3000):
+        store.put(name, data)
+    store.delete(name)
+    found = scan(store, SOUGHT)
+    assert [stored.version for stored in found.found] == ["0"] and found.objects == 2
+    assert store.most == 1000 + KEY_HEX
+
+
+def test_parquet_is_read_whole_whatever_it_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "PIECE", 100)
+    store = VersionedStore()
+    for name, key in (("a.parquet", KEY), ("b.parquet", "x"), ("runs/.dead.tmp", KEY), ("runs/.other.tmp", "x")):
+        store.put(name, parquet(pa.array([key])))
+    assert [stored.key for stored in scan(store, SOUGHT).found] == ["a.parquet", "runs/.dead.tmp"]
 
 
 @pytest.mark.parametrize("before", [0, 1000 - KEY_HEX, 1000 - 1, 2500])
