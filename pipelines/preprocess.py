@@ -31,6 +31,7 @@ from deemo_dist.dataset import (
     read_manifest,
     read_receipt,
 )
+from deemo_dist.dataset.ingest import refuse_split_subjects
 from deemo_dist.deid import (
     Deidentifier,
     DeidResult,
@@ -183,6 +184,7 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     store = open_store(config.storage)
     clips = without_withdrawn(read_manifest(config.data.manifest, config.storage), store, ring)
     refuse_names(clips)
+    refuse_split_subjects(clips)
     units = plan_units(clips, config.data.shard_bytes)
     header = _header(config, ring, clips, units)
     begin_version(store, config.data.name, config.data.version, header)

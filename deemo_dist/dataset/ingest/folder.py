@@ -65,5 +65,5 @@ def _parsed(line: str) -> Any:
     """A line's JSON, or the row that :func:`clip_from_row` refuses as not being an object."""
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deemo_dist.config import StorageConfig
-from deemo_dist.dataset.ingest.rows import clip_from_row, collect
+from deemo_dist.dataset.ingest.rows import clip_from_row, collect, is_file
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 
@@ -57,7 +57,7 @@ def _tables(folder: Path) -> list[Path]:
 def _new_row(folder: Path, name: str, split: str, transcript: str | None) -> dict[str, Any]:
     """A clip's fields before its labels."""
     names = [f"video/{name}{extension}" for extension in EXTENSIONS]
-    found = next((video for video in names if (folder / video).is_file()), names[0])
+    found = next((video for video in names if is_file(folder / video)), names[0])
     return {
         "uri": found if name else "",
         "subject": name,

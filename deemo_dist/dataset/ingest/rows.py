@@ -2,17 +2,22 @@
 
 import dataclasses
 import difflib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from deemo_dist.config import StorageConfig
-from deemo_dist.errors import DatasetError, StorageError
+from deemo_dist.dataset.ingest.splits import SplitOf
+from deemo_dist.errors import ConfigError, DatasetError, StorageError
 from deemo_dist.records import Clip, NfblEvent
 
 SPLITS = ("train", "validation", "test")
 SHOWN = 10
+SCHEMES = ("file", "s3")
+MOST_BYTES = 2**63 - 1
+"""The largest number in a manifest's column."""
 
 
 class BadRowError(ValueError):
@@ -20,15 +25,20 @@ class BadRowError(ValueError):
 
 
 def collect(rows: Iterable[tuple[int, Any]], make: Callable[[Any], Clip], where: str) -> list[Clip]:
-    """Make a clip of each (line, row). Raises ``DatasetError`` that names file, line and fault of every bad row."""
+    """Make a clip of each (line, row). Raises ``DatasetError`` that names file, line and fault of every bad row: of one
+    too whose subject is in another split, or whose clip was named before."""
     clips: list[Clip] = []
     bad: list[str] = []
     lines: dict[str, int] = {}
+    splits = SplitOf()
     for line, row in rows:
         try:
             clip = make(row)
             if clip.uri in lines:
                 raise BadRowError(f"the same clip as line {lines[clip.uri]}")
+            if other := splits.elsewhere(clip, line):
+                there, before = other
+                raise BadRowError(f"split '{clip.split}', but its subject is in '{there}' by line {before}")
         except BadRowError as error:
             bad.append(f"{where}:{line}: {error}")
             continue
@@ -51,8 +61,10 @@ def clip_from_row(row: Any, base: str, config: StorageConfig, *, source: str) ->
     for name in row:
         if name not in names:
             close = difflib.get_close_matches(str(name), names, n=1)
-            raise BadRowError(f"there is no field '{name}'" + (f", did you mean '{close[0]}'?" if close else ""))
-    uri = absolute(_text(row, "uri"), base)
+            shown = str(name).encode(errors="backslashreplace").decode()
+            raise BadRowError(f"there is no field '{shown}'" + (f", did you mean '{close[0]}'?" if close else ""))
+    _refuse_unwritable(row)
+    uri = _checked_uri(absolute(_refuse_nul(_text(row, "uri")), base))
     split = _text(row, "split")
     if split not in SPLITS:
         raise BadRowError(f"split '{split}' is not one of {', '.join(SPLITS)}")
@@ -77,6 +89,33 @@ def absolute(uri: str, base: str) -> str:
     if base.startswith("s3://"):
         return f"{base.rstrip('/')}/{uri}"
     return f"file://{(Path(base.removeprefix('file://')) / uri).resolve()}"
+
+
+def _refuse_unwritable(row: Mapping[str, Any]) -> None:
+    """Half a character, which JSON can spell and UTF-8 cannot, and what is nested too deeply to be written."""
+    for name, value in row.items():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise BadRowError(f"'{name}' holds half a character (a surrogate without its other)") from None
+        except (RecursionError, ValueError, TypeError):
+            raise BadRowError(f"'{name}' is not plain JSON") from None
+
+
+def _refuse_nul(uri: str) -> str:
+    if "\0" in uri:
+        raise BadRowError("'uri' holds a NUL")
+    return uri
+
+
+def _checked_uri(uri: str) -> str:
+    """A URI of a kind that clips are fetched by."""
+    scheme, _, rest = uri.partition("://")
+    if scheme not in SCHEMES:
+        raise BadRowError(f"clips are not fetched by {scheme}://: use file:// or s3://")
+    if scheme == "s3" and not all(rest.partition("/")[::2]):
+        raise BadRowError("'uri' names no object: write s3://BUCKET/KEY")
+    return uri
 
 
 def _text(row: Mapping[str, Any], name: str, default: str | None = None) -> str:
@@ -108,7 +147,7 @@ def _events(value: Any) -> tuple[NfblEvent, ...]:
         return ()
     try:
         events = tuple(NfblEvent(start=float(e["start"]), end=float(e["end"]), type=str(e["type"])) for e in value)
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         raise BadRowError("'nfbl' is not a list of {start, end, type}") from None
     for event in events:
         if not 0 <= event.start <= event.end < float("inf"):
@@ -118,17 +157,25 @@ def _events(value: Any) -> tuple[NfblEvent, ...]:
 
 def _size(given: Any, uri: str, config: StorageConfig) -> int:
     """Bytes of a clip: as given, else looked up. A clip that is not there is a bad row."""
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 0:
+    if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= MOST_BYTES:
         return given
     if given is not None:
         raise BadRowError("'size_bytes' is not a number of bytes")
     if uri.startswith("file://"):
         bare = uri.removeprefix("file://")
-        path = Path(bare) if Path(bare).is_file() else Path(unquote(bare))
-        if not path.is_file():
+        path = Path(bare) if is_file(Path(bare)) else Path(unquote(bare))
+        if not is_file(path):
             raise BadRowError("its file does not exist")
         return path.stat().st_size
     return _size_in_store(uri, config)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there. A name that no file can have is of none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _size_in_store(uri: str, config: StorageConfig) -> int:
@@ -137,5 +184,5 @@ def _size_in_store(uri: str, config: StorageConfig) -> int:
     root, _, name = uri.rpartition("/")
     try:
         return open_store(dataclasses.replace(config, root=root)).size(name)
-    except StorageError as error:
+    except (StorageError, ConfigError) as error:
         raise BadRowError(error.message) from None

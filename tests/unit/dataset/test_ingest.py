@@ -1,6 +1,7 @@
 """Importers: a manifest under its digest; every bad row named by file and line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.dataset import import_clips, manifest_digest, read_manifest, write_manifest
+from deemo_dist.dataset.ingest import refuse_split_subjects
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import NfblEvent
 from deemo_dist.storage import Store
@@ -58,13 +60,46 @@ def test_a_folder_with_its_jsonl(tmp_path: Path) -> None:
         ({**ROW, "nfbl": [{"start": 2}]}, "'nfbl' is not a list of"),
         ({**ROW, "size_bytes": -1}, "'size_bytes'"),
         (ROW, "the same clip as line 1"),
+        ({**ROW, "uri": "b clip ü.mp4", "split": "test"}, "split 'test', but its subject is in 'train' by line 1"),
+        ('{"uri": "a.mp4", "subject": "A", "split": "train", "transcript": "\\ud83d"}', "'transcript' holds half a ch"),
+        (
+            '{"uri": "a.mp4", "subject": "A", "split": "train", "labels": {"\\ud83d": "x"}}',
+            "'labels' holds half a char",
+        ),
+        ('{"uri": "a.mp4", "\\ud83d": "A", "split": "train"}', "there is no field"),
+        ({**ROW, "size_bytes": 10**20}, "'size_bytes' is not a number of bytes"),
+        ({**ROW, "uri": "b\0.mp4"}, "'uri' holds a NUL"),
+        ({**ROW, "uri": "b\0.mp4", "size_bytes": 1}, "'uri' holds a NUL"),
+        ({**ROW, "uri": "b" * 5000 + ".mp4"}, "its file does not exist"),
+        ({**ROW, "uri": "http://x/a.mp4"}, "not fetched by http://: use file:// or s3://"),
+        ({**ROW, "uri": "http://x/a.mp4", "size_bytes": 1}, "not fetched by http://"),
+        ({**ROW, "uri": "s3://bucket", "size_bytes": 1}, "names no object"),
+        ({**ROW, "uri": "s3:///key"}, "names no object"),
+        ({**ROW, "uri": "s3://no bucket!/a.mp4"}, "no valid S3 name"),
+        ({**ROW, "nfbl": [{"start": 10**400, "end": 1, "type": "x"}]}, "'nfbl' is not a list of"),
+        ("[" * 100_000, "not a JSON object"),
+        (f'{{"uri": "a.mp4", "subject": "A", "split": "train", "labels": {"[" * 900 + "]" * 900}}}', "'labels' is not"),
     ],
 )
 def test_bad_rows_are_named_by_file_and_line(tmp_path: Path, row: Any, said: str) -> None:
     folder = folder_of(tmp_path, ROW, row)
     with pytest.raises(DatasetError, match=said) as caught:
         import_clips(str(folder), CONFIG)
-    assert f"{folder}/manifest.jsonl:2: " in str(caught.value)
+    assert f"{folder}/manifest.jsonl:2: " in str(caught.value) and "\n" not in str(caught.value)
+    assert str(caught.value).encode()
+    assert "Ann" not in str(caught.value)
+
+
+def test_a_manifest_with_a_subject_in_two_splits_is_refused_and_names_nobody(made: Any) -> None:
+    clips = made.clips(9, split="train")
+    refuse_split_subjects(clips)
+    clips[4] = replace(clips[4], split="test")
+    clips[8] = replace(clips[8], split="validation")
+    with pytest.raises(
+        DatasetError, match=r"2 subjects have .* more than one split \(first: rows 4 and 5 of"
+    ) as caught:
+        refuse_split_subjects(clips)
+    assert "subject 1" not in str(caught.value)
 
 
 def test_all_bad_rows_are_counted(tmp_path: Path) -> None:
