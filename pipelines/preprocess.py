@@ -32,6 +32,7 @@ from deemo_dist.dataset import (
     read_receipt,
 )
 from deemo_dist.dataset.ingest import refuse_split_subjects
+from deemo_dist.dataset.opened import missing_parts
 from deemo_dist.deid import (
     Deidentifier,
     DeidResult,
@@ -169,7 +170,7 @@ class UnitWorker:
 
 @by_place()
 def run_preprocess(config: RunConfig) -> DatasetInfo | None:
-    """De-identify what has no receipt yet, then commit the dataset.
+    """De-identify what has no receipt yet, then commit the dataset; where it was and parts of it are gone, again.
 
     Returns ``dataset.json``'s content; None when this is one task of several (``execution.tasks``): another call
     without a task commits the whole. Raises ``DatasetError`` past ``data.failure_budget``, and where the data set fails
@@ -193,9 +194,12 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     _do_units(config, share(units, config.execution), units)
     if config.execution.tasks > 1:
         return None
-    if info := _complete(config):
+    if info := _whole(config, store):
         return info
-    audit_gate(config, clips)
+    if _complete(config, store):  # it has passed its gates
+        logger.warning("%s: parts that dataset.json names are missing and are made again of the receipts", label)
+    else:
+        audit_gate(config, clips)
     refuse_withdrawn(clips, store, ring, label)
     info = compact(store, config.data.name, config.data.version, units, header)
     logger.info("dataset %s/%s: %d samples in %d shards", info.name, info.version, info.samples, info.shards)
@@ -225,7 +229,7 @@ def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Uni
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     pending = pending_units(store, prefix, units)
     done = {unit.index for unit in units} - {unit.index for unit in pending}
-    if not pending and _complete(config):
+    if not pending and _whole(config, store):
         logger.info("preprocess: nothing to do, all %d shards have their receipts", len(units))
         return
     if done:
@@ -282,9 +286,15 @@ class FailureBudget:
             )
 
 
-def _complete(config: RunConfig) -> DatasetInfo | None:
+def _complete(config: RunConfig, store: Store) -> DatasetInfo | None:
     """The dataset's ``dataset.json`` where it is already written."""
     try:
-        return read_info(open_store(config.storage), config.data.name, config.data.version)
+        return read_info(store, config.data.name, config.data.version)
     except DatasetError:
         return None
+
+
+def _whole(config: RunConfig, store: Store) -> DatasetInfo | None:
+    """As :func:`_complete`, where every part that it names is there too."""
+    info = _complete(config, store)
+    return info if info and not missing_parts(store, info) else None

@@ -18,6 +18,7 @@ from deemo_dist.records import Annotation, IndexRow, LedgerRow
 from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
 
 T = TypeVar("T")
+REBUILD = "run again what made the version (preprocess, merge, filter, rotate): its receipts hold all rows"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,13 @@ def _refuse_weak(info: DatasetInfo) -> None:
     )
 
 
+def missing_parts(store: Door, info: DatasetInfo) -> list[str]:
+    """Keys of the parts that ``dataset.json`` names and that are not there: by listings, without reading them."""
+    named = [part.key for part in (*info.index, *info.ledger, *info.annotations)]
+    there = {key for folder in {key.rpartition("/")[0] for key in named} for key in store.list(folder)}
+    return [key for key in named if key not in there]
+
+
 def read_parts(store: Door, kind: type[T], parts: Sequence[PartFile], schema: pa.Schema) -> Rows[T]:
     """All rows of a table's parts, each part checked by its digest and its count of rows."""
     tables: list[pa.Table] = []
@@ -124,9 +132,10 @@ def read_parts(store: Door, kind: type[T], parts: Sequence[PartFile], schema: pa
         try:
             data = store.get(part.key)
         except NotFoundError:
-            raise CorruptDataError(f"{part.key} is missing", hint="rebuild it: run preprocessing again") from None
+            raise CorruptDataError(f"{part.key} is missing", hint=f"to rebuild it {REBUILD}") from None
         if sha256_bytes(data) != part.sha256:
-            raise CorruptDataError(f"{part.key}: its bytes are not those dataset.json names", hint="rebuild it")
+            message = f"{part.key}: its bytes are not those dataset.json names"
+            raise CorruptDataError(message, hint=f"to rebuild it delete it, and {REBUILD}")
         table = read_table(data, schema, part.key)
         if table.num_rows != part.rows:
             raise CorruptDataError(f"{part.key}: {table.num_rows} rows instead of {part.rows}")
