@@ -15,6 +15,7 @@ from deemo_dist.console import logger
 from deemo_dist.dataset import committed_units, dataset_prefix, open_dataset, read_manifest, read_receipt
 from deemo_dist.dataset.layout import receipts_prefix, shards_prefix
 from deemo_dist.dataset.lifecycle.purge import purge
+from deemo_dist.dataset.lifecycle.versions import key_names
 from deemo_dist.deid import KeyRing
 from deemo_dist.deid.audit import figures as of
 from deemo_dist.deid.audit.clip import CONTROLS
@@ -61,7 +62,8 @@ def run_audit(
     manifest = read_manifest(raw, config.storage) if raw else []
     truth = read_boxes(read_uri(boxes, config.storage).decode(), "the boxes file") if boxes else {}
     listed = read_uri(names, config.storage).decode().splitlines() if names else []
-    found, figures = audit(config, released, manifest, boxes=truth, names=listed, limit=clips, thorough=True)
+    clips_by_key = _by_key(config, key_names(dataset.info.name, dataset.info.header), manifest)
+    found, figures = audit(config, released, clips_by_key, boxes=truth, names=listed, limit=clips, thorough=True)
     page = render_audit(figures, [item.still for item in found.clips])
     keys = {name: f"{dataset.prefix}/audit/{name}" for name in ("report.html", "figures.json")}
     store.put(keys["report.html"], page.encode())
@@ -80,7 +82,8 @@ def audit_gate(config: RunConfig, clips: Sequence[Clip]) -> None:
         return
     store = open_store(config.storage)
     released = _so_far(store, dataset_prefix(config.data.name, config.data.version))
-    _, figures = audit(config, released, clips, limit=gates.clips, thorough=False)
+    clips_by_key = _by_key(config, [config.data.name], clips)
+    _, figures = audit(config, released, clips_by_key, limit=gates.clips, thorough=False)
     for verdict in figures.verdicts:
         logger.info("audit: %s: %s (%s): %s", verdict.gate, verdict.measured, verdict.allowed, verdict.outcome)
     failed = [verdict for verdict in figures.verdicts if verdict.outcome == "failed"]
@@ -105,6 +108,15 @@ def _so_far(store: Store, prefix: str) -> Released:
     )
 
 
+def _by_key(config: RunConfig, names: Sequence[str], clips: Sequence[Clip]) -> dict[str, Clip]:
+    """Raw clips by their sample keys under each of the dataset ``names`` (a merge keeps its sources'). Needs the root
+    key where there are any."""
+    if not clips:
+        return {}
+    ring = KeyRing.open(config.keys)
+    return {each.sample_key(clip.uri): clip for each in map(ring.of, names) for clip in clips}
+
+
 def _withdraw(store: Store, prefix: str) -> None:
     """Remove receipts first, so that nothing refers to a shard that is gone, then shards: for good, in a bucket that
     keeps versions too, since what failed is personal data."""
@@ -115,19 +127,18 @@ def _withdraw(store: Store, prefix: str) -> None:
 def audit(
     config: RunConfig,
     released: Released,
-    manifest: Sequence[Clip],
+    raw: Mapping[str, Clip],
     *,
     boxes: Boxes | None = None,
     names: Sequence[str] = (),
     limit: int | None = None,
     thorough: bool,
 ) -> tuple[Findings, AuditFigures]:
-    """Put clips before the attackers. ``thorough``: also what no gate asks for (other maskings, voices, words)."""
+    """Put clips before the attackers. ``raw``: manifest rows by sample key; ``thorough``: also what no gate asks for
+    (other maskings, voices, words)."""
     started = time.monotonic()
     if not released.rows:
         raise DatasetError("there is no sample to audit", hint="every clip was rejected: see `deemo dataset show`")
-    ring = KeyRing.open(config.keys, dataset=config.data.name)
-    raw = {ring.sample_key(clip.uri): clip for clip in manifest}
     if raw and raw.keys().isdisjoint(row.key for row in released.rows):
         raise DatasetError(
             "no sample is of a clip of the manifest", hint="is it the manifest, and the key, of this run?"

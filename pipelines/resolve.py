@@ -8,10 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset import read_manifest
+from deemo_dist.dataset import DatasetHeader, dataset_prefix, read_manifest
+from deemo_dist.dataset.codec import from_plain, parse_json
+from deemo_dist.dataset.layout import header_key
+from deemo_dist.dataset.lifecycle.versions import key_names
 from deemo_dist.deid import KeyRing
-from deemo_dist.errors import ConfigError, DatasetError
+from deemo_dist.errors import ConfigError, DatasetError, NotFoundError
 from deemo_dist.records import Clip
+from deemo_dist.storage import open_store
 
 SHORTEST = 8
 _HEX = frozenset("0123456789abcdef")
@@ -39,7 +43,8 @@ def resolve(keys: Sequence[str], manifest: str | None, config: RunConfig) -> Ite
         raise ConfigError("there is no manifest to look in", hint="--manifest URI, or data.manifest=URI")
     _refuse_no_keys(keys)
     ring = KeyRing.open(config.keys, dataset=config.data.name)
-    known = _known(read_manifest(uri, config.storage), ring)
+    clips = read_manifest(uri, config.storage)
+    known = [each for name in _names(config) for each in _known(clips, ring.of(name))]
     faults: list[str] = []
     for key in keys:
         found = [each for each in known if each.key.startswith(key.lower())]
@@ -59,6 +64,17 @@ def _refuse_no_keys(keys: Sequence[str]) -> None:
     for key in keys:
         if not SHORTEST <= len(key) <= 32 or not _HEX.issuperset(key.lower()):
             raise ConfigError(f"'{key}' is no key", hint=f"32 hexadecimal characters, or the first {SHORTEST} or more")
+
+
+def _names(config: RunConfig) -> tuple[str, ...]:
+    """The dataset names under whose sub-keys the version's keys were made: a merge keeps its sources'. The run's own
+    where the version is not begun."""
+    name, key = config.data.name, header_key(dataset_prefix(config.data.name, config.data.version))
+    try:
+        data = open_store(config.storage).get(key)
+    except NotFoundError:
+        return (name,)
+    return key_names(name, from_plain(DatasetHeader, parse_json(data, key), key))
 
 
 def _known(clips: Sequence[Clip], ring: KeyRing) -> list[Resolved]:

@@ -3,19 +3,24 @@
 import logging
 import os
 import pickle
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from deemo_dist.config import KeysConfig, RunConfig, StorageConfig
-from deemo_dist.dataset import write_manifest
+from deemo_dist.dataset import open_dataset, write_manifest
+from deemo_dist.dataset.lifecycle.combine import merge
 from deemo_dist.deid import KeyRing
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.records import Clip, NfblEvent, Unit
 from deemo_dist.storage import open_store
+from pipelines.attack import Released
+from pipelines.audit import run_audit
 from pipelines.resolve import Resolved, resolve
 from pipelines.sealed import SealedUnit
+from tests.made import clips_of, config_of, make
 
 CLIPS = tuple(
     Clip(
@@ -72,6 +77,32 @@ def test_unknown_keys_are_named_after_the_known(config: RunConfig, manifest: str
     other = replace(config, data=replace(config.data, name="other"))
     with pytest.raises(DatasetError, match="is unknown"):
         list(resolve([sample], manifest, other))
+
+
+def test_keys_of_a_merge_are_those_of_its_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEMO_ROOT_KEY", os.urandom(32).hex())
+    config, clips = config_of(tmp_path), clips_of()
+    store = open_store(config.storage)
+    manifest = store.uri(write_manifest(clips, store)[0])
+    for name, some in (("demo", clips[:6]), ("more", clips[6:])):
+        make(replace(config, data=replace(config.data, name=name)), some)
+    merge(store, [("demo", "v1"), ("more", "v1")], ("both", "v1"))
+    both = replace(config, data=replace(config.data, name="both"))
+    rows = list(open_dataset(store, "both", "v1").index)
+    assert len(rows) == 9
+    found = list(resolve([row.key for row in rows], manifest, both))
+    assert sorted(each.name for each in found) == sorted(clip.uri for clip in clips)
+    assert {each.kind for each in resolve([row.subject_key for row in rows], manifest, both)} == {"subject"}
+    given: dict[str, Clip] = {}
+
+    def looked_at(_: RunConfig, __: Released, raw: Mapping[str, Clip], **___: object) -> None:
+        given.update(raw)
+        raise DatasetError("that will do")
+
+    monkeypatch.setattr("pipelines.audit.audit", looked_at)
+    with pytest.raises(DatasetError, match="that will do"):
+        run_audit(both, raw=manifest, boxes=None, names=None, clips=2)
+    assert all(row.key in given for row in rows)
 
 
 @pytest.mark.parametrize("key", ["", "abc", "Zora Zamboni", "g" * 32, "0" * 33])
