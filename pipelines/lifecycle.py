@@ -10,9 +10,11 @@ from deemo_dist.dataset import DatasetInfo
 from deemo_dist.dataset.lifecycle import gc
 from deemo_dist.dataset.lifecycle.combine import merge, select
 from deemo_dist.dataset.lifecycle.condition import parse_condition
+from deemo_dist.dataset.lifecycle.pages import stale_pages
 from deemo_dist.dataset.lifecycle.versions import TOMBSTONED, UNFINISHED, Version, list_versions, named
 from deemo_dist.errors import ConfigError, DeemoError
 from deemo_dist.storage import Store, open_store
+from deemo_dist.tracking.pictures import SHOWING
 
 SHORTEST_SECONDS = 3600.0
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -117,13 +119,22 @@ def run_gc(config: RunConfig, *, delete: bool, older_than: str, cache: bool) -> 
 
 
 def _gc_cache(config: RunConfig, store: Store, *, delete: bool) -> str:
-    stale = gc.stale_blocks(store, config.storage)
-    place = Path(config.storage.cache) / "shards"
-    if not stale:
+    place = Path(config.storage.cache).absolute()
+    if not place.is_dir():
+        return (
+            f"{place}: there is no cache on this machine, nothing to remove - did jobs run elsewhere? storage.cache is "
+            f"'{config.storage.cache}', taken from the working folder unless it starts with /"
+        )
+    shards, pages = gc.stale_blocks(store, config.storage), stale_pages(store, config.storage, SHOWING)
+    if not shards and not pages:
         return f"{place}: nothing to remove"
+    told = f"of {len(shards)} shards that no version has, {len(pages)} pages of versions that are no more"
     if not delete:
-        return f"{place}: blocks of {len(stale)} shards that no version has; --delete removes them"
-    return f"{place}: {gc.drop_blocks(config.storage, stale)} blocks of {len(stale)} shards removed"
+        return f"{place}: blocks {told}; --delete removes them"
+    blocks = gc.drop_blocks(config.storage, shards)
+    for page in pages:
+        page.unlink(missing_ok=True)
+    return f"{place}: {blocks} blocks {told}: removed"
 
 
 def seconds_of(age: str) -> float:

@@ -165,7 +165,8 @@ def dataset_gc(
     delete: Annotated[bool, typer.Option("--delete", help="Remove it; without, only say what would be.")] = False,
     older_than: Annotated[str, typer.Option(help="Leave alone what is younger: 12h, 7d; 1h at least.")] = "1d",
     cache: Annotated[
-        bool, typer.Option("--cache", help="Look into this machine's cache, not under the prefix.")
+        bool,
+        typer.Option("--cache", help="Look into this machine's cache, for blocks and pages, not under the prefix."),
     ] = False,
 ) -> None:
     """Remove what no commit refers to: shards without a receipt, overlays, lengths and plans of no dataset, checkpoints

@@ -3,13 +3,16 @@
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset import write_manifest
+from deemo_dist.dataset import read_info, write_manifest
+from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.storage import open_store
 from pipelines.cli import app
@@ -75,6 +78,57 @@ def test_a_dataset_through_its_life(deemo: "Deemo", tmp_path: Path) -> None:
         *("--tombstone", "data.version=v1-e1"),
     )
     assert "dataset demo/v2: 6 clips" in said and "now demo/v2" in deemo("dataset", "ls")
+
+
+def test_another_machines_cache_loses_what_shows_a_version_that_is_no_more(
+    deemo: "Deemo", config: RunConfig, tmp_path: Path
+) -> None:
+    """Its pages are told by their version, the digest in them, or their age; figures that wait for MLflow stay."""
+    store, cache = open_store(config.storage), tmp_path / "cache"
+    make(replace(config, data=replace(config.data, version="v2")), clips_of())
+    digests = {version: read_info(store, "demo", version).dataset_digest for version in ("v1", "v2")}
+    pages = {
+        "previews/demo-v1.html": "",
+        "previews/demo-v2.html": "",
+        "runs/run/evaluation-1/report.html": digests["v1"],
+        "runs/run/evaluation-2/report.html": digests["v2"],
+        "tracking/artifacts/1/artifacts/report/predictions.json": "",
+        "tracking/artifacts/1/artifacts/config/resolved.yaml": "",
+        "tracking/spool/run/files/1/report.html": "",
+        "tracking/spool/run/1.facts.jsonl": "",
+        "costs/1.json": "",
+        "notes.txt": "",
+    }
+    for name, content in pages.items():
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_text(content)
+    assert deemo("dataset", "gc", "--cache").strip() == f"{cache}: nothing to remove"
+    put_tombstone(store, "datasets/demo/v1", why="erasure", replaced_by="demo/v2")
+    (cache / "runs/run/evaluation-3").mkdir(parents=True)
+    (cache / "runs/run/evaluation-3/report.html").write_text("of afterwards")
+    os.utime(cache / "runs/run/evaluation-3/report.html", (time.time() + 60,) * 2)
+    said = (
+        f"{cache}: blocks of 0 shards that no version has, 4 pages of versions that are no more; --delete removes them"
+    )
+    assert deemo("dataset", "gc", "--cache").strip() == said
+    assert "4 pages of versions that are no more: removed" in deemo("dataset", "gc", "--cache", "--delete")
+    gone = {name for name in pages if not (cache / name).exists()}
+    assert gone == {
+        "previews/demo-v1.html",
+        "runs/run/evaluation-1/report.html",
+        "tracking/artifacts/1/artifacts/report/predictions.json",
+        "tracking/spool/run/files/1/report.html",
+    }
+    assert (cache / "runs/run/evaluation-3/report.html").exists()
+    assert deemo("dataset", "gc", "--cache").strip() == f"{cache}: nothing to remove"
+
+
+def test_a_cache_that_is_not_there_is_said_to_be_elsewhere(
+    deemo: "Deemo", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = deemo("dataset", "gc", "--cache", "--delete", "storage.cache=build/nowhere")
+    assert said.startswith(f"{tmp_path}/build/nowhere: there is no cache on this machine") and "'build/nowhere'" in said
 
 
 def test_what_is_refused(deemo: "Deemo", tmp_path: Path) -> None:
