@@ -178,9 +178,20 @@ def short_object(key: str, where: str, start: int, length: int, got: int) -> Cor
     )
 
 
-def _files_below(start: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(start, onerror=_raise_unless_missing):
-        yield from (Path(folder) / name for name in names)
+def _files_below(start: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """All files, behind links to folders too; a link to one of the folders ``above`` (device, inode) leads in a circle
+    and nowhere."""
+    try:
+        state = start.stat()
+        entries = sorted(os.scandir(start), key=lambda entry: entry.name)
+    except FileNotFoundError:  # a folder that is not there has no keys; one that cannot be read is an error
+        return
+    here = state.st_dev, state.st_ino
+    for entry in entries if here not in above else ():
+        if entry.is_dir():
+            yield from _files_below(Path(entry.path), above | {here})
+        else:
+            yield Path(entry.path)
 
 
 def _key(stored: Stored) -> str:
@@ -190,9 +201,3 @@ def _key(stored: Stored) -> str:
 def _check_range(key: str, start: int, length: int) -> None:
     if start < 0 or length < 0:
         raise StorageError(f"{key}: no range starts at {start} with {length} bytes")
-
-
-def _raise_unless_missing(error: OSError) -> None:
-    """A folder that is not there has no keys; one that cannot be read is an error."""
-    if not isinstance(error, FileNotFoundError):
-        raise error

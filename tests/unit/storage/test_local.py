@@ -254,3 +254,19 @@ def test_a_copy_is_the_same_bytes_and_lives_on_alone(store: Store) -> None:
     assert store.get("deep/to") == b"same"
     with pytest.raises(NotFoundError):
         store.copy("from", "again")
+
+
+def test_folders_behind_links_are_listed_and_circles_end(store: Store, tmp_path: Path) -> None:
+    """As where ``datasets/`` is a link to another disk: an erasure searches what is listed."""
+    store.put("datasets/demo/x", b"x")
+    store.put("runs/y", b"y")
+    (tmp_path / "store/datasets").rename(tmp_path / "elsewhere")
+    (tmp_path / "store/datasets").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/demo/up").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "store/runs/root").symlink_to(tmp_path / "store")
+    (tmp_path / "store/runs/gone").symlink_to(tmp_path / "nowhere")
+    assert store.list("datasets") == ["datasets/demo/x"]
+    keys = {stored.key for stored in store.history("")}
+    assert {"datasets/demo/x", "runs/y"} <= keys and len(keys) < 20
+    store.remove(next(stored for stored in store.history("") if stored.key == "datasets/demo/x"))
+    assert not (tmp_path / "elsewhere/demo/x").exists()
