@@ -36,16 +36,22 @@ _SCHEMA = pa.schema(
 @dataclass(frozen=True, kw_only=True)
 class LengthTable:
     """Lengths in the order of the examples, [N] each, as narrow integers; audio in milliseconds, rounded up. ``digest``
-    names it."""
+    names it; ``of``: the digests of the tables that it was made of, where it is none that is stored itself."""
 
     digest: str
     tokens: np.ndarray | Stitched
     targets: np.ndarray | Stitched
     frames: np.ndarray | Stitched
     audio_ms: np.ndarray | Stitched
+    of: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The digests of the tables, as they were measured, that it comes from."""
+        return self.of or (self.digest,)
 
     def costs(self, numbers: np.ndarray | None = None) -> np.ndarray:
         """What packing counts, of the examples with these numbers (None: of all): int64 [N, 3] of tokens, frames, audio

@@ -72,4 +72,5 @@ def mixed_lengths(tables: Sequence[LengthTable]) -> LengthTable:
         name: Stitched([getattr(table, name) for table in tables])
         for name in ("tokens", "targets", "frames", "audio_ms")
     }
-    return LengthTable(digest=digest_of([table.digest for table in tables]), **columns)
+    measured = dict.fromkeys(digest for table in tables for digest in table.measured)
+    return LengthTable(digest=digest_of([table.digest for table in tables]), of=tuple(measured), **columns)

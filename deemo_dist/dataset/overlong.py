@@ -29,5 +29,6 @@ def leave_out(examples: Examples, lengths: LengthTable, budget: Budget) -> tuple
         raise DatasetError(f"none of {out} examples fits in a pack", hint="raise the stage's max_tokens and the like")
     logger.warning("%d of %d examples are too long for a pack: left out, as the stage says", out, len(fits))
     columns = {name: getattr(lengths, name)[fits] for name in ("tokens", "targets", "frames", "audio_ms")}
-    kept = LengthTable(digest=digest_of({"of": lengths.digest, "within": budget}), **columns)
+    digest = digest_of({"of": lengths.digest, "within": budget})
+    kept = LengthTable(digest=digest, of=lengths.measured, **columns)
     return replace(examples, rows=examples.rows[fits], asked=examples.asked[fits]), kept

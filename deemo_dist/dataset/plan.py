@@ -194,7 +194,8 @@ class StepPlan:
             return _counts(table, len(self._windows), key)
         counts = self._counted()
         if store is not None:
-            found = {"version": PLAN_VERSION, "packs": counts, "lengths": self.lengths.digest}
+            made_of = {"lengths": self.lengths.digest, "measured": self.lengths.measured}
+            found = {"version": PLAN_VERSION, "packs": counts, **made_of}
             store.put(key, canonical_json({**found, **self._windows.stored()}))
         return counts
 

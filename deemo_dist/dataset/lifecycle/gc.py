@@ -6,7 +6,7 @@ are missed. Ages are told by the store's own clock.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -220,7 +220,7 @@ def _overlays(store: Store, versions: Sequence[Version]) -> Iterator[Garbage]:
 
 def _measured(store: Store, versions: Sequence[Version], plans: frozenset[str]) -> Iterator[Garbage]:
     """Lengths of datasets that are no more, and plans over them that no checkpoint names. Those that do not say what
-    they were measured on (older ones) stay."""
+    they were measured on (older ones) stay; a plan over several datasets goes with the first of them."""
     live = {version.info.dataset_digest for version in versions if version.info and version.state == COMMITTED}
     gone: set[str] = set()
     for stored in store.entries("lengths"):
@@ -234,16 +234,18 @@ def _measured(store: Store, versions: Sequence[Version], plans: frozenset[str]) 
     kept = {stored.key.rpartition("/")[2].removesuffix(".parquet") for stored in store.entries("lengths")} - gone
     for stored in store.entries("plans"):
         digest = stored.key.split("/")[1]
-        over = _lengths_of_plan(store, stored.key)
-        if over and over not in kept and digest not in plans:
+        if not kept.issuperset(_lengths_of_plan(store, stored.key, gone)) and digest not in plans:
             yield Garbage(stored, "lengths and plans of datasets that are no more")
 
 
-def _lengths_of_plan(store: Store, key: str) -> str | None:
+def _lengths_of_plan(store: Store, key: str, gone: Set[str]) -> Sequence[str]:
+    """Digests of the tables of lengths that a plan was made of. An older plan tells one digest alone, which is no
+    table's where it is over several datasets or leaves examples out: it counts where it is one of those ``gone``."""
     try:
-        return parse_json(store.get(key), key).get("lengths")
+        said = parse_json(store.get(key), key)
     except DeemoError:
-        return None
+        return ()
+    return said.get("measured") or [each for each in [said.get("lengths")] if each in gone]
 
 
 def _checkpoints(store: Store, limit: float) -> Iterator[Garbage]:

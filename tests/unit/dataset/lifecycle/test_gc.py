@@ -5,15 +5,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from deemo_dist.config import StorageConfig
+from deemo_dist.config import StorageConfig, TaskConfig
 from deemo_dist.dataset import (
+    StepPlan,
     begin_version,
+    build_examples,
     cached,
     commit_unit,
     dataset_prefix,
     measure_lengths,
+    mixed_lengths,
     open_dataset,
     plan_units,
     verify,
@@ -21,6 +25,9 @@ from deemo_dist.dataset import (
 from deemo_dist.dataset.layout import plan_key
 from deemo_dist.dataset.lifecycle.gc import Garbage, by_reason, collect, drop_blocks, garbage, stale_blocks
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
+from deemo_dist.dataset.overlong import leave_out
+from deemo_dist.dataset.packing import Budget
+from deemo_dist.dataset.plan import PlanSettings
 from deemo_dist.dataset.receipts import encode_receipt
 from deemo_dist.digests import canonical_json
 from deemo_dist.errors import CorruptDataError
@@ -148,6 +155,36 @@ def test_plans_that_checkpoints_name_stay(whole: Store, made: Any) -> None:
     plan = next(key for key in wanted if key.startswith("plans/"))
     found = garbage(whole, older_than=DAY, plans_in_use=[plan.split("/")[1]])
     assert kinds(found) == wanted - {plan}
+
+
+def test_plans_over_several_datasets_or_without_long_examples_stay_with_their_lengths(whole: Store) -> None:
+    """Their lengths are made of tables that are stored, under digests that no table has."""
+    dataset = open_dataset(whole, "demo", "v1")
+    budget, settings = Budget(tokens=10, frames=10, audio_seconds=1.0), {"seed": 1, "epochs": 1, "packs_per_step": 1}
+    tasks = {"emotion": TaskConfig(prompt="Which?", answer="{label.emotion}")}
+    examples = build_examples(dataset, tasks, ["emotion"], "train")
+    keys = {}
+    for which, digest in (("here", dataset.digest), ("gone", "no dataset's")):
+        long = iter(range(len(examples)))
+        measured = measure_lengths(
+            examples,
+            lambda _, long=long: Length(tokens=99 if next(long) == 0 else 3, targets=1, frames=1, audio_seconds=0.0),
+            dataset_digest=digest,
+            processor_digest="p",
+            store=whole,
+        )
+        few, short = leave_out(examples, measured, budget)
+        mixed = mixed_lengths([short, short])
+        for lengths in (short, mixed):
+            shards = np.zeros(len(lengths), np.int64)
+            plan = StepPlan(lengths, shards, PlanSettings(budget=budget, **settings), store=whole)
+            keys[which, lengths is mixed] = plan_key(plan.digest)
+        assert len(few) < len(examples)
+    age(whole)
+    assert {key for key in kinds(garbage(whole, older_than=DAY)) if key.startswith("plans/")} == {
+        keys["gone", False],
+        keys["gone", True],
+    }
 
 
 def test_tombstoned_versions_go_but_not_while_an_erasure_reads_them(whole: Store) -> None:
