@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from deemo_dist.config import ModelConfig, RunConfig, TaskConfig
 from deemo_dist.dataset import Dataset
 from deemo_dist.environ import Placement, gpus
-from deemo_dist.errors import ConfigError, DatasetError, ModelError, TrainingError
+from deemo_dist.errors import (
+    AlreadyExistsError,
+    ConfigError,
+    DatasetError,
+    ModelError,
+    StorageError,
+    TrainingError,
+)
 from deemo_dist.storage import Store, open_store
 
 if TYPE_CHECKING:
@@ -58,17 +65,30 @@ def versions(known: Known) -> str:
 
 
 def storage(known: Known) -> str:
-    """Can the store be read, written and tidied?"""
+    """Can the store be read, written and tidied, and does it refuse to put twice what is to be put once?"""
     store = open_store(known.config.storage)
     key = f"runs/{known.config.name}/doctor/{os.getpid()}-{time.time_ns()}"
     started = time.perf_counter()
-    store.put(key, b"deemo")
-    same = store.get(key) == b"deemo"
+    store.put_new(key, b"deemo")
+    same, once = store.get(key) == b"deemo", _refused_again(store, key)
     store.delete(key)
+    if not once:
+        raise StorageError(
+            f"{store.root} takes a second object under a key that is taken: its server ignores If-None-Match",
+            hint="take a server or release that honours it: receipts, commits and reservations rest on the first one",
+        )
     if not same:
         raise DatasetError(f"{store.uri(key)} does not give back what was written", hint="look at the storage server")
     known.store = store
     return f"{store.root}: written, read and deleted in {1000 * (time.perf_counter() - started):.0f} ms"
+
+
+def _refused_again(store: Store, key: str) -> bool:
+    try:
+        store.put_new(key, b"other")
+    except AlreadyExistsError:
+        return True
+    return False
 
 
 def tracking(known: Known) -> str:

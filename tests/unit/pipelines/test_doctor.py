@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from deemo_dist.config import RunConfig, TrainRule
-from deemo_dist.errors import DeemoError, TrainingError, WeightsError
+from deemo_dist.errors import DeemoError, StorageError, TrainingError, WeightsError
+from deemo_dist.storage.local import LocalStore
 from pipelines import checks, room
 from pipelines.checks import Known
 from pipelines.doctor import Finding, examine, preflight
@@ -63,6 +64,14 @@ def test_storage(tmp_path: Path) -> None:
     beneath = replace(config.storage, root=f"file://{tmp_path}/taken/store")
     with pytest.raises(DeemoError):
         checks.storage(Known(config=replace(config, storage=beneath), world=1))
+
+
+def test_a_store_that_puts_twice_what_is_put_once_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a server that ignores If-None-Match."""
+    monkeypatch.setattr(LocalStore, "put_new", LocalStore.put)
+    with pytest.raises(StorageError, match=r"takes a second object .* ignores If-None-Match - .*receipts"):
+        checks.storage(Known(config=run_in(tmp_path), world=1))
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 
 
 def test_tracking(tmp_path: Path) -> None:
