@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -131,7 +132,7 @@ def _measured(examples: Sequence[Example], length_of: Callable[[Example], Length
 
 
 def _table(digest: str, columns: Sequence[np.ndarray]) -> LengthTable:
-    named = {name: narrow(column) for name, column in zip(_SCHEMA.names, columns, strict=True)}
+    named: dict[str, Any] = {name: narrow(column) for name, column in zip(_SCHEMA.names, columns, strict=True)}
     return LengthTable(digest=digest, **named)
 
 

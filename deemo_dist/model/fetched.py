@@ -4,10 +4,10 @@ import fcntl
 import tempfile
 from pathlib import Path
 
-from deemo_dist.config import StorageConfig
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ModelError
 from deemo_dist.storage import open_store
+from deemo_dist.storage.elsewhere import elsewhere
 from deemo_dist.weights.cache import cache_folder
 
 KINDS = (".safetensors", ".json", ".txt", ".jinja", ".model", ".gguf")
@@ -19,7 +19,7 @@ def fetched(uri: str) -> Path:
     where the prefix has changed; of several processes one fetches, the others wait. Raises ``ModelError`` where there
     is no model, ``StorageError`` where it cannot be read."""
     uri = uri.rstrip("/")
-    store = open_store(StorageConfig(root=uri))
+    store = open_store(elsewhere(uri))
     files = [each for each in store.entries("") if each.key.endswith(KINDS)]
     if not files:
         raise ModelError(f"there is no model at {uri}", hint="a prefix with config.json and safetensors files")

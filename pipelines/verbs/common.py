@@ -13,7 +13,11 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...",
 
 
 def load_run(run: str, overrides: list[str] | None) -> RunConfig:
-    """The run's configuration, checked. Raises ``ConfigError``."""
+    """The run's configuration, checked; buckets that its models are in are asked as it says of its own. Raises
+    ``ConfigError``."""
     from deemo_dist.config import load
+    from deemo_dist.storage.elsewhere import use
 
-    return load(run, overrides or [])
+    config = load(run, overrides or [])
+    use(config.storage)
+    return config

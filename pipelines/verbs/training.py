@@ -23,9 +23,9 @@ def train(
     from pipelines.stages import Selection
     from pipelines.train import run_train, run_worker
 
-    selection = Selection.of(stage, first, until)
+    selection, config = Selection.of(stage, first, until), load_run(run, overrides)
     if worker:
-        run_worker(load_run(run, overrides), selection)
+        run_worker(config, selection)
     else:
         run_train(run, overrides or [], selection)
 
@@ -59,6 +59,7 @@ def run_all(run: RunOption, overrides: Overrides = None) -> None:
     """The whole chain: preprocess, train, evaluate."""
     from pipelines.run import run_chain
 
+    load_run(run, overrides)
     result = run_chain(run, overrides or [])
     typer.echo(f"accuracy {result.accuracy:.3f}; report: {result.report}")
 

@@ -17,6 +17,7 @@ from deemo_dist.model.fetched import fetched
 from deemo_dist.model.sources import cast_parameters, load_parts
 from deemo_dist.model.stored import load_stored
 from deemo_dist.storage import open_store
+from deemo_dist.storage.elsewhere import VARIABLE, elsewhere, use
 
 
 def part() -> nn.Module:
@@ -136,7 +137,20 @@ def test_a_prefix_of_a_bucket_is_fetched_once(tmp_path, monkeypatch):
     with LocalS3() as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
+        monkeypatch.delenv(VARIABLE, raising=False)
         assert_fetched_once(tmp_path, f"{server.root}/models/a", monkeypatch)
+        monkeypatch.delenv("AWS_ENDPOINT_URL")
+        monkeypatch.setenv(VARIABLE, "{}")
+        use(StorageConfig(endpoint=server.endpoint, retries=2))  # as a run with its own endpoint says
+        assert (fetched(f"{server.root}/models/a") / "config.json").read_text() == "{ }"
+
+
+def test_a_models_bucket_is_asked_as_the_run_says_of_its_own(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "{}")
+    assert elsewhere("s3://b/m") == StorageConfig(root="s3://b/m")
+    use(StorageConfig(root="s3://own/p", endpoint="http://s3:9000", retries=3, timeout_seconds=7.0, cache="/c"))
+    wanted = StorageConfig(root="s3://b/m", endpoint="http://s3:9000", retries=3, timeout_seconds=7.0)
+    assert elsewhere("s3://b/m") == wanted
 
 
 def test_a_gguf_file_of_a_prefix_is_the_model(tmp_path, monkeypatch):

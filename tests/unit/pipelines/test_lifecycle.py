@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deemo_dist.config import RunConfig
+from deemo_dist.config import RunConfig, StorageConfig
 from deemo_dist.dataset import read_info, write_manifest
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.storage import open_store
+from deemo_dist.storage.elsewhere import VARIABLE, elsewhere
 from pipelines.cli import app
 from pipelines.lifecycle import seconds_of
 from tests.made import PEOPLE, clips_of, config_of, make
@@ -148,6 +149,14 @@ def test_what_is_refused(deemo: "Deemo", tmp_path: Path) -> None:
         deemo("dataset", "merge", "demo/v1", "demo", "--into", "demo/v2")
     with pytest.raises(DatasetError, match="begun with another"):
         deemo("dataset", "filter", "fps > 1", "--into", "demo/v1")
+
+
+def test_a_verb_lets_the_run_say_how_its_models_bucket_is_asked(
+    deemo: "Deemo", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "{}")
+    deemo("dataset", "show", "storage.endpoint=http://s3:9000", "storage.retries=3")
+    assert elsewhere("s3://b/m") == StorageConfig(root="s3://b/m", endpoint="http://s3:9000", retries=3)
 
 
 @pytest.mark.parametrize(("age", "seconds"), [("60m", 3600.0), ("12h", 43_200.0), ("7d", 604_800.0), (" 1h ", 3600.0)])
