@@ -13,6 +13,8 @@ from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.storage import Store, open_store
 from pipelines.work import work_lines
 
+MANIFEST_ORDER = "  order      the manifest's: who knows it knows whose a key is; preprocess anew or rotate the key"
+
 
 def open_allowed(config: RunConfig, store: Store, name: str = "", version: str = "") -> Dataset:
     """The dataset of a run, or another that it uses, refused (``DatasetError``) unless it was made under the run's
@@ -52,6 +54,7 @@ def describe(config: RunConfig) -> str:
         f"policy       {info.header.policy} ({info.header.strength})  {info.header.policy_digest}",
         *(f"  weak       {reason}" for reason in info.header.weaknesses),
         f"manifest     {info.header.manifest_digest}",
+        *([] if info.header.order == "key" else [MANIFEST_ORDER]),
         f"annotations  {info.annotations_digest}",
     ]
     lines += _origin(info.header.derived)

@@ -26,7 +26,6 @@ from deemo_dist.dataset import (
     dataset_prefix,
     manifest_digest,
     pending_units,
-    plan_units,
     read_info,
     read_manifest,
     read_receipt,
@@ -54,10 +53,11 @@ from deemo_dist.storage import Store, fetch_uri, open_store
 from deemo_dist.weights import use
 from pipelines.array import preprocess_array
 from pipelines.private import by_place, private_folder
-from pipelines.sealed import SealedUnit
+from pipelines.sealed import SealedUnit, units_of
 from pipelines.withdrawn import refuse_withdrawn, without_withdrawn
 
 READERS = 16
+FETCHED = "bytes.fetch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class UnitWorker:
         for clip in unit.clips:
             with hiding(clip.uri, clip.subject, clip.transcript):
                 self._take(clip, builder)
-        spent = {**self.deidentify.meter.figures(), **self.fetched}
+        spent = {**self.deidentify.meter.figures(), **_rough(self.fetched)}
         receipt, shard = builder.finish({"seconds": time.monotonic() - started, **spent})
         return commit_unit(self.store, self.prefix, receipt, shard)
 
@@ -138,7 +138,7 @@ class UnitWorker:
             path = fetch_uri(clip.uri, self.config.storage, into=into, label=f"clip {key}")
         except NotFoundError as error:
             raise MediaError(error.message, stage="fetch", reason="missing") from None
-        figures = {"seconds.fetch": time.monotonic() - started, "bytes.fetch": path.stat().st_size}
+        figures = {"seconds.fetch": time.monotonic() - started, FETCHED: path.stat().st_size}
         self.fetched.update(figures)
         return path
 
@@ -168,6 +168,11 @@ class UnitWorker:
         )
 
 
+def _rough(fetched: Counter[str]) -> dict[str, float]:
+    """The figures of fetching, bytes to the million: an exact sum would tell which files a unit was made of."""
+    return {**fetched, FETCHED: round(fetched[FETCHED], -6)}
+
+
 @by_place()
 def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     """De-identify what has no receipt yet, then commit the dataset; where it was and parts of it are gone, again.
@@ -186,7 +191,7 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     clips = without_withdrawn(read_manifest(config.data.manifest, config.storage), store, ring)
     refuse_names(clips)
     refuse_split_subjects(clips)
-    units = plan_units(clips, config.data.shard_bytes)
+    units = units_of(clips, ring, config.data.shard_bytes)
     header = _header(config, ring, clips, units)
     begin_version(store, config.data.name, config.data.version, header)
     label = f"{config.data.name}/{config.data.version}"
@@ -218,6 +223,7 @@ def _header(config: RunConfig, ring: KeyRing, clips: Sequence[Clip], units: Sequ
         strength=policy_strength(config.policy),
         demo_key=ring.demo,
         weaknesses=weaknesses(config.policy),
+        order="key",
     )
 
 

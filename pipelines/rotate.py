@@ -147,5 +147,11 @@ def _header(
         voices_key_id=voices if keeps_voices else None,
     )
     return replace(
-        info.header, clips=clips, policy_digest=digest, key_id=new.key_id, demo_key=new.demo, derived=derivation
+        info.header,
+        clips=clips,
+        policy_digest=digest,
+        key_id=new.key_id,
+        demo_key=new.demo,
+        derived=derivation,
+        order="key",
     )

@@ -52,7 +52,9 @@ class Derivation:
 @dataclass(frozen=True, kw_only=True)
 class DatasetHeader:
     """What makes a version what it is: manifest, its cut into units, policy, key. ``strength``: strong or weak (not
-    de-identified), and ``weaknesses``: why, one clause each; ``derived``: None where preprocessing made it."""
+    de-identified), and ``weaknesses``: why, one clause each; ``derived``: None where preprocessing made it; ``order``:
+    by what its clips are sorted, ``key`` or, in versions of before, ``manifest``: who knows that one's order knows
+    there whose each key is."""
 
     manifest_digest: str
     units: int
@@ -65,6 +67,7 @@ class DatasetHeader:
     demo_key: bool = False
     weaknesses: tuple[str, ...] = field(default=(), compare=False)
     derived: Derivation | None = None
+    order: str = "manifest"
 
 
 @dataclass(frozen=True, kw_only=True)

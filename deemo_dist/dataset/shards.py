@@ -20,9 +20,10 @@ EXTENSIONS = ("mp4", "flac", "cues.npy", "hands.npy", "json")
 
 
 def plan_units(clips: Sequence[Clip], shard_bytes: int) -> tuple[Unit, ...]:
-    """Cut a manifest into units of about ``shard_bytes`` raw bytes each, in the manifest's order.
+    """Cut clips into units of about ``shard_bytes`` raw bytes each, in the order in which they are given.
 
-    A function of the manifest alone (order, sizes, target), so that every process and every rerun cuts alike.
+    A function of order, sizes and target alone, so that every process and every rerun cuts alike. The order stays to be
+    seen in the dataset: clips of people are given in that of their keys (``pipelines.sealed.units_of``).
     Raises ``DatasetError`` for an empty manifest, a clip named twice, or a target that no single PUT can carry.
     """
     if not clips:

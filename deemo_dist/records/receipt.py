@@ -11,7 +11,7 @@ RECEIPT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """The clips of one shard: a function of the manifest alone. ``index`` counts from 0."""
+    """The clips of one shard: a function of the manifest and the root key alone. ``index`` counts from 0."""
 
     index: int
     clips: tuple[Clip, ...]

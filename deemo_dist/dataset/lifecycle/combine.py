@@ -167,6 +167,7 @@ def _header(
         shard_bytes=max(info.header.shard_bytes for info in infos),
         demo_key=any(info.header.demo_key for info in infos),
         derived=derivation,
+        order="key" if all(info.header.order == "key" for info in infos) else "manifest",
     )
 
 

@@ -1,11 +1,12 @@
 """A version under other keys: every name, and the attestations that say under which key, without the raw clips.
 
 Pictures, cues, transcripts and sound are carried over as they are; each sample's JSON is written anew, so every shard
-is. What the old key put into the sound itself, the parameters of a disguised voice, can only be made anew from the raw
-clip: such sound is carried over as it is, or left out.
+is. The clips are sorted by their new names and cut into units anew, so that neither the place of a row nor who stands
+with whom leads from a new name to an old one. What the old key put into the sound itself, the parameters of a disguised
+voice, can only be made anew from the raw clip: such sound is carried over as it is, or left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deemo_dist.dataset.codec import parse_json
@@ -15,13 +16,16 @@ from deemo_dist.dataset.layout import dataset_prefix
 from deemo_dist.dataset.lifecycle.derive import read_sample, units_made
 from deemo_dist.dataset.receipts import commit_unit
 from deemo_dist.dataset.shards import Shard, ShardWriter
-from deemo_dist.digests import canonical_json
+from deemo_dist.digests import canonical_json, digest_of
 from deemo_dist.errors import DatasetError
-from deemo_dist.records import IndexRow, LedgerRow, Receipt
+from deemo_dist.records import Annotation, IndexRow, LedgerRow, Receipt
 from deemo_dist.storage import Store
 
 DISGUISED = ("world", "mcadams", "sum")
 """Voices whose parameters come from the root key."""
+
+NO_TOOLCHAIN = digest_of([])
+"""Of a unit without clips, whose bytes went to its neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,8 @@ def rekey(
     names: NewNames,
     on_unit: Callable[[], object] = lambda: None,
 ) -> DatasetInfo:
-    """Make the version ``into`` of the ``receipts`` of the one at ``source``, under new names, unit by unit; units that
-    are committed already stay.
+    """Make the version ``into`` of the ``receipts`` of the one at ``source``, under new names and in their order, in as
+    many units; units that are committed already stay.
 
     Raises ``DatasetError`` where two clips would get one name, ``CorruptDataError`` for a damaged source.
     """
@@ -56,12 +60,61 @@ def rekey(
             hint="a merge of datasets that hold the same clips under their own keys cannot be re-keyed into one",
         )
     begin_version(store, *into, header)
-    prefix = dataset_prefix(*into)
+    prefix, cut = dataset_prefix(*into), _cut(receipts, names)
 
     def make(number: int) -> Receipt:
-        return commit_unit(store, prefix, *_unit(store, source, receipts[number], names))
+        return commit_unit(store, prefix, *_unit(store, source, cut[number], names))
 
-    return write_version(store, *into, header, units_made(store, prefix, len(receipts), make, on_unit))
+    return write_version(store, *into, header, units_made(store, prefix, len(cut), make, on_unit))
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A clip of the old version: its rows, and the toolchain that its receipt names."""
+
+    ledger: LedgerRow
+    index: IndexRow | None
+    said: Annotation | None
+    toolchain: str
+
+    @property
+    def bytes(self) -> int:
+        """What its files take."""
+        return sum(member.size for member in self.index.members) if self.index else 0
+
+
+def _cut(receipts: Sequence[Receipt], names: NewNames) -> list[Receipt]:
+    """The old rows, in the order of their new names, as so many units of about equal bytes. A unit of several
+    toolchains has their names' digest for one."""
+    clips = sorted(_clips(receipts), key=lambda clip: names.samples[clip.ledger.key])
+    groups: list[list[_Taken]] = [[] for _ in receipts]
+    whole, before = sum(clip.bytes + 1 for clip in clips), 0
+    for clip in clips:
+        groups[before * len(groups) // whole].append(clip)
+        before += clip.bytes + 1
+    return [_receipt(number, group, names) for number, group in enumerate(groups)]
+
+
+def _clips(receipts: Sequence[Receipt]) -> Iterator[_Taken]:
+    for receipt in receipts:
+        index = {row.key: row for row in receipt.index}
+        said = {row.key: row for row in receipt.annotations}
+        for row in receipt.ledger:
+            yield _Taken(row, index.get(row.key), said.get(row.key), receipt.toolchain_digest)
+
+
+def _receipt(number: int, group: Sequence[_Taken], names: NewNames) -> Receipt:
+    """A unit's old rows, under its new number and policy."""
+    toolchains = sorted({clip.toolchain for clip in group}) or [NO_TOOLCHAIN]
+    return Receipt(
+        unit=number,
+        tar=None,
+        index=tuple(replace(clip.index, unit=number) for clip in group if clip.index),
+        ledger=tuple(replace(clip.ledger, unit=number) for clip in group),
+        annotations=tuple(clip.said for clip in group if clip.said),
+        policy_digest=names.policy_digest,
+        toolchain_digest=toolchains[0] if len(toolchains) == 1 else digest_of(toolchains),
+    )
 
 
 def _unit(store: Store, source: str, receipt: Receipt, names: NewNames) -> tuple[Receipt, Shard | None]:
@@ -82,8 +135,6 @@ def _unit(store: Store, source: str, receipt: Receipt, names: NewNames) -> tuple
         index=index,
         ledger=tuple(_place(replace(row, key=names.samples[row.key]), name, offsets) for row in receipt.ledger),
         annotations=tuple(replace(row, key=names.samples[row.key]) for row in receipt.annotations),
-        policy_digest=names.policy_digest,
-        statistics={},
     )
     return renamed, shard
 

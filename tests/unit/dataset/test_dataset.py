@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from deemo_dist.dataset import begin_version, commit_unit, compact, ledger_totals, open_dataset, plan_units, verify
-from deemo_dist.dataset.codec import to_parquet
-from deemo_dist.digests import sha256_bytes
+from deemo_dist.dataset.codec import from_plain, to_parquet
+from deemo_dist.dataset.info import DatasetHeader
+from deemo_dist.digests import plain, sha256_bytes
 from deemo_dist.errors import CorruptDataError, DatasetError
 from deemo_dist.records.sample import INDEX_SCHEMA
 from deemo_dist.storage import Store
@@ -68,8 +69,16 @@ def test_a_version_is_begun_once(made: Any, store: Store) -> None:
     assert not begin_version(store, "demo", "v1", header)
     with pytest.raises(DatasetError, match="begun with another policy_digest"):
         begin_version(store, "demo", "v1", replace(header, policy_digest="other"))
+    with pytest.raises(DatasetError, match="begun with another order"):  # units cut otherwise never meet in a version
+        begin_version(store, "demo", "v1", replace(header, order="key"))
     with pytest.raises(DatasetError, match="cannot be a name"):
         begin_version(store, "../up", "v1", header)
+
+
+def test_a_version_of_before_says_that_its_order_is_the_manifests(made: Any, store: Store) -> None:
+    header = made.header(plan_units(made.clips(3), 3000))
+    said = {name: value for name, value in plain(header).items() if name != "order"}
+    assert from_plain(DatasetHeader, said, "header").order == "manifest"
 
 
 def test_a_weak_policy_is_refused_unless_allowed(made: Any, store: Store) -> None:

@@ -2,10 +2,11 @@
 
 import os
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
-from deemo_dist.config import KeysConfig, RunConfig
+from deemo_dist.config import DataConfig, KeysConfig, RunConfig
 from deemo_dist.dataset import load_member, open_dataset, read_info, verify, write_manifest
 from deemo_dist.dataset.lifecycle.scan import Sought, scan
 from deemo_dist.deid import KeyRing, policy_digest
@@ -28,6 +29,10 @@ def store(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
+def known_uris() -> list[str]:
+    return [clip.uri for clip in clips_of()]
+
+
 def test_every_name_is_new_and_every_medium_the_same(config: RunConfig, store: Store) -> None:
     with pytest.raises(ConfigError, match="8 samples speak in disguised voices"):
         run_rotate(config, "demo/v2", NEW, manifest=None, voices=None)
@@ -38,7 +43,11 @@ def test_every_name_is_new_and_every_medium_the_same(config: RunConfig, store: S
     known = {ring.sample_key(clip.uri): clip for clip in clips_of()}
     assert {row.key for row in new.ledger} == set(known)
     assert info.header.policy_digest == policy_digest(config.policy, ring.key_id) != old.info.header.policy_digest
-    for before, after in zip(old.index, new.index, strict=True):
+    was = {KeyRing.open(config.keys, dataset="demo").sample_key(uri): ring.sample_key(uri) for uri in known_uris()}
+    by_name = {row.key: row for row in new.index}
+    assert len(by_name) == len(old.index)
+    for before in old.index:
+        after = by_name[was[before.key]]
         assert after.subject_key == ring.subject_key(known[after.key].subject)
         assert after.attestation.key_id == ring.key_id and after.audio_seconds == before.audio_seconds
         for kind in ("mp4", "flac", "cues.npy"):
@@ -52,6 +61,36 @@ def test_every_name_is_new_and_every_medium_the_same(config: RunConfig, store: S
     assert open_allowed(moved, store).digest == info.dataset_digest and check(moved, deep=True).startswith("whole")
     assert f"disguised under the root key {old.info.header.key_id}" in describe(moved)
     assert run_rotate(config, "demo/v2", NEW, manifest=None, voices="keep") == info
+
+
+def test_neither_the_place_of_a_row_nor_its_unit_leads_back(config: RunConfig, store: Store) -> None:
+    run_rotate(config, "demo/v2", NEW, manifest=None, voices="keep")
+    old, new = open_dataset(store, "demo", "v1"), open_dataset(store, "demo", "v2")
+    keys = [row.key for row in new.ledger]
+    assert keys == sorted(keys) and [row.key for row in new.index] == sorted(row.key for row in new.index)
+    assert [row.unit for row in new.ledger] == sorted(row.unit for row in new.ledger)
+    assert new.info.header.units == old.info.header.units == 3
+    assert "order" in describe(config) and "order" not in describe(replace(config, data=moved(config), keys=NEW))
+
+
+def moved(config: RunConfig) -> DataConfig:
+    return replace(config.data, version="v2")
+
+
+def test_units_are_cut_by_the_new_names(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over many clips nobody's neighbours are those of before."""
+    monkeypatch.setenv("DEEMO_NEW_ROOT_KEY", os.urandom(32).hex())
+    store, clips = open_store(config.storage), clips_of(60)
+    write_manifest(clips, store)
+    make(config, clips, rejected=(1, 5))
+    run_rotate(config, "demo/v2", NEW, manifest=None, voices="keep")
+    assert verify(store, "demo", "v2", deep=True) == []
+    old, new = (KeyRing.open(keys, dataset="demo") for keys in (config.keys, NEW))
+    units = [{row.key: row.unit for row in open_dataset(store, "demo", version).ledger} for version in ("v1", "v2")]
+    pairs = list(combinations([clip.uri for clip in clips], 2))
+    before = [units[0][old.sample_key(a)] == units[0][old.sample_key(b)] for a, b in pairs]
+    after = [units[1][new.sample_key(a)] == units[1][new.sample_key(b)] for a, b in pairs]
+    assert sum(before) == 60 and sum(one and other for one, other in zip(before, after, strict=True)) < 20
 
 
 def test_voices_are_dropped_and_the_old_version_is_tombstoned(config: RunConfig, store: Store) -> None:

@@ -1,12 +1,13 @@
 """What preprocessing cost as text, and what its workers are told."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
 from deemo_dist.config import ExecutionConfig, RunConfig, StorageConfig, load
 from pipelines.array import _written
-from pipelines.preprocess import _told
+from pipelines.preprocess import _rough, _told
 from pipelines.work import work_lines
 
 
@@ -59,3 +60,8 @@ def test_what_a_slurm_task_reads_is_the_run_itself_for_its_owner_alone(
     assert load(path) == replace(slurm, execution=replace(slurm.execution, executor="local"))
     other = _written(replace(slurm, launch=replace(launch, tasks=4)))
     assert other != path
+
+
+def test_what_was_fetched_is_not_said_to_the_byte() -> None:
+    fetched = Counter({"seconds.fetch": 1.5, "bytes.fetch": 12_345_678})
+    assert _rough(fetched) == {"seconds.fetch": 1.5, "bytes.fetch": 12_000_000}
