@@ -20,7 +20,7 @@ from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
 from deemo_dist.deid.text.doubt import doubtful
 from deemo_dist.deid.text.known import composed
-from deemo_dist.deid.text.transcript import Scrubber, Span, forget_lists, replace_all
+from deemo_dist.deid.text.transcript import UNSURE, Scrubber, Span, forget_lists, merged, replace_all
 from deemo_dist.deid.text.wordless import without
 from deemo_dist.errors import DeidError
 from deemo_dist.media import Sound
@@ -79,7 +79,7 @@ class Words:
         said, source = transcript, "none" if given is None else "given"
         if given is None and heard.words and self._policy.asr == "missing":
             said, source = heard.text, "asr"
-            spans = self._scrubber.find([said, *others], names)
+            spans = [merged([*spoken, *self._unsure(heard, spoken)]), *spans[1:]]
         seconds = 0.0 if sound is None else len(sound) / rate
         mutes = self._mutes(given or "", mentions, heard, spoken, seconds) if self._cuts(sound) else ()
         return self._spoken(said, texts, spans, mutes, source, _figures(heard, mutes))
@@ -111,7 +111,7 @@ class Words:
         return Spoken(
             transcript=None if dropped else done[0],
             texts=dict(zip(texts, done[1:], strict=True)),
-            entities=sum(len(rows) for rows in (spans[1:] if dropped else spans)),
+            entities=sum(kind != UNSURE for rows in (spans[1:] if dropped else spans) for _, _, kind in rows),
             mutes=mutes,
             source="none" if dropped else source,  # type: ignore[arg-type]
             figures=figures,
@@ -133,14 +133,31 @@ class Words:
         spans = [*_times(heard.words, spoken), *heard.garbled]
         apart, agreed = unmatched(given, heard.words) if given else (list(range(len(heard.words))), 0.0)
         doubted = apart if agreed >= AGREES else range(len(heard.words))
-        named = {number for start, end, _ in spoken for number in _inside(heard.words, start, end)}
-        muted = doubtful(heard.words, named, frozenset(doubted), self._scrubber.is_smallest)
+        muted = self._doubted(heard, spoken, doubted)
         spans += [(heard.words[number].start, heard.words[number].end) for number in sorted(muted)]
         if mentions and agreed >= AGREES:
             spans += locate(given, [mention[:2] for mention in mentions], heard.words, seconds)
         elif mentions:
             spans += self._doubtful(heard, seconds)
         return joined(spans, margin=self._policy.mute_margin, seconds=seconds)
+
+    def _doubted(self, heard: Heard, spoken: Sequence[Span], asked: Iterable[int]) -> set[int]:
+        """The numbers of the words that are, or may be, names."""
+        named = {number for start, end, _ in spoken for number in _inside(heard.words, start, end)}
+        return doubtful(heard.words, named, frozenset(asked), self._scrubber.is_smallest)
+
+    def _unsure(self, heard: Heard, spoken: Sequence[Span]) -> list[Span]:
+        """The words of the heard text that may be names, each row of them as one span beside those ``spoken``."""
+        taken = [(start, end) for start, end, _ in spoken]
+        places = _places(heard.words)
+        rows: list[Span] = []
+        for number in sorted(self._doubted(heard, spoken, range(len(heard.words)))):
+            start, end = places[number]
+            if any(start < last and first < end for first, last in taken):
+                continue
+            row = rows.pop() if rows and rows[-1][1] + 1 == start else (start, end, UNSURE)
+            rows.append((row[0], end, UNSURE))
+        return rows
 
     def _doubtful(self, heard: Heard, seconds: float) -> list[Seconds]:
         """Where a mention may be that could not be placed: all speech, or all sound where no speech was found.
@@ -172,11 +189,15 @@ def _placeholders(text: str) -> list[Span]:
     return [(*match.span(), "PERSON") for match in TAKEN_OUT.finditer(text)]
 
 
-def _inside(words: Sequence[HeardWord], start: int, end: int) -> list[int]:
-    """The numbers of the words that characters ``start`` to ``end`` of the heard text (single spaces) touch."""
+def _places(words: Sequence[HeardWord]) -> list[tuple[int, int]]:
+    """Where each word stands in the heard text (single spaces), in characters."""
     stops = (np.cumsum([len(word.text) + 1 for word in words]) - 1).tolist()
-    begins = [stop - len(word.text) for word, stop in zip(words, stops, strict=True)]
-    return [n for n, (begin, stop) in enumerate(zip(begins, stops, strict=True)) if begin < end and stop > start]
+    return [(stop - len(word.text), stop) for word, stop in zip(words, stops, strict=True)]
+
+
+def _inside(words: Sequence[HeardWord], start: int, end: int) -> list[int]:
+    """The numbers of the words that characters ``start`` to ``end`` of the heard text touch."""
+    return [number for number, (begin, stop) in enumerate(_places(words)) if begin < end and stop > start]
 
 
 def _times(words: Sequence[HeardWord], spans: Sequence[Span]) -> list[Seconds]:

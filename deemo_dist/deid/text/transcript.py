@@ -17,6 +17,7 @@ from deemo_dist.imports import without
 from deemo_dist.weights import fetch
 
 ENTITIES = ("PERSON", "LOCATION", "ORGANIZATION", "ADDRESS", "NUMBER", "EMAIL", "URL", "HANDLE")
+UNSURE = "UNSURE"  # words as Whisper heard them that may be a name
 SPACY_LABELS = {
     "PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION", "ORG": "ORGANIZATION",
     "EVENT": "ORGANIZATION",
@@ -29,8 +30,8 @@ NAMED = ("PERSON", "LOCATION", "ORGANIZATION")
 CONTRACTED = re.compile(r"(?:n['’]t|['’](?:m|re|ve|ll|d))$")
 GREETINGS = frozenset(("ask", "dear", "hello", "hey", "hi", "thank", "thanks"))
 FOUND = (*ENTITIES, "NAME")
-RANK = {"NAME": 0, "ORGANIZATION": 1}
-PLACEHOLDER = re.compile(rf"\[(?:{'|'.join(ENTITIES)})_(\d{{1,6}})\]")
+RANK = {UNSURE: -1, "NAME": 0, "ORGANIZATION": 1}
+PLACEHOLDER = re.compile(rf"\[(?:{'|'.join((*ENTITIES, UNSURE))})_(\d{{1,6}})\]")
 GENERIC = read_words("generic")
 LONGEST = 200_000
 FREQUENT, RARE = 20_000_000, 3_000_000

@@ -155,6 +155,23 @@ def test_what_is_heard_becomes_the_transcript_where_none_came(words: Words) -> N
     assert (never.transcript, never.source, len(never.mutes)) == (None, "none", 1)
 
 
+def unsure(text: str, *places: int) -> Told:
+    ear = Told(text)
+    shaky = [replace(word, probability=0.35 if at in places else 1.0) for at, word in enumerate(ear.heard.words)]
+    ear.heard = replace(ear.heard, words=tuple(shaky))
+    return ear
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("voice", ["world", "prosody", "drop"])
+def test_words_that_may_be_names_are_in_no_transcript_whatever_becomes_of_the_sound(words: Words, voice: Any) -> None:
+    made = ask(words, unsure("so then will rose came in late", 2, 3), None, voice=voice)
+    assert (made.transcript, made.entities) == ("so then [UNSURE_1] came in late", 0)
+    made = ask(words, unsure("my coach Ilsa and the cathe said well done", 2, 3, 4, 5), None, voice=voice)
+    assert made.transcript == "my coach [PERSON_1] [UNSURE_1] [PERSON_2] said well done"
+    assert ask(words, unsure("so then will rose came in late", 2, 3), "so then will rose came in late").transcript
+
+
 @pytest.mark.slow
 def test_a_dropped_transcript_still_says_what_to_mute(words: Words) -> None:
     made = ask(words, Told("i am anna keller"), "I am Anna Keller", texts={"cue": "Anna"}, transcript="drop")
