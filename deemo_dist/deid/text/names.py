@@ -16,6 +16,7 @@ from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from deemo_dist.deid.text.gazetteer import EMOTIONS, gazetteer, read_words
 from deemo_dist.deid.text.known import INTRODUCED
+from deemo_dist.deid.text.spelled import spelled
 from deemo_dist.deid.text.vocabulary import Vocabulary
 
 WORD = re.compile(r"[^\W\d_]+(?:[’'-][^\W\d_]+)*")
@@ -82,7 +83,8 @@ class NameRecogniser(EntityRecognizer):
         found = [RecognizerResult("LOCATION", *match.span(), 0.7) for match in self._places.finditer(text)]
         found += [RecognizerResult("ORGANIZATION", *match.span(), 0.7) for match in self._events.finditer(text)]
         words = list(words_of(text, nlp_artifacts.tokens))
-        found += [RecognizerResult("PERSON", *place, INTRODUCED) for place in self._introduced(text, words)]
+        sure = [*self._introduced(text, words), *spelled(text)]
+        found += [RecognizerResult("PERSON", *place, INTRODUCED) for place in sure]
         return found + [
             RecognizerResult(kind, word.start, word.end, SCORES[kind])
             for word, kind in zip(words, self._kinds(text, words), strict=True)

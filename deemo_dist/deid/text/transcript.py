@@ -11,6 +11,7 @@ from typing import Any
 
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
 from deemo_dist.deid.text.known import INTRODUCED, KnownNames, composed
+from deemo_dist.deid.text.spelled import letters_of, spelled
 from deemo_dist.deid.text.vocabulary import Vocabulary, counts
 from deemo_dist.errors import DeidError
 from deemo_dist.imports import without
@@ -58,7 +59,9 @@ class Placeholders:
 
     def of(self, kind: str, mention: str) -> str:
         """The placeholder of ``mention``."""
-        words = frozenset(re.findall(r"\w+", re.sub(r"['’]s\b", "", mention.lower())))
+        whole = [*spelled(mention)] == [(0, len(mention))]
+        plain = letters_of(mention) if whole else re.sub(r"['’]s\b", "", mention.lower())
+        words = frozenset(re.findall(r"\w+", plain))
         known = self._numbers.setdefault(kind, [])
         for number, other in enumerate(known):
             if words == other or (kind == "PERSON" and words and (words <= other or other <= words)):
@@ -199,8 +202,8 @@ def _names(sources: Sequence[str], spans: Sequence[list[Span]]) -> set[str]:
 
 
 def _name_words(name: str) -> set[str]:
-    """Words of a name that are telling by themselves: three letters or more, not common English."""
-    words = set(re.findall(r"[^\W\d_]{3,}", name.lower()))
+    """Words of a name that are telling by themselves: three letters or more, spelled ones too, not common English."""
+    words = {*re.findall(r"[^\W\d_]{3,}", name.lower()), *(letters_of(name[a:b]) for a, b in spelled(name))}
     return words - COMMON - EMOTIONS - GENERIC
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, read_words
+from deemo_dist.deid.text.spelled import spelled
 from deemo_dist.weights import fetch
 
 ENDINGS = (
@@ -37,11 +38,11 @@ class Vocabulary:
         return self._counts.get(word, 0)
 
     def _is_word(self, word: str) -> bool:
-        """Whether the lower-case ``word`` is one of English, alone or joined by hyphens."""
+        """Whether the lower-case ``word`` is one of English, alone or joined by hyphens; a row of letters is none."""
         if word in self._ours:
             return True
         if "-" in word:
-            return all(len(part) < 2 or self.is_word(part) for part in word.split("-"))
+            return not any(spelled(word)) and all(len(part) < 2 or self.is_word(part) for part in word.split("-"))
         return word in self._counts and (self._formed(word) or self._begun(word) or self._joined(word))
 
     def _begun(self, word: str) -> bool:

@@ -36,6 +36,10 @@ FOUND = [
     ("hello i'm grace hope, her name is will", ["grace", "hope", "will"]),
     ("this is mark kowalski", ["mark", "kowalski"]),
     ("[NADAL_2] met [KOWALCZUK_1] today", ["nadal", "kowalczuk"]),
+    ("My last name is Kowalski, that's K-O-W-A-L-S-K-I.", ["kowalski", "k-o", "s-k-i"]),
+    ("that is O-K-O-N-K-W-O, right", ["o-k-o"]),
+    ("it is spelled k o w a l s k i, so kowalski", ["k o w", "kowalski"]),
+    ("that's D-I-A-Z", ["d-i"]),
     ("send it to 12 Oconnor Port Suite 3, WY 82001", ["Oconnor", "Suite", "82001"]),
 ]
 KEPT = [
@@ -56,6 +60,8 @@ KEPT = [
     "It would be easy to blame the umpire, but the better player won today.",
     "i am very happy, this is pure joy, i am full of hope and my name is on the list",
     "5, 5. 5",
+    "i was on TV at 8 P.M. and I did it",
+    "w-w-what i, i, i mean, plan a, b, c",
     "this is hope and this is joy, i am happy will you come",
 ]
 
@@ -175,5 +181,5 @@ def test_replacing_keeps_everything_else() -> None:
     assert made == "abc [PERSON_1] def"
     numbers = Placeholders(taken=3)
     assert numbers.of("PERSON", "Anna Keller") == numbers.of("PERSON", "anna") == "[PERSON_4]"
-    assert numbers.of("PERSON", "Bob") == "[PERSON_5]"
+    assert numbers.of("PERSON", "Bob") == numbers.of("PERSON", "B-O-B") == "[PERSON_5]"
     assert numbers.of("LOCATION", "Bob") == "[LOCATION_4]"
