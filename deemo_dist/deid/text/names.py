@@ -25,6 +25,8 @@ RARE, UNCOMMON = 3_000_000, 60_000_000
 NOT_PERSONS = ("DATE", "TIME", "CARDINAL", "ORDINAL", "NORP", "LANGUAGE", "MONEY", "PERCENT", "QUANTITY")
 OF_PLACES = frozenset(("lake", "port", "west", "east", "north", "south", "mount", "fort"))
 CAPITAL = read_words("capitals")
+SHORT = read_words("short_names")
+ALSO_WORDS = frozenset(("an", "ha", "ho"))
 # What a name follows at once: after the first kind any word that is not of everyday, after the second a rare one only.
 _NAME_IS = r"(?:my|his|her|your|their|the|first|last|sur|nick|maiden|user)\s*names?(?:\s+is|['’]s|\s*[:?]|\s+are)"
 _NAMED = r"(?:name|user:|called|(?:nick)?named(?:\s+(?:him|her|them|it))?|calls?\s+(?:me|him|her)|dear)"
@@ -32,7 +34,10 @@ _TITLE = r"(?:mr|mrs|ms|dr|mister|professor|doctor)"
 _TALK = (
     r"(?:i\s+am|i['’]m|this\s+is|it\s+was|thanks?|thank\s+you|hi|hey|hello|against|beat|told|asked|met|ask|and|said)"
 )
-_KIN = r"(?:with|coach|captain|brother|sister|husband|wife|friend|father|mother|son|daughter|dad|mum|mom)"
+_KIN = (
+    r"(?:with|coach|captain|brother|sister|husband|wife|friend|father|mother|son|daughter|dad|mum|mom|"
+    r"aunt|auntie|uncle|cousin|grandma|grandpa)"
+)
 SURELY = re.compile(rf"\b(?:{_NAME_IS}|{_NAMED}|{_TITLE}\.?):?\s+$", re.IGNORECASE)
 MAYBE = re.compile(rf"\b(?:{_TALK}|{_KIN}),?\s+$", re.IGNORECASE)
 # What introduces a name even where it is a word of feeling or of everyday: alone, and only with a second name behind.
@@ -86,7 +91,7 @@ class NameRecogniser(EntityRecognizer):
         sure = [*self._introduced(text, words), *spelled(text)]
         found += [RecognizerResult("PERSON", *place, INTRODUCED) for place in sure]
         return found + [
-            RecognizerResult(kind, word.start, word.end, SCORES[kind])
+            RecognizerResult(kind, word.start, word.end, INTRODUCED if word.lower in SHORT else SCORES[kind])
             for word, kind in zip(words, self._kinds(text, words), strict=True)
             if kind
         ]
@@ -116,7 +121,9 @@ class NameRecogniser(EntityRecognizer):
         telling = [_capital_tells(text, words, number) for number in range(len(words))]
         kinds = [self._by_itself(word, tells, text) for word, tells in zip(words, telling, strict=True)]
         for number, word in enumerate(words):
-            if not kinds[number] and self._beside(text, words, kinds, telling, number):
+            if not kinds[number] and _is_short_name(text, words, number, telling[number]):
+                kinds[number] = "PERSON"
+            elif not kinds[number] and self._beside(text, words, kinds, telling, number):
                 kinds[number] = "NAME" if word.lower not in self._lists.ambiguous else "PERSON"
         return kinds
 
@@ -140,7 +147,7 @@ class NameRecogniser(EntityRecognizer):
     def _announced(self, word: Word, text: str) -> bool:
         """A word that is rarely used, after what announces a name; after a sure announcement a less rare one too."""
         before = text[max(0, word.start - 40) : word.start]
-        if word.lower in EMOTIONS or len(word.lower) < 3:
+        if word.lower in EMOTIONS or (len(word.lower) < 3 and word.lower not in SHORT - ALSO_WORDS):
             return False
         if SURELY.search(before):
             return self._words.count(word.lower) < UNCOMMON and word.tag not in ("VBD", "VBG", "VBZ", "RB", "IN", "DT")
@@ -169,6 +176,17 @@ class NameRecogniser(EntityRecognizer):
             if not word.capital and not words[other].capital and rare:
                 return True
         return False
+
+
+def _is_short_name(text: str, words: Sequence[Word], number: int, telling: bool) -> bool:
+    """Whether a word of two letters is a name by its capital, or, where a sentence begins, by a verb behind it."""
+    word = words[number]
+    if word.lower not in SHORT or not word.text.istitle():
+        return False
+    if telling:
+        return word.lower not in ALSO_WORDS or re.search(r"[\w,] $", text[: word.start]) is not None
+    after = words[number + 1] if number + 1 < len(words) else None
+    return after is not None and text[word.end : after.start] == " " and after.tag in ("VBD", "VBZ", "MD")
 
 
 def _any_of(phrases: Iterable[str]) -> re.Pattern[str]:

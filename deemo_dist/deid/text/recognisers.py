@@ -1,4 +1,5 @@
-"""What presidio's own recognisers miss in speech: streets, spoken numbers, handles.
+"""What presidio's own recognisers miss in speech: streets, dates, numbers of papers, handles, and what is
+said in words.
 
 Imported only where a scrubber is built: presidio is heavy. Patterns for e-mail and web addresses are here as well, so
 that ``tldextract``, which would look on the network, is never called.
@@ -8,20 +9,18 @@ import importlib
 import re
 from typing import Any
 
-from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer
+from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
+from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from deemo_dist.deid.text.gazetteer import read_words
+from deemo_dist.deid.text.said import DIGIT, TEEN, TENS, emails, numbers
 
 _STREET = (
     r"street|road|avenue|lane|drive|boulevard|square|crescent|terrace|alley|parkway|highway|mews|gardens|place|way"
 )
 _SHORT = r"st\.?|rd\.?|ave\.?|blvd\.?|ln\.?"
-_DIGIT = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple)"
-_TEEN = r"(?:ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen)"
-_TENS = r"(?:(?:twen|thir|for|fif|six|seven|eigh|nine)ty)"
-_NUMBER = (
-    rf"(?:\d+[a-z]?|(?:{_TENS}|{_TEEN}|{_DIGIT}|hundred)(?:[\s-]+(?:and\s+)?(?:{_TENS}|{_TEEN}|{_DIGIT}|hundred))*)"
-)
+_DIGIT = rf"(?:{DIGIT}|double|triple)"
+_NUMBER = rf"(?:\d+[a-z]?|(?:{TENS}|{TEEN}|{_DIGIT}|hundred)(?:[\s-]+(?:and\s+)?(?:{TENS}|{TEEN}|{_DIGIT}|hundred))*)"
 _SAYS = r"(?:number|phone|call|code|pin|extension|passport|account|zip|postcode|licence|license|plate)"
 _WEB = r"(?:com|org|net|edu|gov|io|tv|co|uk|us|de|fr|es|it|eu|info|biz|me|app|dev)"
 _NOT_STREET = r"(?!(?:the|a|an|this|that|my|your|his|her|our|their|every|each|same|main|one|no|in|on|of|to|by)\b)"
@@ -29,6 +28,25 @@ _NOT_STREET = r"(?!(?:the|a|an|this|that|my|your|his|her|our|their|every|each|sa
 _STATE = (
     "a[klrz]|c[aot]|d[ce]|fl|ga|hi|i[adln]|k[sy]|la|m[adeinost]|n[cdehjmvy]|o[hkr]|pa|ri|s[cd]|t[nx]|ut|v[at]|w[aivy]"
 )
+
+_MONTH = (
+    r"(?:january|february|march|april|may|june|july|august|september|october|november|december|"
+    r"(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?)"
+)
+_ORDINAL = (
+    r"(?:(?:twenty|thirty)[\s-])?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth)|tenth|eleventh|twelfth|"
+    r"(?:thir|four|fif|six|seven|eigh|nine)teenth|twentieth|thirtieth"
+)
+_DAY = rf"(?:\d{{1,2}}(?:st|nd|rd|th)?|{_ORDINAL}|{TENS}[\s-]{DIGIT}|{TEEN}|{DIGIT})"
+_LAST = rf"(?:{TENS}(?:[\s-]{DIGIT})?|{TEEN}|oh[\s-]{DIGIT})"
+_YEAR = rf"(?:(?:19|20)\d{{2}}|(?:nineteen|twenty)[\s-]{_LAST}|two\s+thousand(?:\s+(?:and\s+)?(?:{_LAST}|{DIGIT}))?)"
+_PAPERS = (
+    r"(?:passport|visa|id|identity|case|file|docket|student|matriculation|patient|member(?:ship)?|employee|staff|badge|"
+    r"account|customer|reference|booking|ticket|policy|insurance|licen[cs]e|plate|registration|serial|vin|tax|permit)"
+)
+_LEADING = r"(?:\W+(?:number|no|nr|id|code|card|plate|is|was|it|its|my|the)\b){0,4}"
+_PLATFORM = r"(?:handle|username|instagram|insta|twitter|tiktok|snapchat|discord|skype|telegram|twitch)"
+_ALIAS = r"[^\s,;!?]*\w(?:\s+(?:underscore|dot|dash|hash)\s+\w+)*(?:\s+[a-z0-9](?!\w))?"
 
 
 def _suffixes(without: frozenset[str] = frozenset()) -> str:
@@ -51,35 +69,56 @@ PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
         ("suffixed", rf"\b\d{{1,6}}\s+(?-i:(?:[A-Z][\w'-]+\s+){{1,3}}(?:{_suffixes()}))\b", 0.7),
     ),
     "NUMBER": (
-        ("spoken", rf"\b{_DIGIT}(?:[\s,-]+{_DIGIT}){{6,}}\b", 0.8),
         ("announced", rf"(?<=\b{_SAYS}\b(?:\W+\w+){{0,3}}?\W+){_DIGIT}(?:[\s,-]+{_DIGIT}){{2,}}\b", 0.7),
-        ("tens", rf"\b(?:{_TENS}(?:[\s-]{_DIGIT})?[\s,]+){{3,}}(?:{_TENS}(?:[\s-]{_DIGIT})?|{_DIGIT})\b", 0.6),
         ("digits", r"(?<![\w.])\+?\(?\d(?:[\s().-]?\d){6,}(?!\w)", 0.7),
         ("date", r"\b\d{1,2}[/.-]\d{1,2}[/.-](?:19|20)?\d{2}\b", 0.6),
+        ("day first", rf"\b(?:the\s+)?{_DAY}(?:\s+of)?\s+{_MONTH},?\s+(?:in\s+)?{_YEAR}\b", 0.7),
+        ("month first", rf"\b{_MONTH}\s+(?:the\s+)?{_DAY},?\s+(?:of\s+|in\s+)?{_YEAR}\b", 0.7),
+        ("papers", rf"(?<=\b{_PAPERS}\b{_LEADING}\W+)(?=(?:[\w-]*\d){{3}})[a-z0-9]+(?:-[a-z0-9]+)*(?!\w)", 0.7),
+        ("plate", rf"(?<=\b(?:plates?|registration)\b{_LEADING}\W+)(?:[a-z]{{1,3}}[\s-])+\d{{1,4}}[a-z]{{0,3}}\b", 0.7),
+        ("german plate", r"\b(?-i:[A-ZÄÖÜ]{1,3}-[A-Z]{1,2}\s?\d{1,4}[EH]?)\b", 0.6),
+        ("british plate", r"\b(?-i:[A-Z]{2}\d{2}\s?[A-Z]{3})\b", 0.6),
+        ("mixed", r"\b(?=(?:[a-z0-9]*\d){5})(?=[a-z0-9]*[a-z])[a-z0-9]{7,}\b", 0.6),
     ),
     "EMAIL": (
         ("written", r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b", 1.0),
-        ("spoken", rf"\b\w+(?:\s+(?:dot|underscore|dash)\s+\w+)*\s+at\s+\w+(?:\s+dot\s+\w+)*\s+dot\s+{_WEB}\b", 0.9),
+        (
+            "bracketed",
+            r"[\w.+-]+\s*[(\[]\s*at\s*[)\]]\s*[\w-]+(?:\s*(?:[(\[]\s*dot\s*[)\]]|\.)\s*[\w-]+)+",
+            1.0,
+        ),
     ),
     "URL": (
         ("written", rf"\b(?:https?://\S+|www\.\S+|[\w-]+(?:\.[\w-]+)*\.{_WEB}(?:/\S*)?)\b", 0.8),
-        ("spoken", rf"\b(?:www\s+dot\s+)?\w+\s+dot\s+{_WEB}\b", 0.7),
+        ("spoken", rf"\b\w+(?:\s+(?:dot|dash|underscore)\s+\w+)*\s+dot\s+{_WEB}(?:\s+dot\s+{_WEB})*\b", 0.7),
     ),
     "HANDLE": (
         ("written", r"(?<![\w.])@\w[\w.]*\w", 0.9),
-        (
-            "announced",
-            r"(?<=\bhandle is )\S+|(?<=\busername is )\S+|(?<=\binstagram is )\S+|(?<=\btwitter is )\S+",
-            0.7,
-        ),
+        ("announced", rf"(?<=\b{_PLATFORM}(?:\s+(?:user)?(?:name|handle|account|id))?\s+is\s+(?:at\s+)?){_ALIAS}", 0.7),
+        ("numbered", r"(?<![\w@.\[])(?:u/\w+|(?=\w*_)(?=\w*[a-z])(?=\w*\d)\w{5,})(?![\w\]])", 0.6),
         ("spoken", r"\bat\s+\w+\s+underscore\s+\w+\b", 0.8),
     ),
 }
 
 
+class SaidRecogniser(EntityRecognizer):
+    """Addresses and numbers that are said in words."""
+
+    def __init__(self) -> None:
+        super().__init__(supported_entities=["EMAIL", "NUMBER"], name="deemo said")
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts) -> list[RecognizerResult]:
+        """Spans of addresses and numbers in ``text``."""
+        found = {"EMAIL": emails(text), "NUMBER": numbers(text)}
+        return [RecognizerResult(kind, *place, 0.9) for kind, places in found.items() for place in places]
+
+
 def pattern_recognisers() -> list[EntityRecognizer]:
-    """One recogniser for each kind in ``PATTERNS``."""
-    return [
+    """One recogniser for each kind in ``PATTERNS``, and one for what is said in words."""
+    patterns = [
         PatternRecognizer(
             supported_entity=entity,
             name=f"deemo {entity.lower()}",
@@ -88,6 +127,7 @@ def pattern_recognisers() -> list[EntityRecognizer]:
         )
         for entity, rows in PATTERNS.items()
     ]
+    return [*patterns, SaidRecogniser()]
 
 
 def english_lemmas(nlp: Any) -> frozenset[str]:
