@@ -1,7 +1,8 @@
 """MERTools' layout (github.com/zeroQiaoba/MERTools, MER2025 and like): ``video/NAME.mp4`` and CSV files by ``name``.
 
 ``track1_*.csv`` holds ``discrete`` (and ``valence``), ``track2_*.csv`` ``openset``, ``track3_*.csv`` ``reason``,
-``subtitle*.csv`` ``english`` and ``chinese``. Subjects are not in the set: every clip counts as its own.
+``subtitle*.csv`` ``english`` and ``chinese``. Subjects are not in the set: every clip counts as its own. Where there is
+only Chinese, preprocessing leaves the transcript out: it cannot tell the names in it.
 """
 
 import csv

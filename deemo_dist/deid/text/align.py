@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deemo_dist.deid.text.asr import HeardWord
+from deemo_dist.deid.text.letters import WORD
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LEAST_SECONDS = 0.05  # of a spoken character: a gap shorter than that is not where a passage is
@@ -21,6 +22,7 @@ _SOUNDS = (
     (r"[cq]", "k"), (r"z", "s"), (r"v", "f"), (r"w(?=[^aeiouy]|$)", ""), (r"(?<=.)h", ""), (r"(?<=.)[aeiouy]+", "a"),
     (r"(.)\1+", r"\1"),
 )  # fmt: skip
+_TOKEN = re.compile(rf"\d|{WORD}(?:['’]{WORD})*")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def sound_key(word: str) -> str:
 
 def text_tokens(text: str) -> list[Token]:
     """The words of a text, digits one by one, with their places in it."""
-    return [token for match in re.finditer(r"\d|[^\W\d_]+(?:['’][^\W\d_]+)*", text) for token in _token(match)]
+    return [token for match in _TOKEN.finditer(text) for token in _token(match)]
 
 
 def heard_tokens(words: Sequence[HeardWord]) -> list[Token]:

@@ -9,12 +9,12 @@ import unicodedata
 from collections.abc import Callable, Iterable
 
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, read_words
+from deemo_dist.deid.text.letters import LETTER, UNWRITTEN, WORD, is_unspaced
 
 NOBODY = read_words("generic")
 SHORTEST_JOINED = 5
 INTRODUCED = 0.95  # the score of a name that was introduced as one: whatever word it is, it is a name
-BETWEEN = r"[\W_]{1,3}"
-_LETTER = r"[^\W\d_]"
+BETWEEN, BETWEEN_UNSPACED = r"[\W_]{1,3}", r"[\W_]{0,3}"
 _UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff\u0300-\u036f]")  # soft hyphens, no spaces, accents of no letter
 _TITLES = r"mr|mrs|ms|dr|mister|professor|doctor|coach"
 _INTRODUCTION = re.compile(
@@ -31,7 +31,7 @@ class KnownNames:
 
     def __init__(self, names: Iterable[str], is_word: Callable[[str], bool], is_small: Callable[[str], bool]) -> None:
         self._is_small = is_small
-        people = [words for name in names if not NOBODY.issuperset(words := _words(name))]
+        people = [words for name in names if not NOBODY.issuperset(words := words_of_name(name))]
         rest = [tuple(word for word in words if word not in NOBODY) for words in people]
         parts = {word for words in rest for word in words}
         whole = {words[0] for words in rest if len(words) == 1 and not is_small(words[0])}
@@ -46,7 +46,7 @@ class KnownNames:
         plain = folded(text)
         found = [match.span() for match in self._sure.finditer(plain)] if self._sure else []
         for pattern in filter(None, self._together):
-            found += [match.span() for match in pattern.finditer(plain) if len(set(_words(match[0]))) > 1]
+            found += [match.span() for match in pattern.finditer(plain) if len(set(words_of_name(match[0]))) > 1]
         if self._maybe:
             shouted = text.isupper()
             found += [
@@ -76,14 +76,14 @@ def composed(text: str) -> str:
 
 
 def folded(text: str) -> str:
-    """``text`` with every letter's accents taken off, of the same length."""
-    return "".join(unicodedata.normalize("NFKD", sign)[0] for sign in text)
+    """``text`` with every letter's accents taken off, of the same length; Korean syllables stay whole."""
+    return "".join(sign if "\uac00" <= sign <= "\ud7a3" else unicodedata.normalize("NFKD", sign)[0] for sign in text)
 
 
-def _words(name: str) -> tuple[str, ...]:
-    """The lower-case words of a name, LiNa being two; without initials."""
+def words_of_name(name: str) -> tuple[str, ...]:
+    """The lower-case words of a name, LiNa being two; without initials, but for scripts in which a letter is a word."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", folded(composed(name)))
-    words = [word.lower() for word in re.findall(rf"{_LETTER}+", apart)]
+    words = [re.sub(f"[{UNWRITTEN}]", "", word.lower()) for word in re.findall(WORD, apart)]
     return tuple(word for word in words if len(word) > 1 or not word.isascii())
 
 
@@ -97,6 +97,21 @@ def _any_of(words: set[str], *, many: bool = False) -> re.Pattern[str] | None:
     """One of ``words`` (also in the plural or the genitive), or several of them in a row; None without words."""
     if not words:
         return None
-    one = rf"(?:{'|'.join(map(re.escape, sorted(words, key=lambda word: (-len(word), word))))})"
+    near = [word for word in words if not is_unspaced(word)]
+    kinds = [_pattern(near, many, LETTER), _pattern([word for word in words if is_unspaced(word)], many, "")]
+    return re.compile("|".join(filter(None, kinds)), re.IGNORECASE)
+
+
+def _pattern(words: list[str], many: bool, beside: str) -> str:
+    """One of ``words``, or several in a row, that nothing like ``beside`` touches (any sign, if that is empty)."""
+    if not words:
+        return ""
+    longest = sorted(words, key=lambda word: (-len(word), word))
+    one = rf"(?:{'|'.join(map(_loosely, longest))})"
     row = rf"{one}(?:{BETWEEN}{one})+" if many else rf"{one}(?:s(?=['’]))?"
-    return re.compile(rf"(?<!{_LETTER}){row}(?!{_LETTER})", re.IGNORECASE)
+    return rf"(?<!{beside}){row}(?!{beside})" if beside else rf"{one}(?:{BETWEEN_UNSPACED}{one})+" if many else one
+
+
+def _loosely(word: str) -> str:
+    """A word as a pattern that allows for signs between its own that some write and others do not."""
+    return re.escape(word) if word.isascii() else f"[{UNWRITTEN}]*".join(map(re.escape, word))

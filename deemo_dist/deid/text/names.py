@@ -14,12 +14,13 @@ from typing import Any
 from presidio_analyzer import EntityRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
+from deemo_dist.deid.text import letters
 from deemo_dist.deid.text.gazetteer import EMOTIONS, gazetteer, read_words
 from deemo_dist.deid.text.known import INTRODUCED
 from deemo_dist.deid.text.spelled import spelled
 from deemo_dist.deid.text.vocabulary import Vocabulary
 
-WORD = re.compile(r"[^\W\d_]+(?:[’'-][^\W\d_]+)*")
+WORD = re.compile(rf"{letters.WORD}(?:[’'-]{letters.WORD})*")
 PART = re.compile(r"(?:n[’']t|[’'](?:s|m|re|ve|ll|d))$", re.IGNORECASE)
 RARE, UNCOMMON = 3_000_000, 60_000_000
 NOT_PERSONS = ("DATE", "TIME", "CARDINAL", "ORDINAL", "NORP", "LANGUAGE", "MONEY", "PERCENT", "QUANTITY")
@@ -132,6 +133,8 @@ class NameRecogniser(EntityRecognizer):
         proper = word.tag in ("NNP", "NNPS")
         if lower in self._lists.sure or (lower in self._lists.likely and not self._words.is_word(lower)):
             return "PERSON"
+        if letters.is_foreign(lower):
+            return "NAME" if letters.is_name_alone(lower) else ""
         if word.entity in NOT_PERSONS and self._words.is_word(lower):
             return ""
         if word.capital and (telling or proper) and lower in self._lists.ambiguous | self._lists.likely:

@@ -16,10 +16,12 @@ from typing import Literal
 import numpy as np
 
 from deemo_dist.config import PolicyConfig
+from deemo_dist.console import logger
 from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
 from deemo_dist.deid.text.doubt import doubtful
 from deemo_dist.deid.text.known import composed
+from deemo_dist.deid.text.letters import can_be_read
 from deemo_dist.deid.text.transcript import UNSURE, Scrubber, Span, forget_lists, merged, replace_all
 from deemo_dist.deid.text.wordless import without
 from deemo_dist.errors import DeidError
@@ -29,6 +31,7 @@ WORDLESS_VOICES = ("prosody", "drop")
 AGREES = 1 / 3  # of a transcript's words are heard, or it is not what is spoken
 TAKEN_OUT = re.compile(r"\[[A-Z]+_\d{1,6}\]")
 NOTHING = Heard((), ())
+UNREADABLE = "words: texts that are mostly not in Latin letters are left out, for names in them cannot be told"
 Seconds = tuple[float, float]
 
 
@@ -53,6 +56,7 @@ class Words:
         self._policy = policy
         self._loaded: Scrubber | None = Scrubber(threshold=policy.pii_threshold)
         self._listen = Listener()
+        self._told = False
 
     def __call__(
         self,
@@ -66,10 +70,13 @@ class Words:
 
         ``sound``: mono, at ``rate`` Hz, None where there is none. ``known``: raw names to be removed wherever
         they stand (the subject's). Raises ``DeidError`` (stage transcript; uncertain where the policy rejects what is
-        uncertain and a mention cannot be placed).
+        uncertain and a mention cannot be placed, or a text cannot be checked).
         """
-        transcript = None if transcript is None else composed(transcript)
-        texts = {name: composed(text) for name, text in texts.items()}
+        whole = {name: composed(text) for name, text in texts.items()}
+        texts = {name: text for name, text in whole.items() if can_be_read(text)}
+        strange = transcript is not None and not can_be_read(transcript)
+        left_out = self._left_out(strange + len(whole) - len(texts))
+        transcript = None if transcript is None or strange else composed(transcript)
         given = transcript if transcript and transcript.strip() else None
         names, others = list(known), list(texts.values())
         spans = self._scrubber.find([given or "", *others], names)
@@ -77,12 +84,28 @@ class Words:
         heard = self._hear(given, sound, rate)
         spoken = self._scrubber.find([heard.text, given or "", *others], names)[0] if heard.words else []
         said, source = transcript, "none" if given is None else "given"
-        if given is None and heard.words and self._policy.asr == "missing":
+        if given is None and heard.words and self._policy.asr == "missing" and not strange:
             said, source = heard.text, "asr"
             spans = [merged([*spoken, *self._unsure(heard, spoken)]), *spans[1:]]
         seconds = 0.0 if sound is None else len(sound) / rate
         mutes = self._mutes(given or "", mentions, heard, spoken, seconds) if self._cuts(sound) else ()
-        return self._spoken(said, texts, spans, mutes, source, _figures(heard, mutes))
+        return self._spoken(said, texts, spans, mutes, source, _figures(heard, mutes) | left_out)
+
+    def _left_out(self, count: int) -> dict[str, float]:
+        """The figure of texts that cannot be checked, none where there are none; the first ones are logged.
+
+        Raises ``DeidError`` (uncertain) where the policy rejects instead.
+        """
+        if not count:
+            return {}
+        if self._policy.uncertain == "reject":
+            raise DeidError(
+                "a text is not in Latin letters: names in it cannot be told", stage="transcript", reason="uncertain"
+            )
+        if not self._told:
+            logger.warning(UNREADABLE)
+            self._told = True
+        return {"unreadable_texts": float(count)}
 
     def rest(self) -> None:
         """Let go of what only words need (some 140 MB) until the next clip has some (a second)."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
 from deemo_dist.deid.text.known import INTRODUCED, KnownNames, composed
+from deemo_dist.deid.text.letters import LETTER, WORD, can_be_read, is_foreign
 from deemo_dist.deid.text.spelled import letters_of, spelled
 from deemo_dist.deid.text.vocabulary import Vocabulary, counts
 from deemo_dist.errors import DeidError
@@ -86,8 +87,10 @@ class Scrubber:
         self, transcript: str | None, texts: Mapping[str, str], *, known: Iterable[str] = (), drop: bool = False
     ) -> Scrubbed:
         """Scrub a clip's transcript and texts together. ``known``: raw names to remove wherever they stand (the
-        subject's). ``drop``: leave the transcript out altogether. Raises ``DeidError`` (stage transcript)."""
-        kept = None if drop or transcript is None else composed(transcript)
+        subject's). ``drop``: leave the transcript out altogether, as all that is mostly not in Latin letters is left
+        out: names in it cannot be told. Raises ``DeidError`` (stage transcript)."""
+        kept = None if drop or transcript is None or not can_be_read(transcript) else composed(transcript)
+        texts = {name: text for name, text in texts.items() if can_be_read(text)}
         sources = ([kept] if kept is not None else []) + [composed(text) for text in texts.values()]
         spans = self.find(sources, known)
         done = replace_all(sources, spans)
@@ -144,7 +147,7 @@ class Scrubber:
     def _trimmed(self, text: str, span: Span) -> Span | None:
         """The span without common words at its ends (the, dear, early); None where it has none but the smallest."""
         start, end, kind = span
-        words = list(re.finditer(r"[^\W_]+(?:['’.-]+[^\W_]+)*", text[start:end]))
+        words = list(re.finditer(rf"(?:{LETTER}|\d)+(?:['’.-]+(?:{LETTER}|\d)+)*", text[start:end]))
         if kind not in NAMED:
             return span
         if all(word[0].lower() in self._smallest for word in words):
@@ -203,14 +206,15 @@ def _names(sources: Sequence[str], spans: Sequence[list[Span]]) -> set[str]:
 
 def _name_words(name: str) -> set[str]:
     """Words of a name that are telling by themselves: three letters or more, spelled ones too, not common English."""
-    words = {*re.findall(r"[^\W\d_]{3,}", name.lower()), *(letters_of(name[a:b]) for a, b in spelled(name))}
+    long = {word for word in re.findall(WORD, name.lower()) if len(word) > 2 or (is_foreign(word) and len(word) > 1)}
+    words = long | {letters_of(name[start:end]) for start, end in spelled(name)}
     return words - COMMON - EMOTIONS - GENERIC
 
 
 def _repeated(text: str, names: set[str]) -> list[Span]:
     if not names:
         return []
-    pattern = re.compile(rf"(?<![^\W\d_])(?:{'|'.join(sorted(map(re.escape, names)))})(?![^\W\d_])", re.IGNORECASE)
+    pattern = re.compile(rf"(?<!{LETTER})(?:{'|'.join(sorted(map(re.escape, names)))})(?!{LETTER})", re.IGNORECASE)
     return [(*match.span(), "PERSON") for match in pattern.finditer(text)]
 
 

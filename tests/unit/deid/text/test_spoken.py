@@ -1,5 +1,6 @@
 """What is to be muted: from the transcript, from what is heard, and when there is nothing to mute or to hear."""
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
@@ -170,6 +171,28 @@ def test_words_that_may_be_names_are_in_no_transcript_whatever_becomes_of_the_so
     made = ask(words, unsure("my coach Ilsa and the cathe said well done", 2, 3, 4, 5), None, voice=voice)
     assert made.transcript == "my coach [PERSON_1] [UNSURE_1] [PERSON_2] said well done"
     assert ask(words, unsure("so then will rose came in late", 2, 3), "so then will rose came in late").transcript
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("said", ["मेरा नाम राजेश कुमार है", "我叫李娜，很高兴", "지민 왔어, 민수 갔어", "Меня зовут Иван"])
+def test_what_is_in_letters_that_cannot_be_read_is_left_out(words: Words, said: str) -> None:
+    texts = {"cue": said, "reasoning": "Anna smiles"}
+    made = ask(words, Told("i am anna today"), said, texts=texts)
+    assert (made.transcript, made.source, made.texts) == (None, "none", {"reasoning": "[PERSON_1] smiles"})
+    assert made.figures["unreadable_texts"] == 2
+    assert made.mutes == ((1.9, 2.9),)
+    assert "unreadable_texts" not in ask(words, Told("i am anna"), "i am anna").figures
+    for transcript, others in ((said, {}), (None, {"cue": said})):
+        with pytest.raises(DeidError, match="cannot be told") as caught:
+            ask(words, Told(), transcript, texts=others, uncertain="reject")
+        assert caught.value.reason == "uncertain" and said not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_word_in_other_letters_is_a_name(words: Words) -> None:
+    for name in ("李娜", "राजेश", "민수", "Ivan", "Иван"):
+        made = ask(words, Told(), f"yesterday I met {name} at home").transcript
+        assert made is not None and re.fullmatch(r"yesterday I met \[[A-Z]+_1\] at home", made)
 
 
 @pytest.mark.slow
