@@ -185,6 +185,7 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
 
     if not config.data.manifest:
         raise ConfigError("data.manifest is not set", hint="make one: deemo ingest SOURCE -c RUN")
+    use(config.weights)
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     policy_gate(config.policy, ring, allow_weak=config.data.allow_weak_policy)
     store = open_store(config.storage)

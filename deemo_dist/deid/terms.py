@@ -3,32 +3,41 @@ which nobody may be named; free text is scrubbed instead."""
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import combinations, pairwise
 from urllib.parse import unquote
 
+from deemo_dist.deid.text.contacts import leads_to_somebody
+from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer
+from deemo_dist.deid.text.known import NOBODY, SHORTEST_JOINED, words_of_name
+from deemo_dist.deid.text.vocabulary import counts
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 
 LONGEST = 80
 LONGEST_NAME = 8
+MANY = 3  # people: what stands in the names or paths of so many names none of them
+ORDINARY = 1_000_000
 _WORD = re.compile(r"[^\W_]+")
 
 
 def refuse_names(clips: Sequence[Clip]) -> None:
-    """Raise ``DatasetError`` where a term of the manifest holds a subject's name, a file's, or is no term.
+    """Raise ``DatasetError`` where a term of the manifest holds a subject's name, a file's or a folder's, an address or
+    a number that leads to somebody, or is no term.
 
-    A name is found as its words in their order, whatever stands between them and whatever their case. One of a single
-    word may still be a label or a type of event (Joy): in sources and subgroups it is refused. The message gives field
-    and row, and never the name.
+    A name is found as its words in their order, whatever stands between them and whatever their case; as two of its
+    words side by side or written as one, in any order; and as one of them that is no ordinary word. One of a single
+    word may still be a label or a type of event (Joy): in sources and subgroups it is refused. Of files and folders
+    only what can be a person's name counts. The message gives field and row, and never the name.
     """
-    people = {words for clip in clips for words in map(_words, (clip.subject, *_stems(clip.uri))) if len(words) > 1}
-    single = {words for clip in clips if len(words := _words(clip.subject)) == 1 and words[0].isalpha()}
+    names = _Names(clips)
     known: dict[tuple[str, str], str | None] = {}
     for number, clip in enumerate(clips, 1):
         for field, term in _terms(clip):
             if (field, term) not in known:
-                names = people | single if field in ("source", "subgroup") else people
-                known[field, term] = _fault(term, names)
+                known[field, term] = _fault(term, names, strict=field in ("source", "subgroup"))
             if fault := known[field, term]:
                 raise DatasetError(
                     f"row {number} of the manifest: its '{field}' {fault}, and is released as it stands",
@@ -49,20 +58,96 @@ def _terms(clip: Clip) -> Iterator[tuple[str, str]]:
         yield "nfbl", event.type
 
 
-def _fault(term: str, names: set[tuple[str, ...]]) -> str | None:
+def _fault(term: str, names: "_Names", *, strict: bool) -> str | None:
     if len(term) > LONGEST:
         return f"is longer than {LONGEST} characters"
     if "://" in term or not term.isprintable():
         return "is no term"
-    words = _words(term)
-    spans = (words[a:b] for a in range(len(words)) for b in range(a + 1, min(len(words), a + LONGEST_NAME) + 1))
-    return "names a subject or a file" if any(span in names for span in spans) else None
+    if names.are_in(term, strict=strict):
+        return "names a subject or a file"
+    return "holds an address or a number that leads to somebody" if leads_to_somebody(term) else None
+
+
+class _Names:
+    """What names the people of a manifest: whole names word by word, and what of them tells by itself."""
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        lists = gazetteer()
+        self._listed = lists.sure | lists.likely
+        self._counts = counts()
+        words = {_words(text) for clip in clips for text in (clip.subject, *_stems(clip.uri))}
+        self._whole = {each for each in words if len(each) > 1}
+        self._single = {each for clip in clips if len(each := _words(clip.subject)) == 1 and each[0].isalpha()}
+        subjects = {clip.subject for clip in clips}
+        self._telling = self._of_subjects(subjects) | self._of_paths({(clip.uri, clip.subject) for clip in clips})
+
+    def are_in(self, term: str, *, strict: bool) -> bool:
+        """Whether one of the names is in ``term``; ``strict``: also one that is a single word of whatever kind."""
+        words, names = _words(term), self._whole | self._single if strict else self._whole
+        spans = (words[a:b] for a in range(len(words)) for b in range(a + 1, min(len(words), a + LONGEST_NAME) + 1))
+        if any(span in names for span in spans):
+            return True
+        parts = words_of_name(term)
+        rows = [*pairwise(parts), *((part,) for part in (*parts, *words))]
+        return any(frozenset(row) in self._telling for row in rows)
+
+    def _of_subjects(self, subjects: Iterable[str]) -> set[frozenset[str]]:
+        """Of the subjects' names; what many of them share and no list of names has is a prefix (iemocap_03)."""
+        shared: dict[frozenset[str], int] = defaultdict(int)
+        for subject in subjects:
+            for part in _parts_of(subject):
+                shared[part] += 1
+        return {
+            part for part, people in shared.items() if self._tells(part) and (people < MANY or self._is_listed(part))
+        }
+
+    def _of_paths(self, rows: Iterable[tuple[str, str]]) -> set[frozenset[str]]:
+        """Of files and folders; what stands in the paths of many people names none of them."""
+        people: dict[frozenset[str], set[str]] = defaultdict(set)
+        for uri, subject in rows:
+            for name in _path(uri):
+                for part in _parts_of(name):
+                    if len(people[part]) < MANY:
+                        people[part].add(subject)
+        return {part for part, who in people.items() if len(who) < MANY and self._is_listed(part)}
+
+    def _tells(self, part: frozenset[str]) -> bool:
+        return len(part) > 1 or not any(self._is_ordinary(word) for word in part)
+
+    def _is_ordinary(self, word: str) -> bool:
+        frequent = self._counts.get(word, 0) >= ORDINARY and word not in self._listed
+        return frequent or word in COMMON | EMOTIONS
+
+    def _is_listed(self, part: frozenset[str]) -> bool:
+        """Whether a list of names has a word of it, or (written as one) two lists' words make it."""
+        return any(word in self._listed or self._is_joined(word) for word in part)
+
+    def _is_joined(self, word: str) -> bool:
+        cuts = range(2, len(word) - 1)
+        return any(word[:cut] in self._listed and word[cut:] in self._listed for cut in cuts)
+
+
+@lru_cache(maxsize=10_000)
+def _parts_of(name: str) -> tuple[frozenset[str], ...]:
+    """What of a name can stand for it: each word but numbers and what stands for anybody, two in any order, and these
+    or all written as one."""
+    words = tuple(word for word in words_of_name(name) if word not in NOBODY)[:LONGEST_NAME]
+    pairs = list(combinations(words, 2))
+    rows = [row for pair in (*pairs, words) if len(pair) > 1 for row in (pair, pair[::-1])]
+    joined = {made for row in rows if len(made := "".join(row)) >= SHORTEST_JOINED}
+    return (*(frozenset((word,)) for word in {*words, *joined}), *map(frozenset, pairs))
 
 
 def _words(text: str) -> tuple[str, ...]:
     """The words of a text without case and accents, however those are encoded."""
     plain = "".join(sign for sign in unicodedata.normalize("NFKD", text) if not unicodedata.combining(sign))
     return tuple(_WORD.findall(plain.casefold()))
+
+
+def _path(uri: str) -> set[str]:
+    """The names of a file and of the folders that it lies in."""
+    *folders, _ = uri.rpartition("://")[-1].split("/")
+    return {unquote(folder) for folder in folders if folder} | _stems(uri)
 
 
 def _stems(uri: str) -> set[str]:

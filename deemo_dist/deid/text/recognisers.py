@@ -12,6 +12,7 @@ from typing import Any
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
+from deemo_dist.deid.text import contacts
 from deemo_dist.deid.text.gazetteer import read_words
 from deemo_dist.deid.text.said import DIGIT, TEEN, TENS, emails, numbers
 
@@ -22,7 +23,6 @@ _SHORT = r"st\.?|rd\.?|ave\.?|blvd\.?|ln\.?"
 _DIGIT = rf"(?:{DIGIT}|double|triple)"
 _NUMBER = rf"(?:\d+[a-z]?|(?:{TENS}|{TEEN}|{_DIGIT}|hundred)(?:[\s-]+(?:and\s+)?(?:{TENS}|{TEEN}|{_DIGIT}|hundred))*)"
 _SAYS = r"(?:number|phone|call|code|pin|extension|passport|account|zip|postcode|licence|license|plate)"
-_WEB = r"(?:com|org|net|edu|gov|io|tv|co|uk|us|de|fr|es|it|eu|info|biz|me|app|dev)"
 _NOT_STREET = r"(?!(?:the|a|an|this|that|my|your|his|her|our|their|every|each|same|main|one|no|in|on|of|to|by)\b)"
 
 _STATE = (
@@ -70,7 +70,7 @@ PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
     ),
     "NUMBER": (
         ("announced", rf"(?<=\b{_SAYS}\b(?:\W+\w+){{0,3}}?\W+){_DIGIT}(?:[\s,-]+{_DIGIT}){{2,}}\b", 0.7),
-        ("digits", r"(?<![\w.])\+?\(?\d(?:[\s().-]?\d){6,}(?!\w)", 0.7),
+        ("digits", contacts.DIGITS, 0.7),
         ("date", r"\b\d{1,2}[/.-]\d{1,2}[/.-](?:19|20)?\d{2}\b", 0.6),
         ("day first", rf"\b(?:the\s+)?{_DAY}(?:\s+of)?\s+{_MONTH},?\s+(?:in\s+)?{_YEAR}\b", 0.7),
         ("month first", rf"\b{_MONTH}\s+(?:the\s+)?{_DAY},?\s+(?:of\s+|in\s+)?{_YEAR}\b", 0.7),
@@ -81,19 +81,19 @@ PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
         ("mixed", r"\b(?=(?:[a-z0-9]*\d){5})(?=[a-z0-9]*[a-z])[a-z0-9]{7,}\b", 0.6),
     ),
     "EMAIL": (
-        ("written", r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b", 1.0),
-        (
-            "bracketed",
-            r"[\w.+-]+\s*[(\[]\s*at\s*[)\]]\s*[\w-]+(?:\s*(?:[(\[]\s*dot\s*[)\]]|\.)\s*[\w-]+)+",
-            1.0,
-        ),
+        ("written", contacts.EMAIL, 1.0),
+        ("bracketed", contacts.BRACKETED, 1.0),
     ),
     "URL": (
-        ("written", rf"\b(?:https?://\S+|www\.\S+|[\w-]+(?:\.[\w-]+)*\.{_WEB}(?:/\S*)?)\b", 0.8),
-        ("spoken", rf"\b\w+(?:\s+(?:dot|dash|underscore)\s+\w+)*\s+dot\s+{_WEB}(?:\s+dot\s+{_WEB})*\b", 0.7),
+        ("written", contacts.URL, 0.8),
+        (
+            "spoken",
+            rf"\b\w+(?:\s+(?:dot|dash|underscore)\s+\w+)*\s+dot\s+{contacts.WEB}(?:\s+dot\s+{contacts.WEB})*\b",
+            0.7,
+        ),
     ),
     "HANDLE": (
-        ("written", r"(?<![\w.])@\w[\w.]*\w", 0.9),
+        ("written", contacts.HANDLE, 0.9),
         ("announced", rf"(?<=\b{_PLATFORM}(?:\s+(?:user)?(?:name|handle|account|id))?\s+is\s+(?:at\s+)?){_ALIAS}", 0.7),
         ("numbered", r"(?<![\w@.\[])(?:u/\w+|(?=\w*_)(?=\w*[a-z])(?=\w*\d)\w{5,})(?![\w\]])", 0.6),
         ("spoken", r"\bat\s+\w+\s+underscore\s+\w+\b", 0.8),

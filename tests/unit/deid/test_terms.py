@@ -30,6 +30,25 @@ def clip(number: int = 0, **changes: object) -> Clip:
         ("source", {"uri": "file:///raw/Jose\u0301_Zamboni.mp4", "source": "Jos\xe9 Zamboni"}),
         ("source", {"uri": "file:///raw/Jos%C3%A9_Zamboni.mp4", "source": "Jose Zamboni"}),
         ("source", {"subject": "Zu\u0308ra Zamboni", "source": "Z\xfcra Zamboni"}),
+        ("source", {"source": "ZoraZamboni"}),
+        ("source", {"source": "Zamboni, Zora"}),
+        ("source", {"source": "zamboni_interviews"}),
+        ("source", {"subject": "ZoraZamboni", "source": "Zora Zamboni 2011"}),
+        ("source", {"uri": "file:///raw/ZoraLopez.mp4", "subject": "7", "source": "Lopez Zora"}),
+        ("source", {"uri": "file:///raw/Zora_Lopez_01.mp4", "subject": "7", "source": "Zora Lopez"}),
+        ("source", {"uri": "file:///raw/Zora%20Lopez/1.mp4", "subject": "7", "source": "zoralopez"}),
+        (
+            "source",
+            {
+                "subject": "\u0930\u093e\u091c\u0947\u0936 \u0915\u0941\u092e\u093e\u0930",
+                "source": "set \u0930\u093e\u091c\u0947\u0936",
+            },
+        ),
+        ("source", {"source": "write to m.lopez@example.org"}),
+        ("labels", {"labels": {"contact": "+49 176 1234567"}}),
+        ("labels", {"labels": {"contact": "m dot lopez at gmail dot com"}}),
+        ("labels", {"labels": {"annotator": "Dr Zamboni"}}),
+        ("subgroup", {"subgroup": {"id": "zorazamboni"}}),
         ("subgroup", {"subgroup": {"coach": "Zora Zamboni"}}),
         ("subgroup", {"subgroup": {"zora_zamboni": "yes"}}),
         ("labels", {"labels": {"winner": "Zora Zamboni"}}),
@@ -48,8 +67,24 @@ def test_a_name_among_the_terms_is_refused_and_not_repeated(field: str, change: 
 
 def test_terms_that_name_nobody_pass() -> None:
     joy = clip(2, subject="Joy", labels={"emotion": "joy"}, nfbl=(NfblEvent(start=0, end=1, type="joy jump"),))
+    ordinary = [
+        clip(1, uri="file:///raw/interviews/a.mp4", source="interviews", labels={"emotion": "happy"}),
+        clip(1, uri="file:///raw/press day/b.mp4", source="press day 2019-2021", labels={"valence": "-0.3333333"}),
+        *(clip(1, subject=f"iemocap_0{n}", uri=f"file:///raw/iemocap/{n}.mp4", source="iemocap") for n in range(3)),
+        *(clip(1, subject=f"{n}", uri=f"file:///home/anna/{n}.mp4", source="anna") for n in range(3)),
+        clip(1, subject="happy_3", labels={"emotion": "happy"}, source="day 2021-03-04"),
+    ]
     numbered = clip(3, subject="7", source="set 7", subgroup={"sex": "f", "age": "20-29"}, texts={"reasoning": "..."})
-    fine = [clip(1), joy, numbered, clip(4, subject="Zora", labels={"emotion": "positive"}), clip(5, subject="")]
+    fine = [
+        clip(1),
+        *ordinary,
+        joy,
+        numbered,
+        clip(4, subject="Zora", labels={"emotion": "positive"}),
+        clip(5, subject=""),
+    ]
     refuse_names(fine)
-    with pytest.raises(DatasetError, match="row 6 of the manifest"):  # each of them was looked at, and passed
+    with pytest.raises(
+        DatasetError, match=f"row {len(fine) + 1} of the manifest"
+    ):  # each of them was looked at, and passed
         refuse_names([*fine, clip(6, source="Zora Zamboni")])
