@@ -3,7 +3,8 @@
 One thread, temperature 0 and no second tries: the same sound gives the same words. Two gates keep it from making up
 words where nobody speaks: a voice detector (Silero, which faster-whisper ships), and, where the spectrum stands still
 (``wordless``), Whisper's own probability that a stretch holds no speech, read from a short encoding that costs a tenth
-of hearing. A voice that may say words which Whisper does not make out (another language, a cry) is *garbled*.
+of hearing. What is quiet is heard amplified (``gain``). A voice that may say words which Whisper does not make out
+(another language, a cry) is *garbled*.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from deemo_dist.deid.runtime import THREADS
+from deemo_dist.deid.text.gain import Lifted
 from deemo_dist.deid.text.wordless import stands_still, without
 from deemo_dist.deid.waveform import at_sound_rate, check_finite
 from deemo_dist.media import Sound
@@ -88,7 +90,7 @@ class Listener:
 
         Raises ``DeidError`` (stage transcript) for another shape or values that are not finite.
         """
-        sound = at_sound_rate(heard, rate, stage="transcript")
+        sound = Lifted(at_sound_rate(heard, rate, stage="transcript"))
         probabilities = self._probabilities(sound)
         speech = spans_of(probabilities)
         words: list[HeardWord] = []

@@ -88,3 +88,22 @@ def test_a_voice_that_says_nothing_is_not_transcribed(listener: Listener) -> Non
     heard = listener(sing(subject, "flat", 3.0, np.random.default_rng(1)), RATE)
     assert heard.words == ()
     assert heard.speech
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gain", [0.002, 0.001, 0.0003])
+def test_quiet_speech_is_heard_where_the_usual_is(listener: Listener, gain: float) -> None:
+    """As it is released, in 16 bits: from it somebody can make it loud again."""
+    loud = speak("My name is Anna Keller and I was happy.")
+    quiet = (np.rint(loud * gain * 32768) / 32768).astype(np.float32)
+    heard, usual = listener(quiet, RATE), listener(loud, RATE)
+    for start, end in usual.speech:
+        covered = sum(min(end, b) - max(start, a) for a, b in heard.speech if a < end and b > start)
+        assert covered >= 0.85 * (end - start)
+
+
+def test_amplified_noise_is_no_speech(listener: Listener) -> None:
+    rng = np.random.default_rng(5)
+    for level in (1e-3, 1e-4, 2e-5):
+        hiss = (np.rint(level * rng.standard_normal(6 * RATE) * 32768) / 32768).astype(np.float32)
+        assert listener(hiss, RATE).speech == ()
