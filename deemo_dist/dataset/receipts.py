@@ -9,7 +9,7 @@ from deemo_dist.dataset.lifecycle.purge import purge_object
 from deemo_dist.dataset.lifecycle.tombstones import refuse_tombstoned
 from deemo_dist.dataset.shards import Shard
 from deemo_dist.digests import canonical_json
-from deemo_dist.errors import AlreadyExistsError, CorruptDataError, DatasetError
+from deemo_dist.errors import AlreadyExistsError, CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Receipt, Unit
 from deemo_dist.records.receipt import RECEIPT_VERSION
 from deemo_dist.storage import Store
@@ -52,23 +52,35 @@ def commit_put(store: Store, prefix: str, receipt: Receipt, put: Callable[[str],
         put(tar)
     try:
         store.put_new(receipt_key(prefix, receipt.unit), encode_receipt(receipt))
-        standing = receipt
+        standing: Receipt | None = receipt
     except AlreadyExistsError:
-        standing = read_receipt(store, prefix, receipt.unit)
-    if tar is not None and standing.tar == receipt.tar and not store.exists(tar):
+        standing = _standing(store, prefix, receipt.unit)
+    if tar is not None and standing is not None and standing.tar == receipt.tar and not store.exists(tar):
         put(tar)
-    _leave_tombstoned(store, prefix, receipt, tar)
-    return standing
+    _leave_tombstoned(store, prefix, receipt.unit, tar, won=standing is receipt)
+    return standing if standing is not None else read_receipt(store, prefix, receipt.unit)
 
 
-def _leave_tombstoned(store: Store, prefix: str, receipt: Receipt, tar: str | None) -> None:
-    """Whoever ended the version may have looked through it before this unit came in: take it back."""
+def _standing(store: Door, prefix: str, unit: int) -> Receipt | None:
+    """The receipt of ``unit``; None where there is none."""
+    try:
+        return read_receipt(store, prefix, unit)
+    except NotFoundError:
+        return None
+
+
+def _leave_tombstoned(store: Store, prefix: str, unit: int, tar: str | None, *, won: bool) -> None:
+    """Whoever ended the version may have looked through it before this unit came in: take back what this call brought,
+    the receipt where it is this call's, the tar unless the receipt of another names it too."""
     try:
         refuse_tombstoned(store, prefix)
     except DatasetError:
-        for key in (receipt_key(prefix, receipt.unit), tar):
-            if key is not None:
-                purge_object(store, key)
+        if won:
+            purge_object(store, receipt_key(prefix, unit))
+        if tar is not None:
+            standing = _standing(store, prefix, unit)
+            if standing is None or standing.tar is None or shard_key(prefix, standing.tar.name) != tar:
+                purge_object(store, tar)
         raise
 
 

@@ -85,6 +85,23 @@ def test_what_came_in_while_the_version_was_tombstoned_is_taken_back(made: Any, 
     assert store.list(PREFIX) == [f"{PREFIX}/tombstone.json"]
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_straggler_takes_back_what_it_brought_and_nothing_else(
+    made: Any, unit: Unit, store: Store, same: bool
+) -> None:
+    commit_unit(store, PREFIX, *made.receipt(unit))
+    before = store.list(PREFIX)
+    receipt, shard = made.receipt(unit, set() if same else {unit.clips[0].uri})
+
+    def put(key: str) -> None:
+        store.put_chunks(key, shard.chunks)
+        put_tombstone(store, PREFIX, why="erasure", replaced_by="demo/v1-e1")
+
+    with pytest.raises(DatasetError, match="tombstoned"):
+        commit_put(store, PREFIX, receipt, put)
+    assert store.list(PREFIX) == [*before, f"{PREFIX}/tombstone.json"]
+
+
 def test_a_tar_that_was_collected_before_its_receipt_stood_is_put_again(
     made: Any, unit: Unit, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
