@@ -50,6 +50,10 @@ class CorruptDataError(DeemoError):
     """Bytes do not match their digest, or a stored file cannot be parsed."""
 
 
+class DamagedSampleError(CorruptDataError):
+    """A sample that a receipt names cannot be read: it has another digest, ends early, or its shard is gone."""
+
+
 class WeightsError(DeemoError):
     """A pinned weight is missing, unreachable or has another digest."""
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset import import_clips, write_manifest
+from deemo_dist.dataset import import_clips
 from deemo_dist.deid import KeyRing
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 from deemo_dist.storage import open_store
-from pipelines.withdrawn import anyone_withdrawn, without_withdrawn
+from pipelines.withdrawn import write_allowed
 
 
 def make_samples(dest: Path, *, subjects: int, clips: int, seed: int, workers: int, real: bool) -> list[Clip]:
@@ -24,13 +24,11 @@ def make_samples(dest: Path, *, subjects: int, clips: int, seed: int, workers: i
 def ingest_source(source: str, config: RunConfig) -> tuple[str, int]:
     """Import ``source`` and write its manifest into the store; returns the manifest's URI and the number of clips.
 
-    Clips of people who were withdrawn are left out: the root key is needed where anybody was.
+    Clips of people who withdrew, also while it was written, are left out: the root key is needed where anybody did.
     """
     clips = import_clips(source, config.storage)
     if not clips:
         raise DatasetError(f"{source} holds no clips")
     store = open_store(config.storage)
-    if anyone_withdrawn(store):
-        clips = without_withdrawn(clips, store, KeyRing.open(config.keys, dataset=config.data.name))
-    key, _ = write_manifest(clips, store)
-    return store.uri(key), len(clips)
+    key, kept = write_allowed(clips, store, lambda: KeyRing.open(config.keys, dataset=config.data.name))
+    return store.uri(key), len(kept)

@@ -1,14 +1,28 @@
 """Whoever withdrew consent is left out of what is ingested and preprocessed, whatever manifest still names them."""
 
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 
 from deemo_dist.console import logger
+from deemo_dist.dataset import write_manifest
+from deemo_dist.dataset.lifecycle.purge import purge_object
 from deemo_dist.dataset.lifecycle.suppression import Row, Suppressed, read_suppressed, suppress
 from deemo_dist.deid import KeyRing
 from deemo_dist.deid.keys import person_token
-from deemo_dist.errors import DatasetError
+from deemo_dist.errors import DatasetError, DeemoError
 from deemo_dist.records import Clip
 from deemo_dist.storage import Store
+
+
+def plain_subject(subject: str) -> str:
+    """A subject by which people are compared: composed signs (NFC), no space around."""
+    return unicodedata.normalize("NFC", subject).strip()
+
+
+def spellings(subject: str) -> set[str]:
+    """A subject as it is written, and as others may write the same person: keys and tokens are of a spelling."""
+    plain = plain_subject(subject)
+    return {subject, plain, unicodedata.normalize("NFD", plain)}
 
 
 def anyone_withdrawn(store: Store) -> bool:
@@ -36,7 +50,35 @@ def withdrawn_subjects(clips: Sequence[Clip], store: Store, ring: KeyRing) -> se
     """The raw subjects of ``clips`` who are on the list of the root key, or of keys that it took over from."""
     lists = list(_lists(store, ring))
     people = {clip.subject for clip in clips} if lists else set()
-    return {who for who in people if any(known.person(person_token(key, who)) for key, known in lists)}
+    return {
+        who
+        for who in people
+        if any(known.person(person_token(key, name)) for key, known in lists for name in spellings(who))
+    }
+
+
+def write_allowed(clips: Sequence[Clip], store: Store, ring: Callable[[], KeyRing]) -> tuple[str, list[Clip]]:
+    """Write the manifest of ``clips`` without those of people who withdrew, also while it was being written; its key,
+    and the clips in it. ``ring`` opens the root key, which is needed where anybody withdrew.
+
+    Raises ``DatasetError`` when nothing is left.
+    """
+    kept = _allowed(clips, store, ring)
+    while True:
+        key, _ = write_manifest(kept, store)
+        try:
+            left = _allowed(kept, store, ring)
+        except DeemoError:
+            purge_object(store, key)  # whether somebody of it withdrew is not known
+            raise
+        if len(left) == len(kept):
+            return key, kept
+        purge_object(store, key)
+        kept = left
+
+
+def _allowed(clips: Sequence[Clip], store: Store, ring: Callable[[], KeyRing]) -> list[Clip]:
+    return without_withdrawn(clips, store, ring()) if anyone_withdrawn(store) else list(clips)
 
 
 def refuse_withdrawn(clips: Sequence[Clip], store: Store, ring: KeyRing, label: str) -> None:

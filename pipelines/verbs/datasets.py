@@ -109,13 +109,19 @@ def dataset_erase(
     ] = None,
     subject_key: Annotated[str | None, typer.Option(help="The person's key, as the index has it.")] = None,
     manifest: Annotated[str | None, typer.Option(help="URI of the manifest, besides those in the store.")] = None,
-    without_manifest: Annotated[bool, typer.Option(help="Go on without any: rejected clips stay counted.")] = False,
+    without_manifest: Annotated[
+        bool, typer.Option("--without-manifest", help="Go on where rejected clips are in none: they stay as they are.")
+    ] = False,
+    drop_damaged: Annotated[
+        bool, typer.Option("--drop-damaged", help="Reject others' samples that cannot be read, instead of stopping.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it is done.")] = False,
 ) -> None:
     """Honour a withdrawal of consent: remove a person from all that is kept, and prove it. It cannot be undone.
 
     Stop jobs on the datasets first. Without `--subject...` it asks for the name and does not show it. Needs the root
-    key. Interrupted, the same command finishes it. What learned from the person is listed to be retrained or retired.
+    key. Interrupted, the same command finishes it, or the next erasure of anybody. What learned from the person is
+    listed to be retrained or retired.
     """
     from pipelines.erase import run_erase
     from pipelines.erasure_receipt import told
@@ -131,6 +137,7 @@ def dataset_erase(
         subject_key=subject_key,
         manifest=manifest,
         without_manifest=without_manifest,
+        drop_damaged=drop_damaged,
         agree=lambda text: yes or agreed(text),
     )
     typer.echo(told(uri, receipt))

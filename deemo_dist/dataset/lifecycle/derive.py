@@ -5,18 +5,18 @@ it is: digests and attestations hold. One that loses samples is made anew of the
 digest. Receipts are put first-wins, so that a run that was interrupted goes on where it was.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deemo_dist.dataset.compact import write_version
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version
-from deemo_dist.dataset.layout import dataset_prefix, shard_key, shard_name
+from deemo_dist.dataset.layout import dataset_prefix, receipt_key, shard_key, shard_name
 from deemo_dist.dataset.ordered import in_order
 from deemo_dist.dataset.receipts import commit_put, commit_unit, committed_units, read_receipt
 from deemo_dist.dataset.shards import ShardWriter
 from deemo_dist.digests import sha256_bytes
-from deemo_dist.errors import CorruptDataError, DatasetError
-from deemo_dist.records import IndexRow, LedgerRow, Member, Receipt
+from deemo_dist.errors import CorruptDataError, DamagedSampleError, DatasetError, NotFoundError
+from deemo_dist.records import IndexRow, LedgerRow, Member, Receipt, TarReceipt
 from deemo_dist.storage import Store
 
 AT_ONCE = 4
@@ -45,11 +45,14 @@ def derive(
     header: DatasetHeader,
     parts: Sequence[Part],
     on_unit: Callable[[], object] = lambda: None,
+    *,
+    unreadable: str | None = None,
 ) -> DatasetInfo:
-    """Make ``name``/``version`` of ``parts``, a unit each. ``on_unit`` is called for each that is done.
+    """Make ``name``/``version`` of ``parts``, a unit each. ``on_unit`` is called for each that is done; ``unreadable``:
+    the stage at which samples that cannot be read are rejected (None: they are refused).
 
     Raises ``DatasetError`` when a clip would stand in two rows, or the version was begun as something else, and
-    ``CorruptDataError`` for a source that is not what its receipts say.
+    ``CorruptDataError`` for a source that is not what its receipts say (``DamagedSampleError``: by its shards).
     """
     keys = [row.key for part in parts for row in part.ledger]
     if len(set(keys)) != len(keys):
@@ -60,9 +63,20 @@ def derive(
     prefix = dataset_prefix(name, version)
 
     def make(number: int) -> Receipt:
-        return _unit(store, prefix, number, parts[number])
+        return _unit(store, prefix, number, parts[number], unreadable)
 
-    return write_version(store, name, version, header, units_made(store, prefix, len(parts), make, on_unit))
+    made = units_made(store, prefix, len(parts), make, on_unit)
+    return write_version(store, name, version, header, _some(made, f"{name}/{version}"))
+
+
+def _some(receipts: Iterable[Receipt], label: str) -> Iterator[Receipt]:
+    """``receipts``, refused (``DatasetError``) at their end where none holds a sample."""
+    samples = 0
+    for receipt in receipts:
+        samples += len(receipt.index)
+        yield receipt
+    if not samples:
+        raise DatasetError(f"no sample of {label} can be read", hint="restore the shards of its sources")
 
 
 def units_made(
@@ -79,24 +93,53 @@ def units_made(
         on_unit()
 
 
-def _unit(store: Store, prefix: str, number: int, part: Part) -> Receipt:
+def _unit(store: Store, prefix: str, number: int, part: Part, unreadable: str | None) -> Receipt:
     """Commit one unit; the receipt that stands."""
     tar = part.receipt.tar
-    if tar is not None and len(part.kept) == len(part.receipt.index):
+    if tar is not None and len(part.kept) == len(part.receipt.index) and _is_whole(store, part, tar, unreadable):
         source, name = shard_key(part.source, tar.name), shard_name(number, tar.sha256)
-        if store.size(source) != tar.size:
-            raise CorruptDataError(f"{source}: not the size of its receipt", hint="restore it: deemo dataset verify")
         members = {row.key: row.members for row in part.kept}
         receipt = replace(_receipt(number, part, name, members), tar=replace(tar, name=name))
         return commit_put(store, prefix, receipt, lambda key: store.copy(source, key))
     writer = ShardWriter(number)
+    damaged: set[str] = set()
     for row in part.kept:
-        writer.add(row.key, read_sample(store, part.source, row))
+        try:
+            writer.add(row.key, read_sample(store, part.source, row))
+        except DamagedSampleError:
+            if unreadable is None:
+                raise
+            damaged.add(row.key)
+    part = replace(part, ledger=tuple(_damaged(row, unreadable) if row.key in damaged else row for row in part.ledger))
     shard = writer.finish()
     if shard is None:
         return commit_unit(store, prefix, _receipt(number, part, "", {}), None)
     receipt = replace(_receipt(number, part, shard.tar.name, shard.members), tar=shard.tar)
     return commit_unit(store, prefix, receipt, shard)
+
+
+def _is_whole(store: Store, part: Part, tar: TarReceipt, unreadable: str | None) -> bool:
+    """Whether a shard is there in the size of its receipt; where not, ``DamagedSampleError`` unless what can be read of
+    it is taken."""
+    key = shard_key(part.source, tar.name)
+    try:
+        found = store.size(key)
+    except NotFoundError:
+        _refuse_absent(store, part.source, part.receipt.unit)
+        found = None
+    if found != tar.size and unreadable is None:
+        how = "is missing" if found is None else f"has {found} bytes, {tar.size} by its receipt"
+        raise DamagedSampleError(f"{key}: {how}", hint="restore it: deemo dataset verify")
+    return found == tar.size
+
+
+def _refuse_absent(store: Store, prefix: str, unit: int) -> None:
+    """Raise ``NotFoundError`` where more is gone than a shard: the version, or the place that the store is in."""
+    store.size(receipt_key(prefix, unit))
+
+
+def _damaged(row: LedgerRow, stage: str | None) -> LedgerRow:
+    return LedgerRow(key=row.key, unit=row.unit, status="rejected", stage=stage, reason="damaged")
 
 
 def _receipt(number: int, part: Part, shard: str, members: Mapping[str, tuple[Member, ...]]) -> Receipt:
@@ -114,15 +157,21 @@ def _receipt(number: int, part: Part, shard: str, members: Mapping[str, tuple[Me
 
 
 def read_sample(store: Store, prefix: str, row: IndexRow) -> dict[str, bytes]:
-    """A sample's files by extension, each checked by its digest. Raises ``CorruptDataError``."""
+    """A sample's files by extension, each checked by its digest. Raises ``DamagedSampleError``."""
     first, last = row.members[0], row.members[-1]
-    start = first.offset
-    data = store.get_range(shard_key(prefix, row.shard), start, last.offset + last.size - start)
+    start, shard = first.offset, shard_key(prefix, row.shard)
+    try:
+        data = store.get_range(shard, start, last.offset + last.size - start)
+    except NotFoundError:
+        _refuse_absent(store, prefix, row.unit)
+        raise DamagedSampleError(f"{shard}: is missing, and {row.key} with it", hint="restore it") from None
+    except CorruptDataError as error:
+        raise DamagedSampleError(f"{row.key}: {error.message}", hint=error.hint) from None
     files = {each.extension: data[each.offset - start : each.offset - start + each.size] for each in row.members}
     for member in row.members:
         if sha256_bytes(files[member.extension]) != member.sha256:
-            raise CorruptDataError(
-                f"{prefix}: {row.key}.{member.extension} does not have the digest of the index",
+            raise DamagedSampleError(
+                f"{shard}: {row.key}.{member.extension} does not have the digest of the index",
                 hint="the shard is damaged: `deemo dataset verify --deep` names all such members",
             )
     return files

@@ -1,147 +1,34 @@
 """Erasing a person from every dataset under a prefix, in steps that may be interrupted and run again.
 
-What is to be done is decided once and kept as an :class:`Erasure` (sealed by the caller while it is under way, since it
-holds the keys that must go). Each step looks at what is there and does the rest. What a step removes is removed with
-all its older versions.
+What is to be done is decided once and kept as an :class:`Erasure`. Each step looks at what is there and does the rest,
+also what another process that finishes the same erasure has not done yet. What a step removes is removed with all its
+older versions.
 """
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
 
-from deemo_dist.dataset.info import read_ended
+from deemo_dist.dataset.info import DatasetInfo, read_ended
 from deemo_dist.dataset.layout import dataset_prefix, info_key, tombstone_key
 from deemo_dist.dataset.lifecycle.combine import derived_header, receipts_of
 from deemo_dist.dataset.lifecycle.derive import Part, derive
+from deemo_dist.dataset.lifecycle.erasure import Erasure, Replaced
 from deemo_dist.dataset.lifecycle.purge import Removed, purge
-from deemo_dist.dataset.lifecycle.scan import Scan, Sought, holds_key, scan
-from deemo_dist.dataset.lifecycle.suppression import Row, read_suppressed
+from deemo_dist.dataset.lifecycle.scan import Scan, Sought, scan
+from deemo_dist.dataset.lifecycle.suppression import Suppressed, read_suppressed
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
-from deemo_dist.dataset.lifecycle.versions import COMMITTED, Version, list_versions, named
+from deemo_dist.dataset.lifecycle.versions import list_versions, named
 from deemo_dist.dataset.opened import read_parts
 from deemo_dist.dataset.receipts import committed_units, read_receipt
-from deemo_dist.errors import DatasetError
-from deemo_dist.records import IndexRow, LedgerRow
-from deemo_dist.records.sample import INDEX_SCHEMA, LEDGER_SCHEMA
+from deemo_dist.errors import DamagedSampleError, DatasetError, DeemoError
+from deemo_dist.records import LedgerRow
+from deemo_dist.records.sample import LEDGER_SCHEMA
 from deemo_dist.storage import Store, Stored
 
 SCANS = 3
-_SUFFIX = re.compile(r"-e\d+$")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replaced:
-    """A version that holds the person: ``label`` NAME/VERSION, ``new`` what takes its place (None: nothing),
-    ``clips`` of the person in its ledger, its digests, and the file names of its shards."""
-
-    label: str
-    new: str | None
-    clips: int
-    dataset_digest: str = ""
-    annotations_digest: str = ""
-    shards: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManifestChange:
-    """A manifest in the store that names the person, and what it becomes (None: nothing is left). Keys."""
-
-    old: str
-    new: str | None
-    old_digest: str
-    new_digest: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Erasure:
-    """All that an erasure will do: the person's subject and sample keys, the ``rows`` that keep the person out from now
-    on, the versions and manifests concerned. ``begun_from``: digests of manifests that name the person, by which a
-    version is known that has nothing but its header yet."""
-
-    id: str
-    key_id: str
-    subjects: tuple[str, ...]
-    samples: tuple[str, ...]
-    rows: tuple[Row, ...]
-    replaced: tuple[Replaced, ...]
-    manifests: tuple[ManifestChange, ...] = ()
-    begun_from: tuple[str, ...] = ()
-    version: int = 1
-
-    @property
-    def sought(self) -> Sought:
-        """What nothing may hold afterwards."""
-        return Sought.of((*self.subjects, *self.samples))
-
-
-def samples_of(store: Store, versions: Sequence[Version], subjects: Iterable[str]) -> frozenset[str]:
-    """Sample keys of people in the indexes of committed versions."""
-    wanted = frozenset(subjects)
-    found: set[str] = set()
-    for version in versions:
-        if version.info is not None and version.state == COMMITTED:
-            index = read_parts(store, IndexRow, version.info.index, INDEX_SCHEMA)
-            keys, people = index.column("key").to_pylist(), index.column("subject_key").to_pylist()
-            found.update(key for key, person in zip(keys, people, strict=True) if person in wanted)
-    return frozenset(found)
-
-
-def affected(
-    store: Store,
-    versions: Sequence[Version],
-    subjects: Iterable[str],
-    samples: Iterable[str],
-    *,
-    begun_from: Iterable[str] = (),
-    known: Iterable[Replaced] = (),
-) -> list[Replaced]:
-    """The versions that hold one of the keys, with what will take the place of each; and the unfinished ones that were
-    begun from one of the manifests ``begun_from``, or from a version that holds one: what is being made will. Those
-    that are ``known``, and what takes their place, are passed over."""
-    sought, keys, manifests = Sought.of((*subjects, *samples)), frozenset(samples), frozenset(begun_from)
-    taken = {version.label for version in versions}
-    before = {each.label for each in known}
-    passed = before | {each.new for each in known}
-    looked = [version for version in versions if version.label not in passed]
-    clips_in = {version.label: _clips(store, version, keys) for version in looked}
-    sources = before | {label for label, clips in clips_in.items() if clips}
-    found: list[Replaced] = []
-    for version in looked:
-        clips = clips_in[version.label]
-        if not clips and (
-            version.state == COMMITTED
-            or not (_begun_from(version, manifests, sources) or _anywhere(store, version, sought))
-        ):
-            continue
-        new = None
-        if version.info is not None and version.state == COMMITTED and _others(store, version, keys):
-            new = _free(version, taken)
-            taken.add(new)
-        found.append(
-            Replaced(
-                label=version.label,
-                new=new,
-                clips=clips,
-                dataset_digest=version.info.dataset_digest if version.info else "",
-                annotations_digest=version.info.annotations_digest if version.info else "",
-                shards=tuple(key.rpartition("/")[2] for key in version.entries if "/shards/" in key),
-            )
-        )
-    return found
-
-
-def with_latecomers(store: Store, erasure: Erasure) -> Erasure:
-    """The erasure with the versions that were begun or committed since it was decided, by jobs that had read the
-    suppression list before the person was on it."""
-    late = affected(
-        store,
-        list_versions(store),
-        erasure.subjects,
-        erasure.samples,
-        begun_from=erasure.begun_from,
-        known=erasure.replaced,
-    )
-    return replace(erasure, replaced=(*erasure.replaced, *late)) if late else erasure
+UNREADABLE = "erase"
+"""The stage at which a sample is rejected that could not be read when its shard was written anew."""
 
 
 def bury(store: Store, erasure: Erasure) -> None:
@@ -150,31 +37,79 @@ def bury(store: Store, erasure: Erasure) -> None:
         put_tombstone(store, dataset_prefix(*named(each.label)), why="erasure", replaced_by=each.new)
 
 
-def replace_versions(store: Store, erasure: Erasure, on_unit: Callable[[], object] = lambda: None) -> None:
-    """Make the versions without the person; those that are made already stay."""
-    gone, withdrawn = frozenset(erasure.samples), read_suppressed(store, erasure.key_id)
-    manifests = {each.old_digest: each.new_digest for each in erasure.manifests}
+def replace_versions(
+    store: Store, erasure: Erasure, on_unit: Callable[[], object] = lambda: None, *, drop_damaged: bool = False
+) -> Erasure:
+    """Make the versions without the person; those that are made already stay. The erasure with what had to be left out.
+
+    A sample of another person that cannot be read is refused (``DamagedSampleError``), or with ``drop_damaged``
+    rejected in the new version.
+    """
+    withdrawn = read_suppressed(store, erasure.key_id)
+    found: list[Replaced] = []
     for each in erasure.replaced:
-        if each.new is None or store.exists(info_key(dataset_prefix(*named(each.new)))):
-            continue
-        info = read_ended(store, *named(each.label))
-        parts = [
-            Part(
-                source=info.prefix,
-                receipt=receipt,
-                ledger=tuple(row for row in receipt.ledger if row.key not in gone | withdrawn.of_receipt(receipt)),
-            )
-            for receipt in receipts_of(store, info)
-        ]
-        clips = sum(len(part.ledger) for part in parts)
-        header = derived_header(
-            "erase",
-            info,
-            clips=clips,
-            erased=info.clips - clips,
-            manifest_digest=manifests.get(info.header.manifest_digest),
+        if each.new is not None and not _is_there(store, each.new):
+            try:
+                _make(store, erasure, each, each.new, withdrawn, on_unit, UNREADABLE if drop_damaged else None)
+            except DeemoError:
+                if not _is_there(store, each.new):  # else another process made it, and removed the old one
+                    raise
+        found.append(replace(each, damaged=_damaged(store, each)))
+    return replace(erasure, replaced=tuple(found))
+
+
+def _make(
+    store: Store,
+    erasure: Erasure,
+    each: Replaced,
+    new: str,
+    withdrawn: Suppressed,
+    on_unit: Callable[[], object],
+    unreadable: str | None,
+) -> DatasetInfo:
+    """Make the version ``new`` that takes the place of one."""
+    gone, manifests = frozenset(erasure.samples), {each.old_digest: each.new_digest for each in erasure.manifests}
+    info = read_ended(store, *named(each.label))
+    parts = [
+        Part(
+            source=info.prefix,
+            receipt=receipt,
+            ledger=tuple(row for row in receipt.ledger if row.key not in gone | withdrawn.of_receipt(receipt)),
         )
-        derive(store, *named(each.new), header, parts, on_unit)
+        for receipt in receipts_of(store, info)
+    ]
+    clips = sum(len(part.ledger) for part in parts)
+    manifest = manifests.get(info.header.manifest_digest)
+    header = derived_header("erase", info, clips=clips, erased=info.clips - clips, manifest_digest=manifest)
+    try:
+        return derive(store, *named(new), header, parts, on_unit, unreadable=unreadable)
+    except DamagedSampleError as error:
+        raise DamagedSampleError(
+            f"{each.label} cannot be written anew: {error.message}",
+            hint="restore that shard and run it again (`deemo dataset verify --deep` names all that is damaged), or "
+            "with --drop-damaged: samples that cannot be read are rejected then",
+        ) from None
+
+
+def _is_there(store: Store, label: str) -> bool:
+    """Whether a version is complete."""
+    return store.exists(info_key(dataset_prefix(*named(label))))
+
+
+def _damaged(store: Store, each: Replaced) -> int:
+    """Samples that were left out of what takes a version's place; as it was known where the version is gone."""
+    if each.new is None:
+        return 0
+    with contextlib.suppress(DeemoError):
+        old, new = (_unreadable(store, label) for label in (each.label, each.new))
+        return len(new - old)
+    return each.damaged
+
+
+def _unreadable(store: Store, label: str) -> set[str]:
+    ledger = read_parts(store, LedgerRow, read_ended(store, *named(label)).ledger, LEDGER_SCHEMA)
+    keys, stages = ledger.column("key").to_pylist(), ledger.column("stage").to_pylist()
+    return {key for key, stage in zip(keys, stages, strict=True) if stage == UNREADABLE}
 
 
 def purge_replaced(store: Store, erasure: Erasure) -> Removed:
@@ -224,39 +159,3 @@ def _may_go(store: Store, stored: Stored) -> bool:
         tars = (read_receipt(store, prefix, unit).tar for unit in committed_units(store, prefix))
         return parts[4] not in {tar.name for tar in tars if tar}
     return parts[3] in ("audit", "preview")
-
-
-def _clips(store: Store, version: Version, samples: frozenset[str]) -> int:
-    """How many of the clips stand in the ledger of a committed version."""
-    if version.info is None or version.state != COMMITTED:
-        return 0
-    ledger = read_parts(store, LedgerRow, version.info.ledger, LEDGER_SCHEMA)
-    return sum(key in samples for key in ledger.column("key").to_pylist())
-
-
-def _others(store: Store, version: Version, samples: frozenset[str]) -> bool:
-    """Whether a version has samples of other people."""
-    assert version.info is not None
-    index = read_parts(store, IndexRow, version.info.index, INDEX_SCHEMA)
-    return any(key not in samples for key in index.column("key").to_pylist())
-
-
-def _begun_from(version: Version, manifests: frozenset[str], sources: set[str]) -> bool:
-    """Whether an unfinished version is being made of one of the manifests, or of one of the versions."""
-    if version.header is None:
-        return False
-    made_of = version.header.derived
-    if made_of is None:
-        return version.header.manifest_digest in manifests
-    return any(f"{source.name}/{source.version}" in sources for source in made_of.sources)
-
-
-def _anywhere(store: Store, version: Version, sought: Sought) -> bool:
-    """Whether anything below an uncommitted version holds a key."""
-    return any(holds_key(store, stored, sought) for stored in version.entries.values())
-
-
-def _free(version: Version, taken: set[str]) -> str:
-    """A name for what takes a version's place: ``v1`` becomes ``v1-e1``, that ``v1-e2``."""
-    base = f"{version.name}/{_SUFFIX.sub('', version.version)}"
-    return next(label for number in range(1, 10_000) if (label := f"{base}-e{number}") not in taken)
