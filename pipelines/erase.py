@@ -104,10 +104,9 @@ class _Job:
         try:
             return self._finish(pending, asked)
         except DeemoError:
-            done = standing_receipt(self.store, pending.erasure)
-            if done is None or held(self.store, self.ring, pending) is not None:
+            if held(self.store, self.ring, pending) is not None:
                 raise
-            return done
+            return standing_receipt(self.store, pending.erasure)
 
     def _finish(self, pending: Pending, asked: Asked | None) -> tuple[str, ErasureReceipt] | None:
         store = self.store

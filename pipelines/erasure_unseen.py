@@ -3,13 +3,12 @@
 from collections.abc import Collection, Sequence
 
 from deemo_dist.dataset import manifest_digest
+from deemo_dist.dataset.lifecycle.erasure import columns_of
 from deemo_dist.dataset.lifecycle.versions import COMMITTED, TOMBSTONED, Version, key_names
-from deemo_dist.dataset.opened import read_parts
 from deemo_dist.dataset.receipts import committed_units, read_receipt
 from deemo_dist.deid import KeyRing
-from deemo_dist.errors import CorruptDataError, NotFoundError
+from deemo_dist.errors import NotFoundError
 from deemo_dist.records import Clip, LedgerRow
-from deemo_dist.records.sample import LEDGER_SCHEMA
 from deemo_dist.storage import Store
 from pipelines.withdrawn import withdrawn_subjects
 
@@ -51,16 +50,9 @@ def unseen_versions(
 
 def _rejected(store: Store, version: Version) -> set[str]:
     """Keys of the clips that a version rejected: by its ledger, or by the receipts it has so far."""
-    if version.info is not None and version.state == COMMITTED and not version.info.rejected:
-        return set()
-    try:
-        if version.info is not None:
-            ledger = read_parts(store, LedgerRow, version.info.ledger, LEDGER_SCHEMA)
-            keys, fates = ledger.column("key").to_pylist(), ledger.column("status").to_pylist()
-            return {key for key, status in zip(keys, fates, strict=True) if status == "rejected"}
-    except CorruptDataError:
-        if version.state == COMMITTED:
-            raise
+    if version.info is not None and version.state == COMMITTED:
+        rows = columns_of(store, version, LedgerRow, "key", "status") if version.info.rejected else ()
+        return {key for key, status in rows if status == "rejected"}
     found: set[str] = set()
     for unit in committed_units(store, version.prefix):
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from deemo_dist.dataset.compact import write_version
 from deemo_dist.dataset.info import DatasetHeader, DatasetInfo, begin_version
 from deemo_dist.dataset.layout import dataset_prefix, receipt_key, shard_key, shard_name
+from deemo_dist.dataset.lifecycle.purge import purge
 from deemo_dist.dataset.ordered import in_order
 from deemo_dist.dataset.receipts import commit_put, commit_unit, committed_units, read_receipt
 from deemo_dist.dataset.shards import ShardWriter
@@ -66,17 +67,19 @@ def derive(
         return _unit(store, prefix, number, parts[number], unreadable)
 
     made = units_made(store, prefix, len(parts), make, on_unit)
-    return write_version(store, name, version, header, _some(made, f"{name}/{version}"))
+    return write_version(store, name, version, header, _some(store, made, prefix))
 
 
-def _some(receipts: Iterable[Receipt], label: str) -> Iterator[Receipt]:
-    """``receipts``, refused (``DatasetError``) at their end where none holds a sample."""
+def _some(store: Store, receipts: Iterable[Receipt], prefix: str) -> Iterator[Receipt]:
+    """``receipts``, refused (``DatasetError``) at their end where none holds a sample; nothing is left of them then, so
+    that the version can be made of sources that were restored."""
     samples = 0
     for receipt in receipts:
         samples += len(receipt.index)
         yield receipt
     if not samples:
-        raise DatasetError(f"no sample of {label} can be read", hint="restore the shards of its sources")
+        purge(store, prefix)
+        raise DatasetError(f"no sample for {prefix} can be read", hint="restore the shards of its sources")
 
 
 def units_made(

@@ -4,8 +4,9 @@ The record is sealed by the caller while the erasure is under way, since it hold
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from deemo_dist.dataset.lifecycle.purge import Removed
 from deemo_dist.dataset.lifecycle.scan import Sought, holds_key
@@ -84,8 +85,8 @@ def samples_of(store: Store, versions: Sequence[Version], subjects: Iterable[str
     wanted = frozenset(subjects)
     found: set[str] = set()
     for version in versions:
-        keys, people = _column(store, version, IndexRow, "key"), _column(store, version, IndexRow, "subject_key")
-        found.update(key for key, person in zip(keys, people, strict=True) if person in wanted)
+        rows = columns_of(store, version, IndexRow, "key", "subject_key")
+        found.update(key for key, person in rows if person in wanted)
     return frozenset(found)
 
 
@@ -188,27 +189,30 @@ def _refuse_orphan(version: Version, by_label: dict[str, Version]) -> None:
     )
 
 
-def _column(store: Store, version: Version, kind: type[IndexRow | LedgerRow], name: str) -> list[str]:
-    """A column of a committed version's index or ledger; of one that ended since it was listed, nothing."""
+def columns_of(
+    store: Store, version: Version, kind: type[IndexRow | LedgerRow], *names: str
+) -> Iterator[tuple[Any, ...]]:
+    """Columns of a committed version's index or ledger, row by row; of one that ended since it was listed, nothing."""
     if version.info is None or version.state != COMMITTED:
-        return []
+        return iter(())
     parts, schema = (version.info.index, INDEX_SCHEMA) if kind is IndexRow else (version.info.ledger, LEDGER_SCHEMA)
     try:
-        return read_parts(store, kind, parts, schema).column(name).to_pylist()
+        rows = read_parts(store, kind, parts, schema)
     except CorruptDataError:
         if read_tombstone(store, version.prefix) is None:
             raise
-        return []
+        return iter(())
+    return zip(*(rows.column(name).to_pylist() for name in names), strict=True)
 
 
 def _clips(store: Store, version: Version, samples: frozenset[str]) -> int:
     """How many of the clips stand in the ledger of a committed version."""
-    return sum(key in samples for key in _column(store, version, LedgerRow, "key"))
+    return sum(key in samples for (key,) in columns_of(store, version, LedgerRow, "key"))
 
 
 def _others(store: Store, version: Version, samples: frozenset[str]) -> bool:
     """Whether a committed version has samples of other people."""
-    return any(key not in samples for key in _column(store, version, IndexRow, "key"))
+    return any(key not in samples for (key,) in columns_of(store, version, IndexRow, "key"))
 
 
 def _begun_from(version: Version, manifests: frozenset[str], sources: set[str]) -> bool:
