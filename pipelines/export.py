@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "config.json"
 CARD_FILE = "README.md"
+ADAPTERS = "-adapters"
+"""Ends the place of a model whose adapters are apart."""
 
 
 def load_base(config: RunConfig) -> Any:
@@ -28,7 +30,7 @@ def load_base(config: RunConfig) -> Any:
 
 def export_place(config: RunConfig, last: PlannedStage, *, adapters: bool = False) -> str:
     """Key prefix of a run's model: named by the key of its last stage, so that another training is another place."""
-    return f"models/{config.name}/{last.key[:12]}{'-adapters' if adapters else ''}"
+    return f"models/{config.name}/{last.key[:12]}{ADAPTERS if adapters else ''}"
 
 
 def trained_model(config: RunConfig, store: Store, commits: Sequence["Commit"], stages: Sequence[PlannedStage]) -> Any:

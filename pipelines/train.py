@@ -20,6 +20,7 @@ from pipelines.batches import step_factory, validation_factory
 from pipelines.card import model_card
 from pipelines.curves import KeepCurve
 from pipelines.datasets import open_allowed
+from pipelines.descendants import WITH_PARENTS
 from pipelines.export import MODEL_FILE, export_model, export_place, load_base
 from pipelines.stages import PlannedStage, Selection, check_ranks, plan_stages, run_prefix
 from pipelines.tracked import TrackStage, describe_run, open_tracker, tracking_folder
@@ -250,13 +251,18 @@ def _train(
             before=before,
             callbacks=callbacks,
             before_commit=None if run is None else curve.before_commit,
-            extra={
-                "plan_digest": stage.plan.digest,
-                "datasets": {dataset.prefix: dataset.digest for dataset in stage.datasets},
-            },
+            extra={"plan_digest": stage.plan.digest, **learned_from(stage, done)},
             attempt=chain.attempt,
         )
     )
+
+
+def learned_from(stage: PlannedStage, done: Sequence["Commit"]) -> dict[str, Any]:
+    """What a stage's commits say of the datasets that their weights learned from: its own, and those of the stages
+    before it, whose final commits are ``done``."""
+    before = {prefix: digest for commit in done for prefix, digest in commit.extra.get("datasets", {}).items()}
+    own = {dataset.prefix: dataset.digest for dataset in stage.datasets}
+    return {"datasets": {**before, **own}, WITH_PARENTS: True}
 
 
 def run_export(config: RunConfig, last: str | None, *, adapters: bool) -> str:
