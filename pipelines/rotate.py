@@ -8,14 +8,17 @@ from typing import Literal
 from deemo_dist.config import KeysConfig, RunConfig
 from deemo_dist.console import logger, progress
 from deemo_dist.dataset import DatasetInfo, read_info, read_manifest
+from deemo_dist.dataset.codec import from_plain, parse_json
 from deemo_dist.dataset.info import DatasetHeader, Derivation, Source
+from deemo_dist.dataset.layout import dataset_prefix, header_key, info_key, tombstone_key
 from deemo_dist.dataset.lifecycle.combine import receipts_of
+from deemo_dist.dataset.lifecycle.purge import purge
 from deemo_dist.dataset.lifecycle.rekey import DISGUISED, NewNames, rekey
 from deemo_dist.dataset.lifecycle.suppression import read_suppressed
-from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
+from deemo_dist.dataset.lifecycle.tombstones import put_tombstone, read_tombstone
 from deemo_dist.dataset.lifecycle.versions import key_names, named
 from deemo_dist.deid import KeyRing, policy_digest, policy_gate
-from deemo_dist.errors import ConfigError, DatasetError
+from deemo_dist.errors import ConfigError, DatasetError, DeemoError, NotFoundError
 from deemo_dist.records import Clip, Receipt
 from deemo_dist.storage import Store, open_store
 from pipelines.private import by_place
@@ -38,7 +41,7 @@ def run_rotate(
 
     ``voices``: whether sound in disguised voices, whose parameters came from the old key, is kept or dropped; it must
     be said where there is any. ``tombstone``: the old version is refused from then on. Raises ``ConfigError`` for keys
-    that do not fit, ``DatasetError`` where the manifests do not name every clip.
+    that do not fit, ``DatasetError`` where the manifests do not name every clip, or somebody withdrew meanwhile.
     """
     store = open_store(config.storage)
     target = named(into)
@@ -58,8 +61,18 @@ def run_rotate(
     named_anew = replace(names, policy_digest=digest, drop_voices=voices == "drop")
     header = _header(info, receipts, new, digest, target[0], keeps_voices=bool(disguised) and voices == "keep")
     take_over(store, old, new)
+
+    def still() -> None:
+        _refuse_late(store, info, receipts, target, header)
+
     with progress("rotate", len(receipts), unit="shards") as bar:
-        made = rekey(store, info.prefix, receipts, target, header, named_anew, bar.advance)
+        try:
+            made = rekey(store, info.prefix, receipts, target, header, named_anew, bar.advance, still=still)
+        except DeemoError:
+            still()  # the source went away because somebody withdrew
+            raise
+    take_over(store, old, new)
+    still()
     if tombstone:
         put_tombstone(store, info.prefix, why="rotation", replaced_by=into)
     return made
@@ -98,6 +111,41 @@ def _without_withdrawn(store: Store, info: DatasetInfo) -> list[Receipt]:
             )
         )
     return found
+
+
+def _refuse_late(
+    store: Store, info: DatasetInfo, receipts: Sequence[Receipt], target: tuple[str, str], header: DatasetHeader
+) -> None:
+    """Raise ``DatasetError`` where somebody of the ``receipts`` withdrew since they were read, or the source ended.
+    What was made so far ends then: it is under the new key, where no erasure under the old one finds it."""
+    label, prefix = "/".join(target), dataset_prefix(*target)
+    withdrawn = read_suppressed(store, info.header.key_id)
+    out = sum(len(withdrawn.of_receipt(receipt)) for receipt in receipts)
+    made = store.exists(info_key(prefix))
+    ended = not made and read_tombstone(store, info.prefix) is not None
+    if not (out or ended) or not _is_begun(store, prefix, header):
+        return
+    why = f"{out} clips are of people who withdrew" if out else f"{info.name}/{info.version} was tombstoned"
+    if made:
+        raise DatasetError(
+            f"{why} while {label} was being made, and it is made",
+            hint="erase them from it: `deemo dataset erase` with the new root key and --manifest ORIGINAL",
+        )
+    put_tombstone(store, prefix, why="erasure", replaced_by=None)
+    purge(store, prefix, keep=tombstone_key(prefix))
+    raise DatasetError(
+        f"{why} while {label} was being made: it was removed again",
+        hint="run `deemo dataset erase` for them again, then rotate what took its place into another version",
+    )
+
+
+def _is_begun(store: Store, prefix: str, header: DatasetHeader) -> bool:
+    """Whether the version was begun by this very rotation, and not as something else."""
+    key = header_key(prefix)
+    try:
+        return from_plain(DatasetHeader, parse_json(store.get(key), key), key) == header
+    except NotFoundError:
+        return False
 
 
 def _clips(config: RunConfig, store: Store, manifest: str | None) -> list[Clip]:

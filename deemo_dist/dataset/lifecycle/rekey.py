@@ -6,7 +6,7 @@ with whom leads from a new name to an old one. What the old key put into the sou
 voice, can only be made anew from the raw clip: such sound is carried over as it is, or left out.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from deemo_dist.dataset.codec import parse_json
@@ -47,9 +47,12 @@ def rekey(
     header: DatasetHeader,
     names: NewNames,
     on_unit: Callable[[], object] = lambda: None,
+    *,
+    still: Callable[[], object] = lambda: None,
 ) -> DatasetInfo:
     """Make the version ``into`` of the ``receipts`` of the one at ``source``, under new names and in their order, in as
-    many units; units that are committed already stay.
+    many units; units that are committed already stay. ``still`` is asked once it is begun, and right before it is
+    committed, whether it may be made: it raises where not.
 
     Raises ``DatasetError`` where two clips would get one name, ``CorruptDataError`` for a damaged source.
     """
@@ -60,12 +63,20 @@ def rekey(
             hint="a merge of datasets that hold the same clips under their own keys cannot be re-keyed into one",
         )
     begin_version(store, *into, header)
+    still()
     prefix, cut = dataset_prefix(*into), _cut(receipts, names)
 
     def make(number: int) -> Receipt:
         return commit_unit(store, prefix, *_unit(store, source, cut[number], names))
 
-    return write_version(store, *into, header, units_made(store, prefix, len(cut), make, on_unit))
+    made = units_made(store, prefix, len(cut), make, on_unit)
+    return write_version(store, *into, header, _if_still(made, still))
+
+
+def _if_still(receipts: Iterable[Receipt], still: Callable[[], object]) -> Iterator[Receipt]:
+    """``receipts``, and at their end a last question."""
+    yield from receipts
+    still()
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,23 @@
 import os
 from dataclasses import replace
 from itertools import combinations
+from threading import Lock
+from typing import Any
 
 import pytest
 
 from deemo_dist.config import DataConfig, KeysConfig, RunConfig
 from deemo_dist.dataset import load_member, open_dataset, read_info, verify, write_manifest
+from deemo_dist.dataset.lifecycle import rekey
 from deemo_dist.dataset.lifecycle.scan import Sought, scan
+from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.deid import KeyRing, policy_digest
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.storage import Store, open_store
 from pipelines.datasets import check, describe, open_allowed
 from pipelines.erase import run_erase
 from pipelines.rotate import run_rotate
+from pipelines.withdrawn import without_withdrawn
 from tests.made import PEOPLE, clips_of, make
 
 NEW = KeysConfig(variable="DEEMO_NEW_ROOT_KEY")
@@ -111,8 +116,6 @@ def test_whoever_withdrew_stays_out_under_the_new_key(config: RunConfig, store: 
     run_rotate(erased, "demo/v2", NEW, manifest=None, voices="keep")
     info = read_info(store, "demo", "v2")
     assert info.clips == 6 and info.header.derived is not None and info.header.derived.erased == 3
-    from pipelines.withdrawn import without_withdrawn
-
     kept = without_withdrawn(clips_of(), store, KeyRing.open(NEW, dataset="demo"))
     assert {clip.subject for clip in kept} == set(PEOPLE[1:])
 
@@ -132,3 +135,65 @@ def test_what_does_not_fit_is_refused(config: RunConfig, store: Store, monkeypat
         rotate(manifest=some)
     with pytest.raises(DatasetError, match="begun with another"):
         run_rotate(config, "demo/v1", NEW, manifest=None, voices="keep")
+
+
+@pytest.mark.parametrize("moment", ["begun", "units", "made"])
+def test_whoever_withdraws_while_it_is_made_is_not_in_it(
+    config: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """An erasure under the old key finds nothing under the new one: the rotation itself looks again."""
+    where = {"begun": (rekey, "begin_version"), "units": (rekey, "_unit"), "made": (rekey, "write_version")}
+    module, name = where[moment]
+    before, erased, lock = getattr(module, name), [], Lock()
+
+    def meanwhile(*arguments: Any, **named: Any) -> Any:
+        result = before(*arguments, **named)
+        with lock:
+            if not erased:
+                erased.append(run_erase(config, subject=PEOPLE[0], subject_key=None, manifest=None))
+        return result
+
+    message = "and it is made - erase them from it" if moment == "made" else "it was removed again"
+    told = pytest.raises(DatasetError, match=rf"3 clips are of people who withdrew while demo/v9 .* {message}")
+    with monkeypatch.context() as patch, told:
+        patch.setattr(module, name, meanwhile)
+        run_rotate(config, "demo/v9", NEW, manifest=store.uri(store.list("manifests")[0]), voices="keep")
+    if moment != "made":
+        assert store.list("datasets/demo/v9") == ["datasets/demo/v9/tombstone.json"]
+        return
+    note = next(note for note in erased[0][1].notes if "root keys" in note)
+    assert KeyRing.open(NEW).key_id in note
+    kept = without_withdrawn(clips_of(), store, KeyRing.open(NEW, dataset="demo"))
+    assert {clip.subject for clip in kept} == set(PEOPLE[1:])  # the list was taken over at the end
+
+
+def test_a_source_that_ends_meanwhile_is_refused(
+    config: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = rekey.begin_version
+
+    def meanwhile(*arguments: Any) -> Any:
+        put_tombstone(store, "datasets/demo/v1", why="rotation", replaced_by=None)
+        return begin(*arguments)
+
+    monkeypatch.setattr(rekey, "begin_version", meanwhile)
+    with pytest.raises(DatasetError, match=r"demo/v1 was tombstoned while demo/v9 .* removed again"):
+        run_rotate(config, "demo/v9", NEW, manifest=None, voices="keep")
+    assert store.list("datasets/demo/v9") == ["datasets/demo/v9/tombstone.json"]
+
+
+def test_a_version_that_was_begun_as_something_else_is_left_alone(
+    config: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(replace(config, data=replace(config.data, version="v9")), clips_of()[3:], finish=False)
+    before = store.list("datasets/demo/v9")
+    begin = rekey.begin_version
+
+    def meanwhile(*arguments: Any) -> Any:
+        put_tombstone(store, "datasets/demo/v1", why="rotation", replaced_by=None)
+        return begin(*arguments)
+
+    monkeypatch.setattr(rekey, "begin_version", meanwhile)
+    with pytest.raises(DatasetError, match="begun with another"):
+        run_rotate(config, "demo/v9", NEW, manifest=None, voices="keep")
+    assert store.list("datasets/demo/v9") == before
