@@ -117,13 +117,14 @@ def _refuse_late(
     store: Store, info: DatasetInfo, receipts: Sequence[Receipt], target: tuple[str, str], header: DatasetHeader
 ) -> None:
     """Raise ``DatasetError`` where somebody of the ``receipts`` withdrew since they were read, or the source ended.
-    What was made so far ends then: it is under the new key, where no erasure under the old one finds it."""
+    What was made so far ends then: an erasure under the old key knows an unfinished version, and no key in it."""
     label, prefix = "/".join(target), dataset_prefix(*target)
     withdrawn = read_suppressed(store, info.header.key_id)
     out = sum(len(withdrawn.of_receipt(receipt)) for receipt in receipts)
     made = store.exists(info_key(prefix))
     ended = not made and read_tombstone(store, info.prefix) is not None
-    if not (out or ended) or not _is_begun(store, prefix, header):
+    begun = _is_begun(store, prefix, header)
+    if not (out or ended) or not (begun or read_tombstone(store, prefix)):
         return
     why = f"{out} clips are of people who withdrew" if out else f"{info.name}/{info.version} was tombstoned"
     if made:
@@ -131,8 +132,9 @@ def _refuse_late(
             f"{why} while {label} was being made, and it is made",
             hint="erase them from it: `deemo dataset erase` with the new root key and --manifest ORIGINAL",
         )
-    put_tombstone(store, prefix, why="erasure", replaced_by=None)
-    purge(store, prefix, keep=tombstone_key(prefix))
+    if begun:  # else the erasure has ended it
+        put_tombstone(store, prefix, why="erasure", replaced_by=None)
+        purge(store, prefix, keep=tombstone_key(prefix))
     raise DatasetError(
         f"{why} while {label} was being made: it was removed again",
         hint="run `deemo dataset erase` for them again, then rotate what took its place into another version",
