@@ -113,7 +113,8 @@ class _Job:
         suppress(store, pending.erasure.key_id, pending.erasure.rows)
         self.after("suppress")
         found = self._look(pending, asked)
-        if not (found.named or found.erasure.replaced or found.erasure.manifests):
+        here = found.named or found.erasure.replaced or found.erasure.manifests
+        if not here and not pending.erasure.settled:  # another erasure, which came to its end since this was decided
             drop(store, self.ring, pending)
             return None
         for _ in range(ROUNDS):

@@ -64,6 +64,19 @@ def test_a_damaged_shard_ends_nothing_and_is_restored_or_given_up(
     assert {(row.stage, row.reason) for row in new.ledger if row.status == "rejected"} == {("erase", "damaged")}
 
 
+@pytest.mark.parametrize("damage", [shortened, gone])
+def test_so_is_a_shard_without_the_person(config: RunConfig, damage: Callable[[Store, str], None]) -> None:
+    store, clips = open_store(config.storage), sorted(CLIPS, key=lambda clip: clip.subject, reverse=True)
+    write_manifest(clips, store)
+    make(config, clips)
+    damage(store, store.list("datasets/demo/v1/shards")[0])
+    with pytest.raises(DamagedSampleError, match=r"shards/00000-\w+.tar.* restore that shard"):
+        erase(config)
+    receipt = erase(config, drop_damaged=True)
+    assert receipt.damaged >= 2 and verify(store, "demo", "v1-e1", deep=True) == []
+    assert read_info(store, "demo", "v1-e1").samples == 6 - receipt.damaged
+
+
 def test_a_shard_that_is_restored_loses_nobody_else(config: RunConfig, store: Store) -> None:
     shard = store.list("datasets/demo/v1/shards")[0]
     whole = store.get(shard)
