@@ -136,6 +136,17 @@ def test_a_preempted_job_writes_a_checkpoint_and_comes_back(slurm: LocalSlurm, t
     assert "rank 0 starts after 1 commits" in slurm.output(handle.id)
 
 
+def test_a_cancelled_job_stays_cancelled(slurm: LocalSlurm, tmp_path: Path) -> None:
+    """Its ranks hear TERM as before a preemption, write a checkpoint and exit with 75: nobody wants them back."""
+    handle = _trainer(tmp_path, commits=1)
+    _wait_for(slurm, handle.id, "rank 0 starts after 0")
+    _wait_for(slurm, handle.id, "rank 1 starts after 0")
+    slurm.run("scancel", handle.id)
+    assert slurm.wait(handle.id, seconds=40) == "CANCELLED"
+    assert "cancelled: not requeued" in slurm.output(handle.id)
+    assert (tmp_path / "commits").read_text() == "x"
+
+
 def test_a_dead_rank_is_named_and_takes_the_others_along(slurm: LocalSlurm, tmp_path: Path) -> None:
     body = "import os, time\nif os.environ['SLURM_PROCID'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(90)"
     started = time.monotonic()
