@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,11 @@ def run_worker(config: RunConfig, selection: Selection = ALL) -> None:
             ranks.placement, ranks.progress, seconds=config.engine.watchdog_seconds, folder=stacks_folder(config)
         )
         with listening(), watch:
-            _train_chain(config, ranks, selection)
+            try:
+                _train_chain(config, ranks, selection)
+            except Interrupted:
+                _end_together(ranks)
+                raise
     except Interrupted:  # all ranks agreed
         leave()
         raise
@@ -72,6 +76,14 @@ def run_worker(config: RunConfig, selection: Selection = ALL) -> None:
         leave(failed=True)
         raise
     leave()
+
+
+def _end_together(ranks: "Ranks") -> None:
+    """Ranks that were told to stop leave at one time, the first one's tracker closed: SLURM ends all that are left
+    once one has exited with 75. A collective."""
+    ranks.progress.during("the end")
+    with suppress(RuntimeError):  # one that is gone meanwhile is the launcher's to tell
+        ranks.finish(None)
 
 
 def stacks_folder(config: RunConfig) -> Path:

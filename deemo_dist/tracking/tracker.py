@@ -28,6 +28,9 @@ from deemo_dist.tracking.spool import Segment, new_segments, pending, reserve_in
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _TEXT = frozenset({".txt", ".json", ".jsonl", ".yaml", ".yml", ".md", ".csv", ".log", ".html"})
 _COPY_LIMIT = 512 * 2**20
+CLOSE_SECONDS = 30.0
+STOP_SECONDS = 10.0
+"""For the same when a stop was asked for: who asked waits."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -269,7 +272,7 @@ class Tracker:
         self.files.sync()
         return self._sender is not None and self._sender.flush(timeout)
 
-    def close(self, timeout: float = 30.0) -> int:
+    def close(self, timeout: float = CLOSE_SECONDS) -> int:
         """Send what can be sent within ``timeout`` seconds, stop, and return how many records wait in the spool."""
         self.facts.close()
         self.files.close()
@@ -291,7 +294,7 @@ class Tracker:
         for run in sorted(self._runs.values(), key=lambda run: run.name == PARENT):
             if run.ended is None:
                 run.finish(status_of(error))
-        self.close()
+        self.close(STOP_SECONDS if status_of(error) == "KILLED" else CLOSE_SECONDS)
 
 
 class _Reservations:

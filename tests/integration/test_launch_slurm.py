@@ -47,6 +47,24 @@ if rank == "0" and may_commit:
 sys.exit(75)
 """
 
+# Commits when told, and then rank 0 does not leave.
+SLOW_TO_LEAVE = """
+import os, signal, sys, time
+rank, commits, told = os.environ["SLURM_PROCID"], sys.argv[1], []
+for number in (signal.SIGUSR1, signal.SIGTERM):
+    signal.signal(number, lambda n, f: told.append(n))
+done = len(open(commits).read())
+print(f"rank {rank} starts after {done} commits", flush=True)
+while not told and not done:
+    time.sleep(0.1)
+if rank == "0" and not done:
+    open(commits, "a").write("x")
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit:
+        time.sleep(0.1)
+sys.exit(0 if done else 75)
+"""
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalSlurm]:
@@ -134,6 +152,18 @@ def test_a_preempted_job_writes_a_checkpoint_and_comes_back(slurm: LocalSlurm, t
     assert handle.wait(30) == "succeeded"
     assert "heard SIGTERM" in slurm.output(handle.id)
     assert "rank 0 starts after 1 commits" in slurm.output(handle.id)
+
+
+def test_a_stop_whose_first_rank_is_slow_to_leave_is_no_failure(slurm: LocalSlurm, tmp_path: Path) -> None:
+    """SLURM ends the step once a rank has exited with 75, and kills after KillWait what is left."""
+    handle = _train(tmp_path, "-S", _script(tmp_path, SLOW_TO_LEAVE), str(tmp_path / "commits"))
+    _wait_for(slurm, handle.id, "rank 0 starts after 0")
+    _wait_for(slurm, handle.id, "rank 1 starts after 0")
+    slurm.run("scancel", "--batch", "--signal=USR1", handle.id)
+    _wait_for(slurm, handle.id, "rank 1 starts after 1 commits", 60)
+    assert handle.wait(40) == "succeeded"
+    assert "task 0: Killed" in slurm.output(handle.id)
+    assert slurm.output(handle.id).count("requeued (restart 1 of at most 1)") == 1
 
 
 def test_a_cancelled_job_stays_cancelled(slurm: LocalSlurm, tmp_path: Path) -> None:
