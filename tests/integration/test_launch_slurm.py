@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,17 +86,18 @@ def _script(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def _train(tmp_path: Path, *body: str, requeues: int = 1) -> JobHandle:
-    launch = LaunchConfig(nodes=2, minutes=5, requeues=requeues, logs=str(tmp_path / "logs"), partition="batch")
+def _train(tmp_path: Path, *body: str, **more: Any) -> JobHandle:
+    room: dict[str, Any] = {"nodes": 2, "minutes": 5, "requeues": 1, "partition": "batch"}
+    launch = LaunchConfig(**{**room, **more}, logs=str(tmp_path / "logs"))
     commits = tmp_path / "commits"
     commits.touch()
     progress = ("stat", "-c", "%s", str(commits))
     return send("slurm", Job(verb="train", run="tiny", launch=launch, body=(sys.executable, *body), progress=progress))
 
 
-def _trainer(tmp_path: Path, *, commits: int, may_commit: bool = True, requeues: int = 1) -> JobHandle:
+def _trainer(tmp_path: Path, *, commits: int, may_commit: bool = True, **more: Any) -> JobHandle:
     arguments = (str(tmp_path / "commits"), str(commits), str(may_commit))
-    return _train(tmp_path, "-S", _script(tmp_path, TRAINER), *arguments, requeues=requeues)
+    return _train(tmp_path, "-S", _script(tmp_path, TRAINER), *arguments, **more)
 
 
 def _wait_for(slurm: LocalSlurm, job: str, text: str, seconds: float = 40) -> None:
@@ -152,6 +154,17 @@ def test_a_preempted_job_writes_a_checkpoint_and_comes_back(slurm: LocalSlurm, t
     assert handle.wait(30) == "succeeded"
     assert "heard SIGTERM" in slurm.output(handle.id)
     assert "rank 0 starts after 1 commits" in slurm.output(handle.id)
+
+
+def test_the_ranks_are_told_to_stop_where_another_step_ran_before(slurm: LocalSlurm, tmp_path: Path) -> None:
+    handle = _trainer(tmp_path, commits=1, setup=("srun --ntasks-per-node=1 true",))
+    _wait_for(slurm, handle.id, "rank 0 starts after 0")
+    _wait_for(slurm, handle.id, "rank 1 starts after 0")
+    slurm.run("scancel", "--batch", "--signal=USR1", handle.id)
+    _wait_for(slurm, handle.id, "rank 1 is done", 60)
+    assert handle.wait(40) == "succeeded"
+    for rank in (0, 1):
+        assert f"rank {rank} heard SIGUSR1" in slurm.output(handle.id)
 
 
 def test_a_stop_whose_first_rank_is_slow_to_leave_is_no_failure(slurm: LocalSlurm, tmp_path: Path) -> None:
