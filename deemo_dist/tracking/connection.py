@@ -1,5 +1,6 @@
 """Where MLflow is: a server by ``tracking.uri``, else an embedded SQLite file. ``check`` before a run."""
 
+import functools
 import logging
 import os
 import urllib.error
@@ -27,6 +28,10 @@ _FEW_RETRIES = {  # a call to a dead server blocks 247 s by MLflow's defaults; t
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+
+
+ARTIFACT_SECONDS = 1800
+"""A server that passes artifacts on answers only when its own store has taken the whole file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +80,19 @@ def client(where: Connection) -> "MlflowClient":
 
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking._model_registry.client"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    _give_uploads_time()
     _make_folders(where)
     mlflow.set_tracking_uri(where.uri)
     mlflow.set_registry_uri(where.uri)
     return mlflow.tracking.MlflowClient(tracking_uri=where.uri, registry_uri=where.uri)
+
+
+def _give_uploads_time() -> None:
+    """MLflow knows one time limit for small questions and for artifacts: here, artifacts have their own."""
+    from mlflow.store.artifact import http_artifact_repo
+
+    if not isinstance(http_artifact_repo.http_request, functools.partial):
+        http_artifact_repo.http_request = functools.partial(http_artifact_repo.http_request, timeout=ARTIFACT_SECONDS)
 
 
 def _make_folders(where: Connection) -> None:

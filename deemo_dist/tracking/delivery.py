@@ -34,13 +34,30 @@ def is_final(error: Exception) -> bool:
     return isinstance(error, RefusedError) or getattr(error, "error_code", None) in _FINAL
 
 
+def is_rejected(error: Exception) -> bool:
+    """True when the answer blames the request by its HTTP status (4xx) and not the moment (408, 429)."""
+    status = _http_status(error)
+    return 400 <= status < 500 and status not in (408, 429)
+
+
+def _http_status(error: Exception) -> int:
+    """The status that MLflow, requests or an S3 client heard; 0 where nobody answered."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):
+        return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if response is not None:
+        return int(getattr(response, "status_code", 0))
+    told = getattr(error, "get_http_status_code", None)
+    return int(told()) if told else 0
+
+
 def is_missing(error: Exception) -> bool:
     """True when the server does not know the run any more (deleted, or another database)."""
     return getattr(error, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
 class Delivery:
-    """Applies events to one MLflow. Not thread-safe; connects at its first use."""
+    """Applies events to one MLflow. Not thread-safe: one for each stream; connects at its first use."""
 
     def __init__(self, where: Connection, reserve: Reserve, spool: Path) -> None:
         self.where, self.reserve, self.spool = where, reserve, spool
@@ -68,6 +85,9 @@ class Delivery:
 
     def deliver(self, header: Header, event: Event) -> None:
         """Bring one event that is not a metric. Raises what MLflow raises, and ``RefusedError``."""
+        if event.get("kind") == "lost":
+            self.on_lost(header, event)
+            return
         handler = _HANDLERS.get(str(event.get("kind")))
         if handler is None:
             raise RefusedError(f"a record of unknown kind {event.get('kind')!r}")
@@ -126,6 +146,12 @@ class Delivery:
         """A run ends: FINISHED, FAILED or KILLED, at the time it really did."""
         self.runs.client.set_terminated(state.run_id, status=event["status"], end_time=int(event["time"]))
         state.status = event["status"]
+
+    def on_lost(self, header: Header, event: Event) -> None:
+        """A run whose process may have gone without a word ends, if there is one and it has not ended by itself."""
+        state = self.runs.find(header, str(event["run"]))
+        if state is not None and state.status == "RUNNING":
+            self.on_status(state, event)
 
     def on_tags(self, state: RunState, event: Event) -> None:
         """Tags, the last value counts; cut at MLflow's 8,000 characters."""

@@ -8,7 +8,7 @@ Files that may hold a pickle are refused. Load it with ``download_model`` and tr
 import hashlib
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import TrackingConfig
@@ -56,22 +56,41 @@ def deliver_model(client: "MlflowClient", experiment: str, run_id: str, event: M
 
 
 def _logged(client: "MlflowClient", experiment: str, run_id: str, name: str, directory: Path, digest: str) -> str:
-    """The id of the logged model with this digest of this run; uploaded anew when an earlier upload did not end."""
+    """The id of the logged model with this digest of this run; an earlier upload that did not end goes on."""
     query = f"tags.`{_DIGEST_TAG}` = '{digest}' AND source_run_id = '{run_id}'"
     found = client.search_logged_models([experiment], filter_string=query)
     ready = [model.model_id for model in found if str(model.status) == "READY"]
     if ready:
         return ready[0]
     model = found[0] if found else None
+    there: dict[str, int] = {}
     if model is None:
         tags = {_DIGEST_TAG: digest, "deemo.format": "transformers"}
         model = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=tags)
+    else:
+        there = _sizes(client, model.model_id, _FOLDER)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "MLmodel").write_text(_mlmodel(run_id, model.model_id, digest))
         client.log_model_artifacts(model.model_id, folder)
-    client.log_model_artifacts(model.model_id, str(directory), artifact_path=_FOLDER)
+    _upload(client, model.model_id, directory, there)
     client.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
+
+
+def _upload(client: "MlflowClient", model_id: str, directory: Path, there: Mapping[str, int]) -> None:
+    """The folder's files one by one, but those that are there in their whole size."""
+    for path in sorted(item for item in directory.rglob("*") if item.is_file()):
+        place = PurePosixPath(_FOLDER, path.relative_to(directory).as_posix())
+        if there.get(str(place)) != path.stat().st_size:
+            client.log_model_artifact(model_id, str(path), artifact_path=str(place.parent))
+
+
+def _sizes(client: "MlflowClient", model_id: str, folder: str) -> dict[str, int]:
+    """What of a model's folder has been uploaded: paths and sizes in bytes."""
+    sizes: dict[str, int] = {}
+    for item in client.list_logged_model_artifacts(model_id, folder):
+        sizes |= _sizes(client, model_id, item.path) if item.is_dir else {item.path: item.file_size or 0}
+    return sizes
 
 
 def _mlmodel(run_id: str, model_id: str, digest: str) -> str:

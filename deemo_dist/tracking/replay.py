@@ -14,7 +14,8 @@ from deemo_dist.tracking.spool import STREAMS, pending, readers, reserve_in
 def replay(
     spool_dir: Path, config: TrackingConfig, *, folder: Path | None = None, reserve: Reserve | None = None
 ) -> int:
-    """Send all records that wait below ``spool_dir``, with their original times; return how many were sent.
+    """Send all records that wait below ``spool_dir``, with their original times, and try again what was refused;
+    return how many were sent.
 
     ``folder`` of an embedded MLflow is the one noted in the spool when None. Sending twice doubles nothing. Raises
     ``TrackingError`` when the folder is no spool, the server cannot be used, another process is sending, or some wait.
@@ -26,12 +27,14 @@ def replay(
     headers = [header for reader in found if (header := reader.header())]
     place = folder or (Path(str(headers[0]["folder"])) if headers else spool)
     check(config, place)
-    outcome = Drain(spool, Delivery(connection(config, place), reserve or _local(spool), spool)).round()
+    drain = Drain(spool, Delivery(connection(config, place), reserve or _local(spool), spool))
+    again = drain.again()
+    outcome = drain.round()
     if outcome.locked:
         raise TrackingError(f"another process is sending '{spool}'", hint="it will send everything")
     if outcome.error:
         raise TrackingError(f"{pending(spool)} records still wait: {outcome.error}", hint="run it again later")
-    return outcome.sent
+    return again + outcome.sent
 
 
 def _local(spool: Path) -> Reserve:

@@ -5,6 +5,7 @@ before anything is created; the id is then reserved by the caller's put-if-absen
 the same moment the loser deletes its own run.
 """
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ PARENT = "parent"
 STAGES = "stages/"
 KEY_TAG = "deemo.key"
 Reserve = Callable[[str, str], str]
+_MAKING = threading.RLock()
+"""The streams' threads make no run at the same time: the second one finds it."""
 
 
 @dataclass
@@ -79,9 +82,18 @@ class Runs:
         """The run ``name`` of the chain that ``header`` describes; created (start in Unix ms) when there is none."""
         known = self._known.get((header["key"], name))
         if known is None:
-            run = self._reserved(header, name, self._search(header, name), started)
+            with _MAKING:
+                run = self._reserved(header, name, self._search(header, name), started)
             known = self._known[header["key"], name] = _state_of(run)
         return known
+
+    def find(self, header: Mapping[str, Any], name: str) -> RunState | None:
+        """The run ``name`` as the server has it now, None where there is none."""
+        run = self._search(header, name)
+        if run is None:
+            return None
+        state = self._known[header["key"], name] = _state_of(run)
+        return state
 
     def _search(self, header: Mapping[str, Any], name: str) -> "Run | None":
         found = self.client.search_runs(

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,28 +124,31 @@ def new_segments(directory: Path, header: dict[str, Any]) -> tuple[Segment, Segm
 
 @dataclass(frozen=True)
 class Entry:
-    """One event of a segment and the offset in bytes after its line; ``event`` is None for a line that is no JSON."""
+    """One event of a segment and the offsets in bytes of its line; ``event`` is None for a line that is no JSON."""
 
     event: dict[str, Any] | None
+    start: int
     end: int
 
 
 class Reader:
-    """Reads what of a segment was not taken yet. State: ``SEGMENT.sent`` beside it."""
+    """Reads what of a segment was not taken yet. State: ``SEGMENT.sent`` beside it, with the offset before which all
+    was taken but the lines ``held``, given by their starts: those let others go first."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.state = path.with_suffix(".sent")
-        self.offset = self._taken()
+        self.offset, self.held = self._taken()
 
-    def _taken(self) -> int:
+    def _taken(self) -> tuple[int, frozenset[int]]:
         try:
-            return int(json.loads(self.state.read_text())["bytes"])
+            state = json.loads(self.state.read_text())
+            return int(state["bytes"]), frozenset(map(int, state.get("held", ())))
         except FileNotFoundError:
-            return 0
+            return 0, frozenset()
         except (ValueError, KeyError, TypeError):
             logger.warning("tracking: %s is damaged; its segment is sent again (this is harmless)", self.state.name)
-            return 0
+            return 0, frozenset()
 
     def header(self) -> dict[str, Any] | None:
         """The segment's first line, None when it is not there yet or damaged."""
@@ -154,11 +157,15 @@ class Reader:
         return entry.event if entry and entry.event and entry.event.get("kind") == "open" else None
 
     def entries(self, limit: int) -> list[Entry]:
-        """The next events, ``limit`` at most."""
+        """The events that were held, and the next ones, ``limit`` at most."""
         found: list[Entry] = []
         with self.path.open("rb") as file:
-            file.seek(self.offset)
-            position = self.offset
+            for start in sorted(self.held):
+                file.seek(start)
+                if entry := _parse(file.readline(), start):
+                    found.append(entry)
+            position = file.seek(self.offset)
+            limit += len(found)
             while len(found) < limit and (entry := _parse(file.readline(), position)):
                 position = entry.end
                 found.append(entry)
@@ -171,14 +178,15 @@ class Reader:
             file.seek(self.offset)
             while chunk := file.read(_CHUNK):
                 count += chunk.count(b"\n")
-        return count - (1 if self.offset == 0 and count else 0)
+        return count + len(self.held) - (1 if self.offset == 0 and count else 0)
 
-    def commit(self, offset: int) -> None:
-        """Note that everything before ``offset`` was taken. Atomic."""
+    def commit(self, offset: int, held: Iterable[int] = ()) -> None:
+        """Note that everything before ``offset`` was taken, but the lines that start at ``held``. Atomic."""
         temporary = self.state.with_suffix(f".{uuid.uuid4().hex[:8]}.tmp")
-        temporary.write_text(json.dumps({"v": SPOOL_VERSION, "bytes": offset}))
+        kept = frozenset(held)
+        temporary.write_text(json.dumps({"v": SPOOL_VERSION, "bytes": offset, "held": sorted(kept)}))
         temporary.replace(self.state)
-        self.offset = offset
+        self.offset, self.held = offset, kept
 
 
 def _parse(line: bytes, start: int) -> Entry | None:
@@ -189,7 +197,7 @@ def _parse(line: bytes, start: int) -> Entry | None:
         event = json.loads(line)
     except ValueError:
         event = None
-    return Entry(event if isinstance(event, dict) else None, start + len(line))
+    return Entry(event if isinstance(event, dict) else None, start, start + len(line))
 
 
 def readers(directory: Path, stream: str) -> list[Reader]:
@@ -218,12 +226,12 @@ def reserve_in(directory: Path, name: str, proposal: str) -> str:
 
 
 @contextmanager
-def sending(directory: Path) -> Iterator[bool]:
-    """Hold the spool's lock: True when this process may send now, False when another one is sending."""
+def sending(directory: Path, stream: str) -> Iterator[bool]:
+    """Hold the lock of a stream of a spool: True when the caller may send it now, False when another one does."""
     import fcntl
 
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "sender.lock").open("a") as file:
+    with (directory / f"sender.{stream}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -1,6 +1,6 @@
 """The tracker: one MLflow run a chain, one child run a stage. Rank 0 speaks; nothing here raises or waits in a step.
 
-Every call writes a line to the spool and returns; a thread brings the spool to MLflow. An MLflow that is away, slow or
+Every call writes a line to the spool and returns; threads bring the spool to MLflow. An MLflow that is away, slow or
 wrong costs nothing but a warning, and whatever it did not take is sent at the next start or by ``replay``.
 """
 
@@ -200,10 +200,12 @@ class Tracker:
         sender: Sender | None,
         reserved: Callable[[str], str | None],
         patience: float,
+        hurried: Callable[[], bool],
     ) -> None:
         self.config, self.spool, self.facts, self.files = config, spool, facts, files
         self.secrets = secret_values()
         self._sender, self._reserved, self._patience = sender, reserved, patience
+        self._hurried = hurried
         self._runs: dict[str, TrackedRun] = {}
 
     @classmethod
@@ -217,12 +219,14 @@ class Tracker:
         reserve: Reserve | None = None,
         attempt: int = 0,
         patience: float = 15.0,
+        hurried: Callable[[], bool] = lambda: False,
     ) -> "Tracker":
         """Open the tracking of the chain ``run_name`` and begin to send what an earlier attempt left in the spool.
 
         ``spool_dir``: a local folder of this run, the same at every restart on this machine; ``folder``: where the
         embedded MLflow keeps ``mlflow.db`` and ``artifacts/``; ``reserve(name, proposal) -> value``: put-if-absent
-        (``run.json``), a local one when None; ``patience``: seconds that ``parent`` and ``stage`` wait for an id.
+        (``run.json``), a local one when None; ``patience``: seconds that ``parent`` and ``stage`` wait for an id;
+        ``hurried``: whether this process has been told to stop, so that no upload is waited for.
         Never raises: call ``check`` before a run for a clear refusal.
         """
         spool = Path(spool_dir).absolute()
@@ -233,7 +237,8 @@ class Tracker:
         sender = None
         if config.enabled:
             try:
-                sender = Sender(spool, Delivery(connection(config, Path(folder)), reserving, spool))
+                where = connection(config, Path(folder))
+                sender = Sender(spool, lambda: Delivery(where, reserving, spool))
                 sender.start()
             except Exception as error:  # noqa: BLE001 - no tracking error ever ends a run
                 logger.warning("tracking: nothing is sent (%s); records wait in the spool", error)
@@ -245,6 +250,7 @@ class Tracker:
             sender=sender,
             reserved=reserving.known.get,
             patience=patience,
+            hurried=hurried,
         )
 
     def parent(self, tags: Mapping[str, Any] | None = None) -> TrackedRun:
@@ -258,7 +264,9 @@ class Tracker:
     def _start(self, name: str, tags: Mapping[str, Any] | None) -> TrackedRun:
         run = self._runs.setdefault(name, TrackedRun(self, name))
         run.start(tags)
-        self.flush(self._patience)
+        self.facts.sync()
+        if self._sender is not None:
+            self._sender.flush(self._patience, ("facts",))
         return run
 
     def run_ids(self) -> dict[str, str]:
@@ -272,12 +280,16 @@ class Tracker:
         self.files.sync()
         return self._sender is not None and self._sender.flush(timeout)
 
-    def close(self, timeout: float = CLOSE_SECONDS) -> int:
-        """Send what can be sent within ``timeout`` seconds, stop, and return how many records wait in the spool."""
+    def close(self, timeout: float = CLOSE_SECONDS, *, uploads: bool = False) -> int:
+        """Send what can be sent within ``timeout`` seconds, stop, and return how many records wait in the spool.
+
+        ``uploads``: wait for the files longer, as long as their bytes move and nobody is in a hurry.
+        """
         self.facts.close()
         self.files.close()
+        go_on = (lambda: not self._hurried()) if uploads else None
         try:
-            waiting = self._sender.stop(timeout) if self._sender else pending(self.spool)
+            waiting = self._sender.stop(timeout, uploads=go_on) if self._sender else pending(self.spool)
         except OSError as error:
             logger.warning("tracking: the spool %s cannot be read (%s)", self.spool, error)
             return -1
@@ -294,7 +306,8 @@ class Tracker:
         for run in sorted(self._runs.values(), key=lambda run: run.name == PARENT):
             if run.ended is None:
                 run.finish(status_of(error))
-        self.close(STOP_SECONDS if status_of(error) == "KILLED" else CLOSE_SECONDS)
+        status = status_of(error)
+        self.close(STOP_SECONDS if status == "KILLED" else CLOSE_SECONDS, uploads=status == "FINISHED")
 
 
 class _Reservations:

@@ -1,6 +1,9 @@
 """The spool, params and secrets by themselves; `check` without a server."""
 
 import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from deemo_dist.config import TrackingConfig
 from deemo_dist.errors import TrackingError
 from deemo_dist.tracking import check, replay
+from deemo_dist.tracking.connection import client, connection
 from deemo_dist.tracking.params import batches, clean_key, flat_params, shorten
 from deemo_dist.tracking.secrets import is_secret_name, redact
 from deemo_dist.tracking.spool import new_segments, pending, readers, reserve_in
@@ -124,3 +128,33 @@ def test_the_state_is_json(tmp_path):
     (reader,) = readers(tmp_path, "facts")
     reader.commit(10)
     assert json.loads(reader.state.read_text())["bytes"] == 10
+
+
+@pytest.fixture
+def slow_store():
+    """A server that takes a file and answers after 2.5 seconds."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            time.sleep(2.5)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api/2.0/mlflow-artifacts/artifacts"
+        server.shutdown()
+
+
+def test_an_upload_may_take_longer_than_a_question(slow_store, tmp_path, monkeypatch):
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+    client(connection(TrackingConfig(), tmp_path))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    (tmp_path / "model.safetensors").write_bytes(b"0" * 1000)
+    HttpArtifactRepository(slow_store).log_artifact(str(tmp_path / "model.safetensors"))

@@ -10,6 +10,7 @@ import pytest
 from deemo_dist.config import TrackingConfig
 from deemo_dist.errors import Interrupted
 from deemo_dist.tracking import pending, status_of, ui_command
+from deemo_dist.tracking.models import deliver_model
 from deemo_dist.tracking.spool import reserve_in
 
 
@@ -202,3 +203,34 @@ def test_a_metric_costs_less_than_a_millisecond(opened):
 def test_the_command_that_opens_the_pages(folder):
     assert ui_command(TrackingConfig(), folder) == f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db"
     assert ui_command(TrackingConfig(uri="http://a:b@host:1"), folder) == "http://***@host:1"
+
+
+def test_an_upload_of_a_model_that_was_cut_off_goes_on(opened, look, tmp_path):
+    exported = tmp_path / "model"
+    (exported / "more").mkdir(parents=True)
+    for name in ("config.json", "a.safetensors", "more/b.safetensors"):
+        (exported / name).write_text(name * 100)
+    with opened("cut") as tracker:
+        run = tracker.parent()
+    experiment = look.runs("cut")["cut"].info.experiment_id
+    event = {"directory": str(exported), "name": "nano", "register_as": None}
+    sent: list[str] = []
+
+    class Cut:
+        """The client, but its third file does not arrive the first time."""
+
+        def __getattr__(self, name):
+            return getattr(look.client, name)
+
+        def log_model_artifact(self, model_id, path, artifact_path):
+            sent.append(f"{artifact_path}/{Path(path).name}")
+            if len(sent) == 3:
+                raise ConnectionError("gone")
+            look.client.log_model_artifact(model_id, path, artifact_path=artifact_path)
+
+    with pytest.raises(ConnectionError):
+        deliver_model(Cut(), experiment, run.run_id, event)
+    deliver_model(Cut(), experiment, run.run_id, event)
+    assert sent == ["model/a.safetensors", "model/config.json", "model/more/b.safetensors", "model/more/b.safetensors"]
+    (model,) = look.client.search_logged_models([experiment], filter_string=f"source_run_id = '{run.run_id}'")
+    assert str(model.status) == "READY"
