@@ -8,7 +8,7 @@ import typer
 
 from deemo_dist.console import logger, setup_logging
 from deemo_dist.errors import DeemoError
-from pipelines.verbs import datasets, planning, predicting, preparing, training, weights
+from pipelines.verbs import datasets, planning, predicting, preparing, tracking, training, weights
 
 INTERRUPTED = 130
 QUIET = {
@@ -41,6 +41,7 @@ for verbs in (preparing.app, training.app, predicting.app, planning.app):
     app.add_typer(verbs)
 app.add_typer(datasets.dataset_app, name="dataset")
 app.add_typer(datasets.keys_app, name="keys")
+app.add_typer(tracking.tracking_app, name="tracking")
 app.add_typer(weights.weights_app, name="weights")
 app.add_typer(planning.plan_app, name="plan")
 

@@ -7,8 +7,8 @@ from deemo_dist.config import RunConfig, config_digest, shareable, to_yaml
 from deemo_dist.dataset import Dataset
 from deemo_dist.digests import plain
 from deemo_dist.errors import AlreadyExistsError
-from deemo_dist.storage import Store
-from deemo_dist.tracking import TrackedRun, Tracker
+from deemo_dist.storage import Store, open_store
+from deemo_dist.tracking import TrackedRun, Tracker, replay
 from deemo_dist.training import CommitInfo, StageResult, StageSpec, StepReport
 from pipelines.stages import PlannedStage, run_prefix
 
@@ -32,17 +32,32 @@ def tracking_folder(config: RunConfig) -> Path:
     return Path(config.storage.cache) / "tracking"
 
 
-def open_tracker(config: RunConfig, store: Store, *, attempt: int = 0) -> Tracker:
-    """The tracker of a run, the same parent and stages at every restart."""
+def spool_folder(config: RunConfig) -> Path:
+    """Where the records of a run wait for MLflow on this machine."""
+    return tracking_folder(config) / "spool" / config.name
+
+
+def open_tracker(
+    config: RunConfig, store: Store, *, attempt: int = 0, hurried: Callable[[], bool] = lambda: False
+) -> Tracker:
+    """The tracker of a run, the same parent and stages at every restart. ``hurried``: whether a stop was asked for."""
     folder = tracking_folder(config)
     return Tracker.open(
         config.tracking,
-        spool_dir=folder / "spool" / config.name,
+        spool_dir=spool_folder(config),
         folder=folder,
         run_name=config.name,
         reserve=reserver(store, config),
         attempt=attempt,
+        hurried=hurried,
     )
+
+
+def run_replay(config: RunConfig) -> int:
+    """Send what a run's spool on this machine holds, what was refused too; how many records went. Raises
+    ``TrackingError``."""
+    reserve = reserver(open_store(config.storage), config)
+    return replay(spool_folder(config), config.tracking, folder=tracking_folder(config), reserve=reserve)
 
 
 def describe_run(run: TrackedRun, config: RunConfig, dataset: Dataset, uri: str) -> None:

@@ -206,7 +206,12 @@ def _tracking(chain: _Chain) -> Iterator[Tracker | None]:
     if chain.ranks.rank != 0:
         yield None
         return
-    with open_tracker(chain.config, chain.store, attempt=chain.attempt) as tracker:
+    from deemo_dist.training import listening
+
+    with (
+        listening() as stop,
+        open_tracker(chain.config, chain.store, attempt=chain.attempt, hurried=lambda: bool(stop)) as tracker,
+    ):
         parent = tracker.parent({"deemo.run": chain.config.name})
         describe_run(parent, chain.config, chain.dataset, chain.store.uri(chain.dataset.prefix))
         yield tracker
