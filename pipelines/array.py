@@ -22,7 +22,13 @@ def preprocess_array(config: RunConfig, store: Store, prefix: str, units: Sequen
     of the one before. What the tasks run is written beside their output, readable by its owner alone.
     """
     tasks = config.launch.tasks
-    job = Job(verb="preprocess", run=str(_written(config)), launch=config.launch, threads=config.engine.threads)
+    job = Job(
+        verb="preprocess",
+        run=str(_written(config)),
+        launch=config.launch,
+        threads=config.engine.threads,
+        root_key=config.keys.variable,
+    )
     place: Mapping[int, int] = {unit.index: number for number, unit in enumerate(units)}
 
     def results(waiting: Sequence[SealedUnit]) -> Iterable[tuple[SealedUnit, Receipt]]:

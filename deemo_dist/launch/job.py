@@ -1,5 +1,7 @@
 """What is sent to a cluster, and the handle on what was sent."""
 
+import os
+import re
 import shlex
 import sys
 import time
@@ -18,6 +20,7 @@ VERBS: tuple[Verb, ...] = ("preprocess", "train")
 
 SUCCEEDED, FAILED, STOPPED, PENDING, RUNNING = "succeeded", "failed", "stopped", "pending", "running"
 ENDED = (SUCCEEDED, FAILED, STOPPED)
+_SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|ROOT_KEY|CREDENTIAL", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,8 @@ class Job:
     """One verb of one run, with the room it asks for.
 
     ``body``: overrides the command that the job runs (each rank of it, for training). ``progress``: a command that
-    prints the last committed step; a stopped job comes back only if what it prints has changed.
+    prints the last committed step; a stopped job comes back only if what it prints has changed. ``root_key``: the
+    variable that holds the root key here, which no training may see.
     """
 
     verb: Verb
@@ -35,6 +39,7 @@ class Job:
     threads: int = 1
     body: tuple[str, ...] | None = None
     progress: tuple[str, ...] | None = None
+    root_key: str = "DEEMO_ROOT_KEY"
 
     @property
     def ranks(self) -> int:
@@ -58,7 +63,20 @@ class Job:
             return self.body
         worker = ("--worker",) if self.verb == "train" else ()
         program = (python or self.launch.python or sys.executable, "-m", "pipelines.cli", self.verb)
-        return (*program, "-c", self.run, *worker, *self.overrides, *more)
+        return (*program, "-c", self.run, *worker, *self.told, *more)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The overrides that the job is told: where raw clips are is nothing that training reads."""
+        raw = "data.manifest=" if self.verb == "train" else ()
+        return tuple(each for each in self.overrides if not each.startswith(raw))
+
+    def withheld(self) -> frozenset[str]:
+        """The variables of this process that may not go with the job: the root key for a training, and all that look
+        like secrets where ``launch.environment`` says what the job reads in their place."""
+        own = {self.root_key} if self.verb == "train" or self.launch.environment else set()
+        secret = [name for name in os.environ if _SECRET.search(name)] if self.launch.environment else []
+        return frozenset({*own, *secret})
 
     def shelled(self, command: Sequence[str]) -> tuple[str, ...]:
         """The command after ``launch.setup``, with the variables of ``launch.environment``: by a shell, if need be."""
@@ -70,7 +88,7 @@ class Job:
     def progress_command(self) -> tuple[str, ...]:
         """The command that prints the last committed step."""
         python = self.launch.python or sys.executable
-        return self.progress or (python, "-m", "deemo_dist.launch.progress", "-c", self.run, *self.overrides)
+        return self.progress or (python, "-m", "deemo_dist.launch.progress", "-c", self.run, *self.told)
 
 
 @dataclass(frozen=True, kw_only=True)

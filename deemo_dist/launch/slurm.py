@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ def submit_slurm(job: Job, *, dry_run: bool = False) -> JobHandle:
     ids: list[str] = []
     for script in scripts:
         after = (f"--dependency=afterok:{ids[-1]}", "--kill-on-invalid-dep=yes") if ids else ()
-        ids.append(sbatch(script, *after))
+        ids.append(sbatch(script, *after, withheld=job.withheld()))
     where = " ".join(output_path(job, number=one, array=len(ids) > 1 and one == ids[0]) for one in ids)
     return JobHandle(kind="slurm", rendered=text, ids=tuple(ids), stdout_hint=where, ask=state)
 
@@ -49,7 +49,7 @@ def submit_tasks(job: Job, tasks: Sequence[int]) -> str:
     """Send these tasks of a preprocessing job's array; the array's job id. Raises as ``submit_slurm``."""
     Path(job.workdir, job.launch.logs).mkdir(parents=True, exist_ok=True)
     at_once = f"%{job.launch.tasks_at_once}" if job.launch.tasks_at_once else ""
-    return sbatch(render_job(job)[0], f"--array={spans(tasks)}{at_once}")
+    return sbatch(render_job(job)[0], f"--array={spans(tasks)}{at_once}", withheld=job.withheld())
 
 
 def spans(tasks: Sequence[int]) -> str:
@@ -168,9 +168,12 @@ def _directive(value: str) -> str:
     return value
 
 
-def sbatch(script: str, *options: str) -> str:
-    """Send a script; SLURM's job id. Raises ``LaunchError`` with what SLURM said."""
-    return _ask(["sbatch", "--parsable", *options], text=script).strip().split(";")[0]
+def sbatch(script: str, *options: str, withheld: Collection[str] = ()) -> str:
+    """Send a script; SLURM's job id. Raises ``LaunchError`` with what SLURM said.
+
+    SLURM keeps the environment of ``sbatch`` with the job and gives it to the job: without the variables ``withheld``.
+    """
+    return _ask(["sbatch", "--parsable", *options], text=script, withheld=withheld).strip().split(";")[0]
 
 
 def state(job_id: str) -> str:
@@ -186,10 +189,13 @@ def state(job_id: str) -> str:
     return SUCCEEDED
 
 
-def _ask(command: Sequence[str], *, text: str | None = None) -> str:
+def _ask(command: Sequence[str], *, text: str | None = None, withheld: Collection[str] = ()) -> str:
     """Run one of SLURM's commands; its output. Raises ``LaunchError`` in one line."""
+    env = {name: value for name, value in os.environ.items() if name not in withheld}
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(
+            command, input=text, env=env, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
     except FileNotFoundError as error:
         raise LaunchError(
             f"there is no {command[0]} on this machine",

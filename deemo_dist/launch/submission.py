@@ -55,6 +55,7 @@ def submit(
         overrides=overrides_of(overrides),
         launch=launch,
         threads=config.engine.threads,
+        root_key=config.keys.variable,
         body=None if body is None else tuple(body),
         progress=None if progress is None else tuple(progress),
     )

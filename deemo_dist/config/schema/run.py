@@ -52,8 +52,9 @@ class LaunchConfig:
 
     ``python`` and ``workdir``: as the cluster's nodes see them (None: as here; on a distant Ray, its own). ``setup``:
     shell lines before the command, such as ``module load cuda``. ``environment``: a shell file that the job reads on
-    its node, the place for credentials: they are never written into a job. ``requeues``: how often a job that was
-    stopped may come back. ``signal_seconds``: how long before the limit (``minutes``) it is told to write a checkpoint.
+    its node, the place for credentials: with it none of the submitting shell's go with the job. ``requeues``: how often
+    a job that was stopped may come back. ``signal_seconds``: how long before the limit (``minutes``) it is told to
+    write a checkpoint.
     """
 
     nodes: int = operational(1)

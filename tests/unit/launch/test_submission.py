@@ -179,3 +179,44 @@ def test_ranks_of_a_node_are_neighbours_in_the_order_of_their_gpus() -> None:
         for node, gpu in (("b", "10"), ("a", "1"), ("b", "9"), ("a", "0"), ("a", ""))
     ]
     assert by_node(spread) == [4, 3, 1, 2, 0]
+
+
+@pytest.fixture
+def batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An ``sbatch`` that writes down its environment; the file."""
+    program, seen = tmp_path / "bin" / "sbatch", tmp_path / "environment"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nenv > {seen}\necho 7\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    for name in ("MY_KEY", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "HARMLESS"):
+        monkeypatch.setenv(name, "set")
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("verb", "file", "sent"),
+    [
+        ("train", False, {"AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD"}),
+        ("train", True, set()),
+        ("preprocess", False, {"MY_KEY", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD"}),
+        ("preprocess", True, set()),
+    ],
+)
+def test_what_of_the_shell_goes_with_a_slurm_job(
+    run_file: str, batch: Path, tmp_path: Path, verb: str, file: bool, sent: set[str]
+) -> None:
+    more = [f"launch.environment={tmp_path}/credentials"] if file else []
+    submit("slurm", verb, run_file, ["keys.variable=MY_KEY", *more])
+    names = {line.split("=")[0] for line in batch.read_text().splitlines()}
+    assert names & {"MY_KEY", "AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD"} == sent
+    assert "HARMLESS" in names
+
+
+@pytest.mark.parametrize("kind", ["slurm", "ray"])
+def test_training_is_not_told_where_the_raw_clips_are(run_file: str, kind: str) -> None:
+    told = ["data.manifest=s3://raw/m.parquet", "seed=3"]
+    rendered = {verb: submit(kind, verb, run_file, told, dry_run=True).rendered for verb in ("train", "preprocess")}
+    assert "s3://raw" not in rendered["train"] and "seed=3" in rendered["train"]
+    assert "s3://raw/m.parquet" in rendered["preprocess"]
