@@ -3,6 +3,7 @@
 from deemo_dist.config.build import build
 from deemo_dist.config.fields import operational, semantic
 from deemo_dist.config.load import CONFIGS, config_digest, load, shareable, to_yaml
+from deemo_dist.config.masks import MASK, has_password, mask_user
 from deemo_dist.config.schema import (
     AudioFeaturesConfig,
     DataConfig,
@@ -29,6 +30,7 @@ from deemo_dist.config.schema import (
 
 __all__ = [
     "CONFIGS",
+    "MASK",
     "AudioFeaturesConfig",
     "DataConfig",
     "EngineConfig",
@@ -52,7 +54,9 @@ __all__ = [
     "WeightsConfig",
     "build",
     "config_digest",
+    "has_password",
     "load",
+    "mask_user",
     "operational",
     "semantic",
     "shareable",

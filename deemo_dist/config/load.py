@@ -11,11 +11,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from deemo_dist.config.build import build, check_keys
 from deemo_dist.config.fields import semantic
+from deemo_dist.config.masks import mask_user
 from deemo_dist.config.schema import RunConfig
 from deemo_dist.digests import digest_of, plain
 from deemo_dist.errors import ConfigError
 
 BASES = "bases"
+_ADDRESSES = (
+    ("tracking", "uri"),
+    ("storage", "endpoint"),
+    ("weights", "mirror"),
+    ("execution", "address"),
+    ("launch", "ray_address"),
+)
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -139,13 +147,18 @@ def config_digest(config: Any) -> str:
 
 
 def shareable(config: RunConfig) -> RunConfig:
-    """The configuration as reports, exports and MLflow show it: without where raw clips and the root key are. Folders
-    are named by people, at times after people."""
-    return dataclasses.replace(
+    """The configuration as reports, exports and MLflow show it: without where raw clips and the root key are, and
+    without the users and passwords of URIs. Folders are named by people, at times after people."""
+    hidden = dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, manifest=None),
         keys=dataclasses.replace(config.keys, path=None),
     )
+    for part, name in _ADDRESSES:
+        whole = getattr(hidden, part)
+        if (address := getattr(whole, name)) is not None:
+            hidden = dataclasses.replace(hidden, **{part: dataclasses.replace(whole, **{name: mask_user(address)})})
+    return hidden
 
 
 def to_yaml(config: RunConfig) -> str:

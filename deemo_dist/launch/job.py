@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deemo_dist.config import LaunchConfig
+from deemo_dist.config import LaunchConfig, has_password
 from deemo_dist.errors import LaunchError
 
 Kind = Literal["local", "slurm", "ray"]
@@ -138,8 +138,14 @@ def check(job: Job) -> None:
 
 
 def overrides_of(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Overrides as a tuple. Raises ``LaunchError`` for one that a command line would take for an option."""
+    """Overrides as a tuple. Raises ``LaunchError`` for one that a command line would take for an option, or that holds
+    a password: whoever sees the job would see it."""
     for override in overrides:
         if override.startswith("-"):
             raise LaunchError(f"'{override}' is no override", hint="overrides are written key.sub=value")
+        if has_password(override):
+            raise LaunchError(
+                f"the override of {override.partition('=')[0]} holds a password, which the job would show",
+                hint="write it into the run's file; for MLflow, set MLFLOW_TRACKING_USERNAME and _PASSWORD on the node",
+            )
     return tuple(overrides)

@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deemo_dist.tracking.secrets import MASK, is_secret_name, redact
+from deemo_dist.config import MASK
+from deemo_dist.tracking.secrets import is_secret_name, redact
 
 MAX_KEY = 250
 MAX_VALUE = 6000

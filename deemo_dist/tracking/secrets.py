@@ -4,14 +4,14 @@ import os
 import re
 from collections.abc import Mapping
 
-MASK = "***"
+from deemo_dist.config import MASK, mask_user
+
 _SECRET_KEY = re.compile(
     r"(passw(or)?d|passphrase|secret|credential|private[_-]?key|access[_-]?key|api[_-]?key|root[_-]?key"
     r"|auth[_-]?token|access[_-]?token|session[_-]?token|bearer|(^|[._-])token$)",
     re.IGNORECASE,
 )
 _SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|ROOT_KEY|CREDENTIAL)", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]*(?=@)")
 _SHORTEST = 8
 
 
@@ -28,7 +28,7 @@ def secret_values(variables: Mapping[str, str] | None = None) -> tuple[str, ...]
 
 
 def redact(text: str, values: tuple[str, ...] = ()) -> str:
-    """``text`` with ``user:password@`` of URIs and every one of ``values`` replaced by ``***``."""
+    """``text`` with the users and passwords of URIs and every one of ``values`` replaced by ``***``."""
     for value in values:
         text = text.replace(value, MASK)
-    return _USERINFO.sub(MASK, text)
+    return mask_user(text)

@@ -158,7 +158,7 @@ class TrackedRun:
         """Copy a file into the spool, texts without secrets; its place relative to the spool."""
         copy = self._slot(path.name)
         copy.parent.mkdir(parents=True)
-        if path.suffix in _TEXT and self.tracker.secrets:
+        if path.suffix in _TEXT:
             copy.write_bytes(
                 redact(path.read_bytes().decode(errors="surrogateescape"), self.tracker.secrets).encode(
                     errors="surrogateescape"

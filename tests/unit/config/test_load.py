@@ -124,3 +124,13 @@ def test_what_is_shown_does_not_tell_where_raw_clips_and_keys_are() -> None:
     assert "Zamboni" in to_yaml(config)
     assert "Zamboni" not in shown
     assert config_digest(shareable(config)) == config_digest(config)
+
+
+@pytest.mark.parametrize("key", ["tracking.uri", "storage.endpoint", "weights.mirror", "launch.ray_address"])
+@pytest.mark.parametrize("user", ["anna:S3cret", "anna:S3c:r@t", "S3cret", ":S3cret"])
+def test_what_is_shown_holds_no_password(key: str, user: str) -> None:
+    config = load("demo", [f"{key}='http://{user}@host.example:5000/x'"])
+    shown = to_yaml(shareable(config))
+    assert "S3c" in to_yaml(config)
+    assert "S3c" not in shown and "http://***@host.example:5000/x" in shown
+    assert config_digest(shareable(config)) == config_digest(config)

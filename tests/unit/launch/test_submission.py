@@ -220,3 +220,10 @@ def test_training_is_not_told_where_the_raw_clips_are(run_file: str, kind: str) 
     rendered = {verb: submit(kind, verb, run_file, told, dry_run=True).rendered for verb in ("train", "preprocess")}
     assert "s3://raw" not in rendered["train"] and "seed=3" in rendered["train"]
     assert "s3://raw/m.parquet" in rendered["preprocess"]
+
+
+@pytest.mark.parametrize("kind", ["local", "slurm", "ray"])
+def test_a_password_in_an_override_is_not_sent(run_file: str, kind: str) -> None:
+    with pytest.raises(LaunchError, match=r"the override of tracking\.uri holds a password") as caught:
+        submit(kind, "train", run_file, ["tracking.uri=postgresql://anna:S3cret@db/mlflow"], dry_run=True)
+    assert "S3cret" not in str(caught.value) and "\n" not in str(caught.value)

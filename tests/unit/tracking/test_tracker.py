@@ -10,6 +10,7 @@ import pytest
 from deemo_dist.config import TrackingConfig
 from deemo_dist.errors import Interrupted
 from deemo_dist.tracking import pending, status_of, ui_command
+from deemo_dist.tracking import tracker as tracker_module
 from deemo_dist.tracking.models import deliver_model
 from deemo_dist.tracking.spool import reserve_in
 
@@ -95,6 +96,16 @@ def test_many_and_long_params_and_changed_ones(opened, look, tmp_path):
     assert len(run.data.params["long"]) < 400 and "params/long.txt" in run.data.params["long"]
     assert "params/long.txt" in look.artifacts(run.info.run_id, "params")
     assert any(name.startswith("params/changed-") for name in look.artifacts(run.info.run_id, "params"))
+
+
+def test_a_page_is_masked_where_no_variable_is_secret_too(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(tracker_module, "secret_values", tuple)
+    page = tmp_path / "report.html"
+    page.write_text("<p>postgresql://anna:S3cret@db/x</p>")
+    tracker = opened("page", config=TrackingConfig(uri="http://127.0.0.1:9"), patience=0.1)
+    tracker.parent().log_artifact(page)
+    tracker.close(0.1)
+    assert [path.read_text() for path in tmp_path.rglob("files/*/report.html")] == ["<p>postgresql://***@db/x</p>"]
 
 
 def test_secrets_are_masked_everywhere(opened, look, tmp_path, monkeypatch):
