@@ -60,7 +60,7 @@ class KnownNames:
     def said(self, text: str) -> set[str]:
         """The words of names that ``text`` says, lower-case and without accents."""
         plain = composed(text)
-        return {word for start, end in self.places(plain) for word in _words(plain[start:end])}
+        return {word for start, end in self.places(plain) for word in words_of_name(plain[start:end])}
 
     def _begins(self, text: str, start: int, word: str) -> bool:
         """Whether it is one of the smallest words at a sentence's begin, where a capital tells nothing."""
