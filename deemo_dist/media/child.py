@@ -1,15 +1,18 @@
 """The sandbox child: decodes one clip at a time under resource limits, and says what it found on a pipe.
 
-Run as ``python -m deemo_dist.media.child``; it ends when its standard input closes. It reads one JSON request a line
-({verb, path, bounds, picture, sound}), has no secret in its environment, and has given up all but reading (see
-``confine``).
+Run as ``python -m deemo_dist.media.child``; it ends when its standard input, a socket, closes. It reads one JSON
+request a line ({verb, ending, bounds, picture, sound}), with which comes the clip as an open descriptor. It has no
+secret in its environment, and has given up all else, the opening of files included (see ``confine``).
 A parent that does not read makes it wait: nothing is held here but the frame in hand.
 """
 
+import importlib
 import json
 import os
+import pkgutil
 import resource
-import sys
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +22,11 @@ from deemo_dist.errors import MediaError
 from deemo_dist.media.confine import confine
 from deemo_dist.media.container import probe
 from deemo_dist.media.decode import decode_into
+from deemo_dist.media.handed import Handed
 from deemo_dist.media.types import Bounds, plain_info
-from deemo_dist.media.wire import pack
+from deemo_dist.media.wire import SMALL, pack
+
+PROGRAMS = ("av.__main__", "av.about", "av.datasets")
 
 
 class _Pipe:
@@ -47,14 +53,16 @@ class _Pipe:
 def main() -> None:
     """Serve requests until standard input closes."""
     out = _own_standard_output()
-    _limit_forever()
+    door = socket.socket(fileno=os.dup(0))
+    _load()
     base = _address_space()
+    confine()
     _Pipe(out).send(b"R")
-    for line in sys.stdin:
-        request = json.loads(line)
+    for request, descriptor in _requests(door):
         bounds = Bounds(**request["bounds"])
         _limit_clip(bounds, base)
-        _serve(_Pipe(out), request, bounds)
+        _serve(_Pipe(out), request, Handed(descriptor, f"clip{request['ending']}"), bounds)
+        os.close(descriptor)
 
 
 def _own_standard_output() -> BinaryIO:
@@ -66,12 +74,28 @@ def _own_standard_output() -> BinaryIO:
     return pipe
 
 
-def _limit_forever() -> None:
-    """Load what is needed, then give up the rest."""
-    import av  # loaded before the limits, so that its libraries are not counted against a clip
+def _requests(door: socket.socket) -> Iterator[tuple[dict[str, Any], int]]:
+    """Each request and the descriptor that came with it."""
+    line, descriptors = b"", list[int]()
+    while True:
+        part, found, _, _ = socket.recv_fds(door, SMALL, 1)
+        if not part:
+            return
+        line, descriptors = line + part, [*descriptors, *found]
+        if line.endswith(b"\n"):
+            yield json.loads(line), descriptors.pop()
+            line = b""
 
+
+def _load() -> None:
+    """Load what is needed before the limits: its libraries are not counted against a clip, and no file can be opened
+    afterwards."""
+    import av
+
+    for _, name, _ in pkgutil.walk_packages(av.__path__, "av."):
+        if not name.startswith(PROGRAMS):
+            importlib.import_module(name)
     av.logging.set_level(av.logging.PANIC)
-    confine()
 
 
 def _address_space() -> int:
@@ -89,12 +113,12 @@ def _limit_clip(bounds: Bounds, base: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
 
 
-def _serve(pipe: _Pipe, request: dict[str, Any], bounds: Bounds) -> None:
+def _serve(pipe: _Pipe, request: dict[str, Any], clip: Handed, bounds: Bounds) -> None:
     """Answer one request with its messages, ending in ``E`` or ``X``."""
     import av
 
     try:
-        pipe.send(b"E", json.dumps(_answer(pipe, request, bounds)).encode())
+        pipe.send(b"E", json.dumps(_answer(pipe, request, clip, bounds)).encode())
     except MediaError as error:
         pipe.send(b"X", json.dumps({"reason": error.reason, "message": error.message}).encode())
     except MemoryError:
@@ -104,12 +128,11 @@ def _serve(pipe: _Pipe, request: dict[str, Any], bounds: Bounds) -> None:
         pipe.send(b"X", json.dumps({"reason": "corrupt", "message": f"it cannot be read ({said})"}).encode())
 
 
-def _answer(pipe: _Pipe, request: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
-    path = Path(request["path"])
+def _answer(pipe: _Pipe, request: dict[str, Any], clip: Handed, bounds: Bounds) -> dict[str, Any]:
     before = _processor_seconds()
     if request["verb"] == "probe":
-        return {"info": plain_info(probe(path, bounds)), "cpu_seconds": _processor_seconds() - before}
-    tail = decode_into(path, bounds, pipe, picture=request["picture"], sound=request["sound"])
+        return {"info": plain_info(probe(clip, bounds)), "cpu_seconds": _processor_seconds() - before}
+    tail = decode_into(clip, bounds, pipe, picture=request["picture"], sound=request["sound"])
     return {
         "fps": [tail.fps.numerator, tail.fps.denominator],
         "has_sound": tail.has_sound,

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from deemo_dist.errors import MediaError
+from deemo_dist.media.handed import Handed
 from deemo_dist.media.types import Bounds, VideoInfo
 
 # Demuxers of real media only: FFmpeg also has readers of play lists and scripts (hls, concat, tty, image sequences)
@@ -17,13 +18,17 @@ WORKING_FRAMES = 4  # pictures that are held at once on a clip's way: decoded, c
 MAGIC = (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"FLV", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
 
 
-def open_media(source: Path | bytes | BinaryIO) -> Any:
+Source = Path | bytes | BinaryIO | Handed
+
+
+def open_media(source: Source) -> Any:
     """Open ``source`` for demuxing with PyAV. Raises ``MediaError``: missing, empty, not_media or corrupt."""
     import av
 
     source = io.BytesIO(source) if isinstance(source, bytes) else source
     head = _head(source)
     name = f"file:{source.absolute()}" if isinstance(source, Path) else source
+    name = name.reader() if isinstance(name, Handed) else name
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
     try:
         return av.open(name, options=options, metadata_errors="replace")
@@ -34,9 +39,11 @@ def open_media(source: Path | bytes | BinaryIO) -> Any:
         raise MediaError("the file is not audio or video", reason="not_media") from None
 
 
-def _head(source: Path | BinaryIO) -> bytes:
+def _head(source: Path | BinaryIO | Handed) -> bytes:
     """The first bytes of the source; refuses what is missing, empty or no regular file."""
-    if isinstance(source, Path):
+    if isinstance(source, Handed):
+        head = source.head(16)
+    elif isinstance(source, Path):
         if not source.is_file():
             raise MediaError("there is no such file", reason="missing")
         with source.open("rb") as file:
@@ -95,7 +102,7 @@ def stream_rate(stream: Any) -> Fraction:
     return Fraction(rate) if rate and 0 < rate <= 1000 else Fraction(0)
 
 
-def first_time(source: Path | bytes | BinaryIO) -> float:
+def first_time(source: Source) -> float:
     """Seconds at which the first picture is shown on the file's own clock. Raises ``MediaError`` as ``probe``."""
     with open_media(source) as container:
         stream = video_stream(container)
@@ -149,7 +156,7 @@ def check_working_set(pixels: int, bounds: Bounds) -> None:
         raise MediaError(f"a frame needs more than {bounds.memory_mb} MiB", reason="too_large")
 
 
-def probe(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) -> VideoInfo:
+def probe(source: Source, bounds: Bounds | None = None) -> VideoInfo:
     """Facts of a video by its headers, its packets and one decoded frame. Raises ``MediaError`` as ``open_media``,
     and, where ``bounds`` are given, too_large and too_long.
 
@@ -167,7 +174,7 @@ def probe(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) -> Vide
         return _info(container, stream, first, times, (max(0.0, ends[0] - zero), ends[1]))
 
 
-def packet_times(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) -> np.ndarray:
+def packet_times(source: Source, bounds: Bounds | None = None) -> np.ndarray:
     """Presentation times (float64 seconds, sorted) of the video's packets that an edit list does not drop; where the
     file tells none, by its rate. Opens the file anew, for not every container can go back. Raises ``MediaError``
     (corrupt; too_long)."""
@@ -196,7 +203,7 @@ def packet_times(source: Path | bytes | BinaryIO, bounds: Bounds | None = None) 
         return np.sort(np.array(times, np.float64)) * float(stream.time_base)
 
 
-def sound_packets(source: Path | bytes | BinaryIO) -> tuple[float, float]:
+def sound_packets(source: Source) -> tuple[float, float]:
     """When the last packet of sound ends on the file's own clock, and how long one is at most (seconds); zeros where
     the packets do not say. Raises ``MediaError`` as ``open_media``."""
     import av

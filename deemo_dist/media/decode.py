@@ -26,6 +26,7 @@ from deemo_dist.media.container import (
     turns,
     video_stream,
 )
+from deemo_dist.media.handed import Handed
 from deemo_dist.media.soundtrack import SOUND_RATE, SoundTrack
 from deemo_dist.media.types import Bounds, DecodedClip
 
@@ -65,15 +66,17 @@ class _Tally:
     times: list[float] = field(default_factory=list)
 
 
-def decode_into(path: Path, bounds: Bounds, receiver: Receiver, *, picture: bool = True, sound: bool = True) -> Tail:
-    """Decode ``path`` into ``receiver``; without ``sound`` only its pictures, without ``picture`` only its sound.
+def decode_into(
+    source: Path | Handed, bounds: Bounds, receiver: Receiver, *, picture: bool = True, sound: bool = True
+) -> Tail:
+    """Decode ``source`` into ``receiver``; without ``sound`` only its pictures, without ``picture`` only its sound.
 
     Headers are held against the bounds before the first frame is decoded, and the truth while decoding. Raises
     ``MediaError``: reasons of ``open_media`` and too_large, too_long, corrupt, bad_audio (more than a twentieth of the
     sound lost; less is silence in its place).
     """
-    zero = first_time(path) if sound else 0.0
-    with open_media(path) as container:
+    zero = first_time(source) if sound else 0.0
+    with open_media(source) as container:
         video = video_stream(container)
         check_headers(container, video, bounds)
         video.codec_context.options = {"max_pixels": str(bounds.max_pixels)}

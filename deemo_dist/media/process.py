@@ -5,9 +5,12 @@ import fcntl
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ from deemo_dist.media.wire import HEADER, SMALL
 
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 START_SECONDS = 120.0
+REASONS = ("empty", "not_media", "no_video", "corrupt", "too_long", "too_large", "bad_audio")
+LONGEST_MESSAGE = 200
 AHEAD = 2**20  # bytes that the child may be ahead of its parent
 
 
@@ -39,14 +44,21 @@ class Child:
         variables = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         threads = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
         python = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**variables, **threads, **python},
-            start_new_session=True,
-        )
+        self.door, theirs = socket.socketpair()
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=theirs,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**variables, **threads, **python},
+                start_new_session=True,
+            )
+        except OSError:
+            self.door.close()
+            raise
+        finally:
+            theirs.close()
         assert self.process.stdout is not None
         self.out = self.process.stdout.fileno()
         with contextlib.suppress(OSError):  # beyond a user's share of all pipes it stays as small as it was made
@@ -58,18 +70,20 @@ class Child:
         self.ready = False
         self.closed = False
 
-    def ask(self, request: dict[str, Any], *, patience: float) -> None:
-        """Send a request, once the child is ready."""
+    def ask(self, request: dict[str, Any], clip: Path, *, patience: float) -> None:
+        """Send a request with the clip as an open file, once the child is ready. Raises ``MediaError`` (missing,
+        corrupt) for what is no file, or one that cannot be opened."""
         if not self.ready:
             self.ready = self.message(SMALL)[0] == b"R"
-        assert self.process.stdin is not None
-        self.patience = patience
-        self.idle = False
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-        except OSError:
-            raise ChildDiedError from None
+        with opened(clip) as descriptor:
+            self.patience = patience
+            self.idle = False
+            line = json.dumps(request | {"ending": clip.suffix}).encode() + b"\n"
+            try:
+                sent = socket.send_fds(self.door, [line], [descriptor])
+                self.door.sendall(line[sent:])
+            except OSError:
+                raise ChildDiedError from None
 
     def message(self, most: int) -> tuple[bytes, float, np.ndarray]:
         """The next message: its kind, time and content (uint8 [at most ``most``]); raises what an ``X`` says."""
@@ -82,8 +96,7 @@ class Child:
         if kind in (b"X", b"E"):
             self.idle = True
         if kind == b"X":
-            said = json.loads(content.tobytes())
-            raise MediaError(str(said["message"]), reason=str(said["reason"]))
+            raise _refusal(content.tobytes())
         return kind, when, content
 
     def _read(self, count: int) -> np.ndarray:
@@ -106,10 +119,35 @@ class Child:
         self.closed = True
         self.process.kill()
         code = self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue
+        self.door.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         return code
+
+
+@contextlib.contextmanager
+def opened(clip: Path) -> Iterator[int]:
+    """The descriptor of a regular file. Raises ``MediaError`` (missing, corrupt)."""
+    if not clip.is_file():
+        raise MediaError("there is no such file", reason="missing")
+    try:
+        descriptor = os.open(clip, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise MediaError(f"it cannot be read ({error.strerror})", reason="corrupt") from None
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _refusal(content: bytes) -> MediaError:
+    """What the child says is wrong with a clip. It is not trusted: whoever has taken it over could write there what is
+    in the clip, and reasons go into the ledger."""
+    try:
+        said = json.loads(content)
+        reason, message = said["reason"], str(said["message"])
+    except (ValueError, LookupError, TypeError):
+        reason, message = "", ""
+    if reason not in REASONS or not message.isprintable() or len(message) > LONGEST_MESSAGE:
+        return MediaError("the decoder said something unknown", reason="crashed")
+    return MediaError(message, reason=str(reason))

@@ -30,9 +30,10 @@ NO_START = "nothing is wrong with the clip: look at this machine's memory, load 
 class Sandbox:
     """A persistent child that decodes one clip at a time. A context manager; started at the first clip.
 
-    The child gets no environment but paths (so no secrets), gives up network, writing and core dumps (see ``confine``),
-    and is bound in memory and processor time by each clip's ``Bounds``. ``command`` replaces the child's command line
-    (for tests). ``cpu_seconds``: processor time that its children have spent on clips, by their own account.
+    The child gets no environment but paths (so no secrets) and each clip as an open file, gives up network, opening
+    files, writing and core dumps (see ``confine``), and is bound in memory and processor time by each clip's
+    ``Bounds``. ``command`` replaces the child's command line (for tests). ``cpu_seconds``: processor time that its
+    children have spent on clips, by their own account.
     """
 
     def __init__(self, *, command: tuple[str, ...] | None = None) -> None:
@@ -156,8 +157,7 @@ class Sandbox:
         if self._child is None or self._child.process.poll() is not None or not self._child.idle:
             self.close()
             self._child = self._started()
-        plain = {**request, "path": str(path.absolute()), "bounds": asdict(bounds)}
-        self._child.ask(plain, patience=2 * bounds.cpu_seconds + 30)
+        self._child.ask({**request, "bounds": asdict(bounds)}, path, patience=2 * bounds.cpu_seconds + 30)
         return self._child
 
     def _started(self) -> Child:

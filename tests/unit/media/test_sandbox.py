@@ -18,18 +18,19 @@ DIES = """
 import os, pathlib, signal, sys
 from deemo_dist.media import child
 marker, always = pathlib.Path(sys.argv[1]), sys.argv[2] == "always"
+first = not marker.exists()
+marker.touch()
 real = child.decode_into
-def decode(path, bounds, sink, **wanted):
+def decode(clip, bounds, sink, **wanted):
     class Half:
         seen = 0
         sound = sink.sound
         def frame(self, image, moment):
             sink.frame(image, moment)
             Half.seen += 1
-            if Half.seen == 3 and "bad" in path.name and (always or not marker.exists()):
-                with marker.open("a") as file: pass
+            if Half.seen == 3 and "bad" in clip.name and (always or first):
                 os.kill(os.getpid(), signal.SIGKILL)
-    return real(path, bounds, Half(), **wanted)
+    return real(clip, bounds, Half(), **wanted)
 child.decode_into = decode
 child.main()
 """
@@ -75,15 +76,14 @@ def test_probing_in_the_child(sandbox, clip):
 
 
 def test_a_child_killed_once_is_replaced_and_the_clip_is_fine(tmp_path, clip):
-    bad = clip.rename(tmp_path / "bad.mp4")
+    bad = clip.rename(tmp_path / "clip.bad")
     with dying(tmp_path, "once") as sandbox:
-        # RLIMIT_FSIZE forbids writing, not creating: the marker is an empty file
         assert sandbox.decode(bad, BOUNDS).frames.shape[0] == 30
     assert (tmp_path / "died").exists()
 
 
 def test_a_clip_that_kills_two_children_is_rejected_and_the_next_is_fine(tmp_path, clip):
-    bad = tmp_path / "bad.mp4"
+    bad = tmp_path / "clip.bad"
     bad.write_bytes(clip.read_bytes())
     with dying(tmp_path, "always") as sandbox:
         with pytest.raises(MediaError) as caught:
@@ -135,6 +135,61 @@ def test_the_child_has_no_secrets_and_cannot_write(clip, tmp_path, monkeypatch):
         assert limits["Max core file size"] == ["0", "0"]
         assert limits["Max file size"] == ["0", "0"]
         assert int(limits["Max address space"][0]) < 8 * 2**30
+
+
+INSIDE = """
+import os, sys
+from deemo_dist.errors import MediaError
+from deemo_dist.media import child
+def attempt(deed):
+    try:
+        return deed() or "done"
+    except OSError as error:
+        return "refused"
+def decode(clip, bounds, sink, **wanted):
+    parent, own = f"/proc/{os.getppid()}/environ", f"/proc/{os.getppid()}/fd/0"
+    tried = [
+        attempt(lambda: open(parent, "rb").read()),
+        attempt(lambda: open(sys.argv[1]).read()),
+        attempt(lambda: os.open(sys.argv[1], os.O_RDONLY)),
+        attempt(lambda: os.remove(sys.argv[1])),
+        attempt(lambda: os.rename(sys.argv[1], sys.argv[1] + "x")),
+        attempt(lambda: os.truncate(sys.argv[1], 0)),
+        attempt(lambda: os.readlink(own)),
+        attempt(lambda: os.setuid(1)),
+    ]
+    raise MediaError(" ".join(map(str, tried)), reason="corrupt")
+child.decode_into = decode
+child.main()
+"""
+
+
+def test_the_child_opens_no_file_and_reads_no_other_process(clip, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEMO_ROOT_KEY", "not for the child")
+    key = tmp_path / "root.key"
+    key.write_text("pretend")
+    key.chmod(0o600)
+    with Sandbox(command=(sys.executable, "-c", INSIDE, str(key))) as sandbox:
+        with pytest.raises(MediaError) as caught:
+            sandbox.decode(clip, BOUNDS)
+        status = Path(f"/proc/{sandbox.pid}/status").read_text()
+    assert caught.value.message.split() == ["refused"] * 8
+    assert "CapEff:\t0000000000000000" in status and "CapPrm:\t0000000000000000" in status
+    assert key.read_text() == "pretend"
+
+
+@pytest.mark.parametrize(
+    "said", ['{"reason": "Anna Keller", "message": "x"}', '{"reason": "corrupt", "message": "a\\nb"}', "no json", "[]"]
+)
+def test_what_a_child_says_for_a_reason_is_of_a_closed_set(clip, said):
+    lie = (
+        "import os\nfrom deemo_dist.media import child\n"
+        f"def lie(pipe, *_):\n  pipe.send(b'X', {said!r}.encode())\nchild._serve = lie\nchild.main()"
+    )
+    with Sandbox(command=(sys.executable, "-c", lie)) as sandbox, pytest.raises(MediaError) as caught:
+        sandbox.decode(clip, BOUNDS)
+    assert (caught.value.stage, caught.value.reason) == ("decode", "crashed")
+    assert "Anna" not in str(caught.value)
 
 
 @pytest.mark.slow

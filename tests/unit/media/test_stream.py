@@ -84,10 +84,10 @@ def test_a_file_that_changes_between_passes_is_refused(sandbox, tmp_path, frames
 def test_a_child_that_dies_in_the_middle_is_replaced_without_a_gap(tmp_path, clip):
     code = (
         "import os, pathlib, signal, sys\nfrom deemo_dist.media import child\n"
+        "first = not pathlib.Path(sys.argv[1]).exists()\npathlib.Path(sys.argv[1]).touch()\n"
         "real = child._Pipe.frame\nseen = [0]\n"
         "def frame(self, image, time):\n  seen[0] += 1\n"
-        "  if seen[0] == 8 and not pathlib.Path(sys.argv[1]).exists():\n"
-        "    open(sys.argv[1], 'a').close(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "  if seen[0] == 8 and first:\n    os.kill(os.getpid(), signal.SIGKILL)\n"
         "  real(self, image, time)\nchild._Pipe.frame = frame\nchild.main()"
     )
     with Sandbox(command=(sys.executable, "-c", code, str(tmp_path / "died"))) as fragile:
@@ -163,7 +163,8 @@ def test_a_decoder_that_never_ends_is_given_up(clip):
 
 def test_the_child_has_no_network_starts_nothing_and_writes_nothing(tmp_path):
     code = (
-        "import ctypes, os, socket, subprocess, sys\nfrom deemo_dist.media.confine import confine\nconfine()\n"
+        "import ctypes, os, socket, subprocess, sys\nfrom deemo_dist.media.confine import confine\n"
+        "file = open('/proc/self/status')\nconfine()\n"
         "def refused(act):\n  try:\n    act()\n  except OSError:\n    return True\n"
         "def write():\n  with open(sys.argv[1], 'w') as file:\n    file.write('x')\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -171,7 +172,7 @@ def test_the_child_has_no_network_starts_nothing_and_writes_nothing(tmp_path):
         "assert refused(lambda: socket.socket(socket.AF_UNIX)), 'unix'\n"
         "assert refused(lambda: os.execv(sys.executable, ['python'])), 'exec'\n"
         "assert refused(write), 'write'\n"
-        "status = open('/proc/self/status').read()\n"
+        "status = file.read()\n"
         "assert 'NoNewPrivs:\\t1' in status and 'Seccomp:\\t2' in status\n"
         "assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0\n"
     )
