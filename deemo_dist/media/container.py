@@ -27,8 +27,9 @@ def open_media(source: Source) -> Any:
 
     source = io.BytesIO(source) if isinstance(source, bytes) else source
     head = _head(source)
-    name = f"file:{source.absolute()}" if isinstance(source, Path) else source
-    name = name.reader() if isinstance(name, Handed) else name
+    name: Any = f"file:{source.absolute()}" if isinstance(source, Path) else source
+    if isinstance(source, Handed):
+        name = source.reader()
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
     try:
         return av.open(name, options=options, metadata_errors="replace")
