@@ -63,3 +63,20 @@ def test_activations_that_are_recomputed_give_the_same_losses_with_every_project
     again = ranks(2, "again", **plan, gradient_checkpointing=True)
     assert again.codes == [0, 0], again.output()
     assert_same(again, kept, 3, 1e-6)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_blocks_above_a_frozen_beginning_train_as_they_do_when_no_block_is_gathered_whole(ranks, again):
+    """What enters the first block that trains needs no gradient itself."""
+    plan = {
+        "real": {"vision": "siglip"},
+        "trains": {"vision_tower*layers*": {"lr": 1e-3}, "language_model*layers.2.*": {"lr": 1e-3}},
+        "steps": 3,
+        "packs": 2,
+        "gradient_checkpointing": again,
+    }
+    third = ranks(2, "third", **plan)
+    assert third.codes == [0, 0], third.output()
+    second = ranks(2, "second", **plan, zero_stage=2)
+    assert second.codes == [0, 0], second.output()
+    assert_same(third, second, 3, 1e-5)
