@@ -10,7 +10,7 @@ built.
 import importlib.util
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -20,8 +20,11 @@ from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
 from deemo_dist.errors import ModelError
+from deemo_dist.model.served import note_call
 
 NAME = "deemo_varlen"
+STRANGE = ("s_aux", "sinks", "position_bias", "indices", "block_indices")
+"""What an attention of another kind is given in transformers: sinks, biases, choices of keys."""
 _logger = logging.getLogger(__name__)
 Kernel = Callable[..., Tensor]
 
@@ -38,19 +41,21 @@ def varlen(
     scale: float | None = None,
     dropout: float = 0.0,
     window: int | None = None,
+    softcap: float | None = None,
     kernel: Kernel | None = None,
 ) -> Tensor:
     """Causal attention in each segment of a packed sequence.
 
     ``query`` [T, H, D], ``key`` and ``value`` [S, Hk, D] with Hk dividing H; ``cu_seqlens_*`` int32 [segments + 1]
-    from 0. ``window``: a token sees at most that many, itself included. ``kernel``: flash-attn's
-    ``flash_attn_varlen_func``, None for SDPA; its backward pass adds up in a fixed order where torch is to be
-    deterministic. Returns [T, H, D] in the query's dtype.
+    from 0. ``window``: a token sees at most that many, itself included; ``softcap``: scores stay below it (Gemma 2).
+    ``kernel``: flash-attn's ``flash_attn_varlen_func``, None for SDPA; its backward pass adds up in a fixed order where
+    torch is to be deterministic. Returns [T, H, D] in the query's dtype.
     """
     cu_seqlens_k = cu_seqlens_q if cu_seqlens_k is None else cu_seqlens_k
     max_seqlen_k = max_seqlen_q if max_seqlen_k is None else max_seqlen_k
     if kernel is None:
-        return _per_segment(query, key, value, cu_seqlens_q, cu_seqlens_k, scale=scale, dropout=dropout, window=window)
+        options: dict[str, Any] = {"scale": scale, "dropout": dropout, "window": window, "softcap": softcap}
+        return _per_segment(query, key, value, cu_seqlens_q, cu_seqlens_k, **options)
     half = query.dtype if query.dtype in (torch.float16, torch.bfloat16) else torch.bfloat16
     out = kernel(
         query.to(half).contiguous(),
@@ -65,6 +70,7 @@ def varlen(
         causal=True,
         window_size=(-1, -1) if window is None else (window - 1, 0),
         deterministic=torch.are_deterministic_algorithms_enabled(),
+        **({"softcap": softcap} if softcap else {}),
     )
     return out.to(query.dtype)
 
@@ -79,6 +85,7 @@ def _per_segment(
     scale: float | None,
     dropout: float,
     window: int | None,
+    softcap: float | None,
 ) -> Tensor:
     """The reference: SDPA over one segment after the other."""
     starts_q, starts_k = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
@@ -89,7 +96,8 @@ def _per_segment(
         v = value[starts_k[segment] : starts_k[segment + 1]].transpose(0, 1).unsqueeze(0)
         mask = _segment_mask(q.shape[2], k.shape[2], window, q.device)
         causal = mask is None and q.shape[2] > 1
-        out = F.scaled_dot_product_attention(
+        attend: Callable[..., Tensor] = partial(_capped, softcap=softcap) if softcap else F.scaled_dot_product_attention
+        out = attend(
             q,
             k,
             v,
@@ -101,6 +109,31 @@ def _per_segment(
         )
         outputs.append(out.squeeze(0).transpose(0, 1))
     return torch.cat(outputs)
+
+
+def _capped(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    attn_mask: Tensor | None,
+    dropout_p: float,
+    is_causal: bool,
+    scale: float | None,
+    enable_gqa: bool,
+    softcap: float,
+) -> Tensor:
+    """SDPA's contract for square or masked scores, which go through ``softcap * tanh(score / softcap)``."""
+    if enable_gqa:
+        key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], 1) for tensor in (key, value))
+    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores = softcap * torch.tanh(scores / softcap)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(value.dtype)
+    return F.dropout(weights, dropout_p) @ value
 
 
 def _segment_mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor | None:
@@ -157,20 +190,31 @@ def attention_forward(
     dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
+    softcap: float | None = None,
     cu_seq_lens_q: Tensor | None = None,
     max_length_q: int | None = None,
     deemo_attention: str = "auto",
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface. ``query`` [B, H, T, D], ``key``/``value`` [B, Hk, S, D]; returns [B, T, H, D].
 
     Packed when ``cu_seq_lens_q`` is given (B = 1). Otherwise ``attention_mask`` is a bool [B, S], False on padding, or
-    None. Raises ``ModelError`` for a dense mask.
+    None. Raises ``ModelError`` for a dense mask, for an attention of another kind (sinks, biases), and over a pack
+    where the model does not say where its examples lie.
     """
+    strange = next((name for name in STRANGE if others.get(name) is not None), None)
+    if strange is not None:
+        raise ModelError(
+            f"the language model's attention has {strange}, which this one has not",
+            hint="one without attention sinks, biases of positions or chosen keys",
+        )
+    packed = cu_seq_lens_q is not None and max_length_q is not None
+    note_call(told=packed, window=sliding_window is not None)
     kernel = choose_kernel(query.device, deemo_attention)
-    rest: dict[str, Any] = {"scale": scaling, "dropout": dropout, "window": sliding_window, "kernel": kernel}
+    rest: dict[str, Any] = {"scale": scaling, "dropout": dropout, "window": sliding_window, "softcap": softcap}
+    rest["kernel"] = kernel
     q, k, v = (tensor.transpose(1, 2) for tensor in (query, key, value))
-    if cu_seq_lens_q is not None and max_length_q is not None:
+    if packed:
         return varlen(q[0], k[0], v[0], cu_seq_lens_q, max_length_q, **rest).unsqueeze(0), None
     if attention_mask is not None and attention_mask.dim() != 2:
         raise ModelError("attention over packs takes no dense mask", hint="pass a 2-D attention_mask, or cu_seqlens")

@@ -4,6 +4,9 @@ Every forward pass that is not a decoding step calls every encoder and projector
 there is none (its features then flow nowhere, with zero gradients), so that ZeRO-3 ranks never diverge.
 """
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from deemo_dist.model.adapters import is_adapted
 from deemo_dist.model.configuration import DeemoLlamaConfig
 from deemo_dist.model.conversation import IGNORED
 from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
+from deemo_dist.model.served import check_served, over_pack
 from deemo_dist.model.towers import build_tower, call_tower, patches_of, places_of, settle, width_of
 
 MediumInput = tuple[Tensor | None, Tensor | None]
@@ -58,6 +62,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         self.vision_tower = build_tower(settle(config.vision_config))
         self.audio_tower = build_tower(settle(config.audio_config))
         self.language_model = AutoModelForCausalLM.from_config(config.text_config, attn_implementation=attention.NAME)
+        check_served(self.language_model, config.text_config)
         out = config.text_config.hidden_size
         self.video_projector = build_projector(
             width_of(config.vision_config), out, config.projector_shape("video"), per_step=True
@@ -195,19 +200,27 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             media = ((pixel_values, frame_times), (input_features, audio_starts), (cue_values, cue_times))
             inputs_embeds = self._embedded(input_ids, past_key_values, media, (video_index, audio_index, cue_index))
         packed = self._packing(cu_seqlens, max_seqlen, attention_mask, position_ids, past_key_values, inputs_embeds)
-        outputs = self.language_model.base_model(
+        run = partial(
+            self._language,
             inputs_embeds=inputs_embeds,
             attention_mask=None if packed else attention_mask,
             position_ids=position_ids,
             past_key_values=past_key_values,
             use_cache=False if packed or labels is not None else use_cache,
-            deemo_attention=self.config.attention,
             **packed,
             **_handed_on(kwargs),
         )
         if labels is None:
-            return self._with_logits(outputs, logits_to_keep)
-        return self._with_loss(outputs, labels, num_items_in_batch)
+            outputs = run(logits_to_keep)
+            return CausalLMOutputWithPast(logits=outputs.logits, past_key_values=outputs.past_key_values)
+        loss, logits = loss_over(labels, partial(_logits_of, run), num_items_in_batch)
+        return CausalLMOutputWithPast(loss=loss, logits=logits)
+
+    def _language(self, logits_to_keep: int | Tensor, **inputs: Any) -> Any:
+        """The language model's own forward pass, which ends in what its logits go through (scales, caps)."""
+        packed = "cu_seq_lens_q" in inputs
+        with over_pack(self.config.text_config) if packed else nullcontext():
+            return self.language_model(logits_to_keep=logits_to_keep, deemo_attention=self.config.attention, **inputs)
 
     def _embedded(
         self,
@@ -252,18 +265,6 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             "max_length_k": longest,
         }
 
-    def _with_logits(self, outputs: Any, logits_to_keep: int | Tensor) -> CausalLMOutputWithPast:
-        """Logits of positions by their number from the end (0: all), or as they are given; and the cache."""
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.get_output_embeddings()(outputs.last_hidden_state[:, kept])
-        return CausalLMOutputWithPast(logits=logits, past_key_values=outputs.past_key_values)
-
-    def _with_loss(self, outputs: Any, labels: Tensor, num_items: float | Tensor | None) -> CausalLMOutputWithPast:
-        """The loss, and the logits it came from."""
-        head = self.get_output_embeddings()
-        loss, logits = loss_over(outputs.last_hidden_state, labels, head, num_items)
-        return CausalLMOutputWithPast(loss=loss, logits=logits)
-
     def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """transformers' own; the media go in once, with the prompt, where there is a cache."""
         given: Any = GenerationMixin.prepare_inputs_for_generation
@@ -296,18 +297,25 @@ def place(embeds: Tensor, where: Tensor, features: Tensor, index: Tensor | None,
     return torch.where(where.unsqueeze(-1), taken, embeds)
 
 
-def loss_over(
-    hidden: Tensor, labels: Tensor, head: nn.Module, num_items: float | Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy of the labelled tokens over ``num_items``, and the logits [targets, V] it came from.
+def _logits_of(run: Callable[[int | Tensor], Any], rows: Tensor, batch: int) -> Tensor:
+    """Logits [n, V] of the positions ``rows`` of a batch laid end to end; of all positions where it has several."""
+    logits: Tensor = run(rows if batch == 1 else 0).logits
+    return logits[0] if batch == 1 else logits.flatten(0, 1)[rows]
 
-    The head runs over the positions that predict a label alone; over one position, to no effect, where there are none.
+
+def loss_over(
+    labels: Tensor, logits_of: Callable[[Tensor, int], Tensor], num_items: float | Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Summed cross-entropy of the labelled tokens of ``labels`` [B, T] over ``num_items``, and the logits [targets, V]
+    it came from: ``logits_of`` the positions that predict a label alone, laid end to end, and ``B``.
+
+    Of one position, to no effect, where there are none.
     """
     targets = F.pad(labels, (0, 1), value=IGNORED)[:, 1:].reshape(-1)
     rows = torch.nonzero(targets != IGNORED).flatten()
     count = len(rows)
     if not count:
-        rows = torch.zeros(1, dtype=torch.long, device=hidden.device)
-    logits = head(hidden.flatten(0, 1)[rows])
+        rows = torch.zeros(1, dtype=torch.long, device=labels.device)
+    logits = logits_of(rows, len(labels))
     total = F.cross_entropy(logits.float(), targets[rows], ignore_index=IGNORED, reduction="sum")
     return total / (max(1, count) if num_items is None else num_items), logits[:count]

@@ -246,7 +246,7 @@ def _label(model: Any, probe: _Probe, empty: Callable[..., Tensor], grads: bool)
 
     def run() -> Tensor:
         hidden = empty(1, PROBE_LABELS, hidden_size).requires_grad_(grads)
-        loss, _ = loss_over(hidden, empty(1, PROBE_LABELS, dtype=torch.long), head, 1.0)
+        loss, _ = loss_over(empty(1, PROBE_LABELS, dtype=torch.long), lambda rows, _: head(hidden[0, rows]), 1.0)
         return loss
 
     seen, _ = probe.run(run)
