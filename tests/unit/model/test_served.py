@@ -45,7 +45,7 @@ REFUSED = {
     "stablelm": ({}, "does not hand on where the examples"),
     "lfm2": ({"layer_types": ["conv", "full_attention"] * 2, "block_ff_dim": 48}, "layers of conv"),
     "falcon_h1": ({}, "layers of hybrid"),
-    "mamba": ({}, "mixes the examples"),
+    "mamba": ({}, "layers of linear_attention"),
     "qwen3_5_text": (LINEAR, "layers of linear_attention"),
 }
 LENGTHS = (13, 9)
@@ -100,12 +100,12 @@ def test_a_padded_batch_with_labels_is_the_sum_of_its_rows(model, processor, loa
     model.eval()
     packs = [processor.pack([loaded("a", modalities=("text",), answer=answer)]) for answer in ("positive", "negative")]
     length = max(pack["input_ids"].shape[1] for pack in packs)
-    ids, labels = (
-        torch.cat(
-            [torch.nn.functional.pad(pack[name], (0, length - pack[name].shape[1]), value=fill) for pack in packs]
-        )
-        for name, fill in (("input_ids", 0), ("labels", -100))
-    )
+
+    def padded(name: str, fill: int) -> torch.Tensor:
+        pad = torch.nn.functional.pad
+        return torch.cat([pad(pack[name], (0, length - pack[name].shape[1]), value=fill) for pack in packs])
+
+    ids, labels = padded("input_ids", 0), padded("labels", -100)
     mask = torch.cat([torch.arange(length)[None] < pack["input_ids"].shape[1] for pack in packs])
     together = model(input_ids=ids, labels=labels, attention_mask=mask, num_items_in_batch=1.0)
     alone = [model(**pack, num_items_in_batch=1.0).loss.item() for pack in packs]
@@ -121,4 +121,6 @@ def test_layers_that_attend_by_themselves_or_without_their_window_are_found_out(
         for _ in range(3):
             note_call(told=True, window=False)
     with pytest.raises(ModelError, match="cannot be told"):
-        check_served(torch.nn.Linear(2, 2), config)
+        check_served(torch.nn.Linear(2, 2), model.config.audio_config)
+    with pytest.raises(ModelError, match=r"a convolution over tokens \(1\), which mixes the examples"):
+        check_served(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Conv1d(2, 2, 3)), config)
