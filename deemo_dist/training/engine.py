@@ -5,6 +5,7 @@ Gradients are averaged by DeepSpeed over ranks (R) and micro-steps (M). The mode
 """
 
 import gc
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -103,7 +104,8 @@ class Engine:
         self.deepspeed.destroy()
         for parameter in self.module.parameters():
             parameter.__dict__.pop("_z3_optimizer", None)
-        self.deepspeed.optimizer = None
+        _forget(self.module)
+        self.deepspeed.optimizer = self.deepspeed.basic_optimizer = None
         gc.collect()
 
     def _placed(self, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +176,19 @@ def _built(make: Callable[[], nn.Module], config: EngineConfig, ranks: Ranks) ->
         model = make()
     cut.keep(model.parameters())
     return model
+
+
+def _forget(model: nn.Module) -> None:
+    """Take a model out of what DeepSpeed keeps for the process's life, and with it, by its hooks, the engine with all
+    its partitions: the stack of running modules, where ZeRO-3 leaves it, and a cache of what to release when."""
+    from deepspeed.runtime.zero import parameter_offload
+    from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator as Coordinator
+
+    own = set(map(id, model.modules()))
+    stack = parameter_offload.FWD_MODULE_STACK
+    stack[:] = [module for module in stack if id(module) not in own]
+    wrapper = Coordinator._PartitionedParameterCoordinator__params_to_release
+    inspect.getclosurevars(wrapper).nonlocals["func"].cache_clear()
 
 
 def _together(load: Callable[[], object], ranks: Ranks) -> None:

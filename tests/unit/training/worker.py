@@ -1,6 +1,7 @@
 """One rank of a tiny training, started as a process by the tests: reads a JSON plan, writes losses as it goes."""
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -319,6 +320,19 @@ def train(place: Placement) -> None:
             made = heard_by_all(made, place) if PLAN.get("tracked") else made
             made = slowly(made, place) if "slow_put" in PLAN else made
             train_stage(made)
+            if PLAN.get("left"):
+                Listener(Path(PLAN["out"]) / f"{name}-{place.rank}.jsonl").say({"left": left_behind()})
+
+
+def left_behind() -> list[str]:
+    """What there still is of engines, optimizers and their states, and of the model."""
+    from deepspeed.runtime.engine import DeepSpeedEngine
+    from deepspeed.runtime.zero.stage3 import DeepSpeedZeroOptimizer_Stage3
+    from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
+
+    kinds = (DeepSpeedEngine, DeepSpeedZeroOptimizer, DeepSpeedZeroOptimizer_Stage3, torch.optim.Optimizer, Tiny)
+    gc.collect()
+    return [type(each).__name__ for each in gc.get_objects() if isinstance(each, kinds)]
 
 
 if __name__ == "__main__":
