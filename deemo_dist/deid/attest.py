@@ -51,6 +51,7 @@ def figures(seen: Seen, heard: Heard, released: Released, cues: np.ndarray) -> d
         "masked_frames": float(sum(len(boxes) > 0 for boxes in cover.regions)),
         "caption_frames": float(cover.caption_frames),
         "dark_frames": float(cover.dark_frames),
+        "filled_frames": float(cover.filled_frames),
         "uncertain_rate": cover.uncertain / max(1, len(seen.bodies.poses)),
         "body_frames": float(tracked.mean()),
         "keypoint_confidence": float(confidence[tracked].mean()) if tracked.any() else None,

@@ -23,6 +23,12 @@ def within(points: Array, boxes: Array) -> Array:
     return np.asarray(np.any(np.all(inside, axis=2), axis=1))
 
 
+def fills(boxes: Array, width: int, height: int, *, least: float) -> Array:
+    """Which of ``boxes`` float64 [N, 4] cover ``least`` of a picture and more: bool [N]."""
+    picture = np.array([[0, 0, width, height]], dtype=np.float64)
+    return np.asarray(intersection(boxes, picture)[:, 0] >= least * width * height)
+
+
 def iou(first: Array, second: Array) -> Array:
     """Intersection over union of each pair: [N, M]; 0 where both are empty."""
     shared = intersection(first, second)

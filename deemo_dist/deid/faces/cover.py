@@ -23,6 +23,7 @@ SURE_HEAD = 0.5
 OWN_SHARE = 0.25  # of a head's box, that its own face fills
 FAINT = 24.0  # pixels: real faces of 16 px are missed in one finer look of a few, those of 24 px were not
 HEAD_DILATE = 0.05  # a head box is wide already: it has to cover motion only
+MOST = 0.6  # of a picture: a face or head that is masked over so much of it is masked with all of it
 QUICKEST = 5.0  # percentile of frame intervals that a clip's rate is taken from
 
 
@@ -30,7 +31,8 @@ QUICKEST = 5.0  # percentile of frame intervals that a clip's rate is taken from
 class Cover:
     """What to mask. ``regions``: int64 [N, 4] pixels a frame; ``face_frames``: frames in which a face's track runs;
     ``detected``: frames in which the detector saw a face; ``uncertain``: poses of a body whose head is not clear;
-    ``caption_frames``: frames with burnt-in text; ``dark_frames``: frames too dark to find anybody, masked whole."""
+    ``caption_frames``: frames with burnt-in text; ``dark_frames``: frames too dark to find anybody, masked whole;
+    ``filled_frames``: frames masked whole since a face or head fills them."""
 
     regions: list[np.ndarray]
     face_frames: int
@@ -39,6 +41,7 @@ class Cover:
     tracks: int
     caption_frames: int = 0
     dark_frames: int = 0
+    filled_frames: int = 0
 
 
 def cover_clip(
@@ -59,14 +62,15 @@ def cover_clip(
     hold = max(policy.hold_frames, _count(rate, HOLD_SECONDS)) + policy.detect_every - 1
     gap = max(2 * hold, _count(rate, GAP_SECONDS))
     face_tracks = link(faces.boxes, max_gap=gap, cuts=faces.cuts)
-    held = [_face_hold(track, faces, hold, frames) for track in face_tracks]
+    held = [_face_hold(track, faces, hold, frames, size) for track in face_tracks]
     found = cover(face_tracks, frames=frames, dilate=policy.dilate, held=held)
     nothing = [np.zeros((0, 4))] * frames
     heads = _heads(bodies, faces.cuts, hold=hold, gap=gap, frames=frames) if policy.mask_heads else nothing
     texts = captions or nothing
     unclear = [number for number, pose in bodies.poses.items() if _unclear(pose, found[number], policy, size)]
     around = _around(unclear, bodies, frames) if policy.uncertain == "frame" else set()
-    whole = _whole_frames({*around, *faces.dark}, frames, size)
+    filled = {number for number, boxes in enumerate(zip(found, heads, strict=True)) if _filled(boxes, size)}
+    whole = _whole_frames({*around, *faces.dark, *filled}, frames, size)
     every = [np.concatenate(boxes) for boxes in zip(found, heads, texts, whole, strict=True)]
     return Cover(
         regions=masking.pixel_boxes(every, *size),
@@ -76,16 +80,25 @@ def cover_clip(
         tracks=len(face_tracks),
         caption_frames=sum(len(boxes) > 0 for boxes in texts),
         dark_frames=len(faces.dark),
+        filled_frames=len(filled),
     )
 
 
-def _face_hold(track: Track, faces: FaceTracks, least: int, frames: int) -> Hold:
+def _filled(boxes: Sequence[np.ndarray], size: tuple[int, int]) -> bool:
+    """Whether any of ``boxes`` (float64 [N, 4] each) covers most of a picture of ``size``."""
+    return any(bool(geometry.fills(each, *size, least=MOST).any()) for each in boxes)
+
+
+def _face_hold(track: Track, faces: FaceTracks, least: int, frames: int, size: tuple[int, int]) -> Hold:
     """A face that is too small for the scaled copy where its track begins or ends is held from one finer look to the
     next there: it may have come or gone at any time between. One so small that a finer look may miss it too is held
-    over one more."""
+    over one more. One that fills the picture is held from one look from afar to the next."""
     sides = (track.boxes[[0, -1], 2:] - track.boxes[[0, -1], :2]).max(axis=1)
     far = [holds(track, least, faces.fine, frames=frames, missed=int(side < FAINT)) for side in sides]
-    return (far[0][0] if sides[0] < faces.small else least, far[1][1] if sides[1] < faces.small else least)
+    fine = (far[0][0] if sides[0] < faces.small else least, far[1][1] if sides[1] < faces.small else least)
+    wide = holds(track, least, faces.far, frames=frames)
+    filling = geometry.fills(track.boxes[[0, -1]], *size, least=1.0)
+    return (wide[0] if filling[0] else fine[0], wide[1] if filling[1] else fine[1])
 
 
 def _heads(bodies: Bodies, cuts: Sequence[int], *, hold: int, gap: int, frames: int) -> list[np.ndarray]:

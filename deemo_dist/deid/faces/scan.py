@@ -4,6 +4,9 @@ A short memory of frames allows to look back: where a face is new or gone, moves
 cut, the frames since the last look are looked at too. Faces too small for the scaled copy are found on a finer one now
 and then, and followed from there in crops: onwards, and back through what is kept of the looks since the finer one
 before. Where they are not followed they are held from one finer look to the next (see ``cover``).
+
+A face larger than the picture is found on a copy seen from farther off (see ``far``): looked for wherever no face is
+sure, and now and then beside one. What is found there is held from one such look to the next, too.
 """
 
 from collections import deque
@@ -16,10 +19,13 @@ from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import geometry
 from deemo_dist.deid.faces.cuts import CutWatch
 from deemo_dist.deid.faces.detectors import CenterFace, FaceDetector
+from deemo_dist.deid.faces.far import SIDES, FarFace, FarWatch
 from deemo_dist.deid.faces.tracks import matched
 from deemo_dist.deid.light import is_dark
 
 FINE_SECONDS = 1.0
+SURE = 0.5  # of a face beside which one that fills the picture is looked for now and then only
+FAINT = 0.5  # of the threshold, for a face that fills the picture: hardly anything else does
 FINEST = 3840
 KEPT_BYTES = 48 * 2**20  # of frames looked at since the last finer look: a second of 1080p
 CROPS = 8  # so many cost about what the finer copy does
@@ -41,30 +47,36 @@ class FaceTracks:
     """What was found: ``boxes`` by frame looked at (float64 [N, 4]), and the frames that begin another scene.
 
     ``fine``: frames looked at on the finer copy, without which a face whose longer side is under ``small`` pixels may
-    be missed. ``dark``: frames too dark to be sure of any look."""
+    be missed. ``far``: frames in which a face that fills the picture was looked for. ``dark``: frames too dark to be
+    sure of any look."""
 
     boxes: dict[int, np.ndarray]
     cuts: tuple[int, ...] = ()
     fine: tuple[int, ...] = ()
     small: float = 0.0
+    far: tuple[int, ...] = ()
     dark: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class FaceModels:
-    """The detectors, loaded once in a process: ``coarse`` on a scaled copy, ``fine`` on the frame nearly as it is."""
+    """The detectors, loaded once in a process: ``coarse`` on a scaled copy, ``fine`` on the frame nearly as it is,
+    ``far`` (taken in turn) on copies seen from farther off."""
 
     coarse: FaceDetector
     fine: FaceDetector
     width: int
+    far: tuple[FaceDetector, ...] = ()
 
     @classmethod
     def of(cls, policy: PolicyConfig) -> "FaceModels":
-        """CenterFace at the policy's width and threshold, and at full size."""
+        """CenterFace at the policy's width and threshold, at full size, and from afar."""
+        faint = FAINT * policy.face_threshold
         return cls(
             coarse=CenterFace(width=policy.detect_width, threshold=policy.face_threshold),
             fine=CenterFace(width=FINEST, threshold=policy.face_threshold),
             width=policy.detect_width,
+            far=tuple(FarFace(CenterFace(width=side, threshold=faint), side) for side in SIDES),
         )
 
 
@@ -85,13 +97,17 @@ class FaceScan:
         self._small = np.zeros((0, 4))
         self._least = 0.0
         self._dark: list[int] = []
+        self._far = FarWatch(models.far)
+        self._now = 0.0
 
     def see(self, number: int, time: float, frame: np.ndarray) -> None:
         """Take the next frame (uint8 [H, W, 3] RGB) at ``time`` seconds."""
+        self._now = time
         cut = self._cut(frame)
         if cut:
             self._close()
             self._look_back(number)
+            self._far.renew()
             self._memory.clear()
             self._cuts.append(number)
             self._looked = None
@@ -108,7 +124,8 @@ class FaceScan:
         self._close()
         self._memory.clear()
         boxes = {number: found[0] for number, found in sorted(self._found.items())}
-        return FaceTracks(boxes, tuple(self._cuts), tuple(self._fine), self._least, tuple(self._dark))
+        far = tuple(sorted(self._far.frames))
+        return FaceTracks(boxes, tuple(self._cuts), tuple(self._fine), self._least, far, tuple(self._dark))
 
     def _close(self) -> None:
         """End a scene: its last frame is looked at as well as any, and nothing is followed beyond."""
@@ -116,7 +133,8 @@ class FaceScan:
             return
         number, frame = self._memory[-1]
         fine = self._is_large(frame) and number not in self._fine
-        if fine or number != self._looked:
+        if fine or number != self._looked or self._far.wants(number):
+            self._far.renew()
             self._examine(number, frame, fine=fine)
         self._kept.clear()
         self._small = self._small[:0]
@@ -132,7 +150,7 @@ class FaceScan:
     def _examine(self, number: int, frame: np.ndarray, *, fine: bool) -> None:
         """Look at a frame, and at those between it and the last look if something happened."""
         known = self._small
-        self._found[number] = self._detected(frame, fine=fine)
+        self._found[number] = self._detected(number, frame, fine=fine)
         if self._looked is not None and restless(self._found[self._looked], self._found[number]):
             self._look_back(number)
         self._looked = number
@@ -168,19 +186,21 @@ class FaceScan:
         """Look at the frames since the last look that are still remembered."""
         for at, frame in list(self._memory):
             if at < number and at not in self._found:
-                self._found[at] = self._detected(frame, fine=False)
+                self._found[at] = self._detected(at, frame, fine=False)
 
     def _is_large(self, frame: np.ndarray) -> bool:
         return max(frame.shape[:2]) > 1.25 * self._models.width
 
-    def _detected(self, frame: np.ndarray, *, fine: bool) -> Found:
-        """Faces of a frame by the scaled copy, by crops about the small ones known, and by the finer copy."""
+    def _detected(self, number: int, frame: np.ndarray, *, fine: bool) -> Found:
+        """Faces of a frame by the scaled copy, by crops about the small ones known, by the finer copy, and from
+        afar."""
         close = self._models.fine(frame) if fine else self._closely(frame, self._small)
         boxes, scores = merged([self._models.coarse(frame), close])
         if self._is_large(frame):
             small = boxes[(boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0) < self._least]
             self._small = small if fine else np.concatenate([small, unmatched(boxes, self._small)])
-        return boxes, scores
+        filling = self._far(number, self._now, frame, sure=bool((scores >= SURE).any()))
+        return np.concatenate([boxes, filling[0]]), np.concatenate([scores, filling[1]])
 
     def _closely(self, frame: np.ndarray, small: np.ndarray) -> Found:
         """Faces about each of ``small`` [N, 4], in the frame's own pixels."""
