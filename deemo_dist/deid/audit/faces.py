@@ -17,6 +17,7 @@ from deemo_dist.deid import geometry
 from deemo_dist.deid.audit.pixels import PixelProbe
 from deemo_dist.deid.audit.tiles import TileWatch
 from deemo_dist.deid.faces.detectors import FaceDetector
+from deemo_dist.deid.faces.scan import RATE
 
 COVERED = 0.5
 SURE = 0.75
@@ -66,7 +67,8 @@ class _Round:
 
 class ClipAudit:
     """Sees every frame of a clip once, in order, and audits every ``policy.audit_every``-th, out of phase with
-    detection (which starts at 0), and the last. Holds one frame, whatever the length.
+    detection (which starts at 0), and the last; where frames are slow, more of them, as many a second as at ``RATE``.
+    Holds one frame, whatever the length.
 
     ``detected``: frames in which the masking detector saw a face; None takes every masked frame for one. ``small``:
     what is shown the tiles of frames; None: nothing is.
@@ -90,14 +92,23 @@ class ClipAudit:
         self._masked = False
         self._last: tuple[int, np.ndarray, np.ndarray, np.ndarray] | None = None
         self._looked: int | None = None
+        self._seconds = policy.audit_every / RATE
+        self._looked_at: float | None = None
 
     def see(self, number: int, time: float, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> None:
         """Frame ``number`` at ``time`` s: ``raw`` and ``masked`` uint8 [H, W, 3], neither changed afterwards;
         ``regions`` int [N, 4], the pixel boxes that were masked."""
         self._masked = self._masked or len(regions) > 0
-        self._last = (number, raw, masked, regions)
-        if number % self._every == self._every // 2:
+        since = time if self._looked_at is None else self._looked_at
+        late = time - since > self._seconds
+        if late and self._last is not None and self._looked is None:
             self._look(*self._last)
+        self._looked_at = since
+        self._last = (number, raw, masked, regions)
+        due = number == self._every // 2 if self._looked is None else number - self._looked >= self._every
+        if late or due:
+            self._look(*self._last)
+            self._looked_at = time
 
     def finish(self, shown: Callable[[int], np.ndarray]) -> FaceAudit:
         """What was found; all zeros for a clip without frames. ``shown``: a frame of the released file by its number,

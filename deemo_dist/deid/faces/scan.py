@@ -23,6 +23,7 @@ from deemo_dist.deid.faces.far import SIDES, FarFace, FarWatch
 from deemo_dist.deid.faces.tracks import matched
 from deemo_dist.deid.light import is_dark
 
+RATE = 25.0  # frames a second, that a policy's numbers of frames are meant for: a slower clip is looked at as often
 FINE_SECONDS = 1.0
 SURE = 0.5  # of a face beside which one that fills the picture is looked for now and then only
 FAINT = 0.5  # of the threshold, for a face that fills the picture: hardly anything else does
@@ -97,6 +98,8 @@ class FaceScan:
         self._small = np.zeros((0, 4))
         self._least = 0.0
         self._dark: list[int] = []
+        self._seconds = policy.detect_every / RATE
+        self._looked_at = 0.0
         self._far = FarWatch(models.far)
         self._now = 0.0
 
@@ -116,8 +119,9 @@ class FaceScan:
         self._memory.append((number, frame))
         if is_dark(frame):
             self._dark.append(number)
-        if self._looked is None or number - self._looked >= self._every:
+        if self._looked is None or number - self._looked >= self._every or time - self._looked_at > self._seconds:
             self._look(number, time, frame)
+            self._looked_at = time
 
     def finish(self) -> FaceTracks:
         """What was found; the last frame is always looked at."""

@@ -43,6 +43,14 @@ def test_every_so_many_frames_and_the_last_are_audited(frames: int, every: int, 
     assert audit(frames, every, regions=BOX).frames == looked
 
 
+@pytest.mark.parametrize(("rate", "looked"), [(1, 12), (4, 12), (12, 6), (24, 5), (30, 5)])
+def test_a_slow_clip_is_audited_as_often_a_second(rate: float, looked: int) -> None:
+    found = ClipAudit(PolicyConfig(), brightest)
+    for number, raw in enumerate(clip(12)):
+        found.see(number, number / rate, raw, raw, NOWHERE)
+    assert found.finish(lambda number: np.zeros((32, 40, 3), np.uint8)).frames == looked
+
+
 def test_a_covered_face_is_neither_seen_nor_correlated() -> None:
     found = audit(12, 2, regions=BOX)
     assert (found.residual_rate, found.inside, found.sensitivity, found.pixel_correlation) == (0.0, 0.0, 1.0, 0.0)

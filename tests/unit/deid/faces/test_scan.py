@@ -40,10 +40,10 @@ def frames_of(places: list[int | None], *, side: int = 24, size: int = 160) -> l
     return made
 
 
-def scanned(frames: list[np.ndarray], models: FaceModels, every: int = 3) -> FaceScan:
+def scanned(frames: list[np.ndarray], models: FaceModels, every: int = 3, rate: float = 25.0) -> FaceScan:
     scan = FaceScan(PolicyConfig(detect_every=every), models)
     for number, frame in enumerate(frames):
-        scan.see(number, number / 25, frame)
+        scan.see(number, number / rate, frame)
     return scan
 
 
@@ -55,6 +55,31 @@ def test_a_quiet_clip_is_looked_at_now_and_then_and_at_its_end() -> None:
     detector = Marked()
     scan = scanned(frames_of([50] * 11), one(detector))
     assert sorted(scan.finish().boxes) == detector.seen == [0, 3, 6, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("rate", "every", "looked"),
+    [
+        (4, 3, [*range(11)]),
+        (8, 3, [*range(11)]),
+        (12, 3, [0, 2, 4, 6, 8, 10]),
+        (24, 3, [0, 3, 6, 9, 10]),
+        (4, 10, [*range(0, 11, 2)]),
+    ],
+)
+def test_a_slow_clip_is_looked_at_as_often_a_second(rate: float, every: int, looked: list[int]) -> None:
+    detector = Marked()
+    scan = scanned(frames_of([50] * 11), one(detector), every, rate)
+    assert sorted(scan.finish().boxes) == detector.seen == looked
+
+
+@pytest.mark.parametrize("rate", [1, 2, 4, 7.9])
+def test_a_face_in_one_frame_of_a_slow_clip_is_found(rate: float) -> None:
+    for at in (1, 2, 4, 7):
+        places: list[int | None] = [None] * 12
+        places[at] = 50
+        found = scanned(frames_of(places), one(Marked()), rate=rate).finish()
+        assert [number for number, boxes in found.boxes.items() if len(boxes)] == [at]
 
 
 def test_where_a_face_comes_or_goes_every_frame_is_looked_at() -> None:
