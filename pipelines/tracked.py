@@ -4,20 +4,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deemo_dist.config import RunConfig, config_digest, shareable, to_yaml
+from deemo_dist.console import logger
 from deemo_dist.dataset import Dataset
 from deemo_dist.digests import plain
-from deemo_dist.errors import AlreadyExistsError
+from deemo_dist.errors import AlreadyExistsError, DeemoError
 from deemo_dist.storage import Store, open_store
 from deemo_dist.tracking import TrackedRun, Tracker, replay
 from deemo_dist.training import CommitInfo, StageResult, StageSpec, StepReport
 from pipelines.stages import PlannedStage, run_prefix
+
+LAST_WORD_SECONDS = 15.0
 
 
 def reserver(store: Store, config: RunConfig) -> Callable[[str, str], str]:
     """Put-if-absent of a name's value under the run: whoever comes first decides, every later life gets the same."""
 
     def reserve(name: str, proposal: str) -> str:
-        key = f"{run_prefix(config)}/ids/{name}.txt"
+        key = _reserved_key(config, name)
         try:
             store.put_new(key, proposal.encode())
         except AlreadyExistsError:
@@ -25,6 +28,10 @@ def reserver(store: Store, config: RunConfig) -> Callable[[str, str], str]:
         return proposal
 
     return reserve
+
+
+def _reserved_key(config: RunConfig, name: str) -> str:
+    return f"{run_prefix(config)}/ids/{name}.txt"
 
 
 def tracking_folder(config: RunConfig) -> Path:
@@ -58,6 +65,21 @@ def run_replay(config: RunConfig) -> int:
     ``TrackingError``."""
     reserve = reserver(open_store(config.storage), config)
     return replay(spool_folder(config), config.tracking, folder=tracking_folder(config), reserve=reserve)
+
+
+def tell_failed(config: RunConfig, *, killed: bool = False) -> None:
+    """End what MLflow takes for running of a training that has failed: its first rank may have gone without a word.
+    Where MLflow is away the word waits in the spool. Never raises; within seconds."""
+    try:
+        store = open_store(config.storage)
+        if not config.tracking.enabled or not store.exists(_reserved_key(config, "tracking_key")):
+            return
+    except DeemoError as error:
+        logger.warning("tracking: the run's end cannot be told (%s)", error.message)
+        return
+    tracker = open_tracker(config, store)
+    tracker.lost(config.stages, "KILLED" if killed else "FAILED")
+    tracker.close(LAST_WORD_SECONDS)
 
 
 def describe_run(run: TrackedRun, config: RunConfig, dataset: Dataset, uri: str) -> None:

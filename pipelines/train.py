@@ -1,5 +1,6 @@
 """``deemo train``: the stages of a run in order, on local ranks or as one rank of a launcher's."""
 
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from pipelines.datasets import open_allowed
 from pipelines.descendants import WITH_PARENTS
 from pipelines.export import MODEL_FILE, export_model, export_place, load_base
 from pipelines.stages import PlannedStage, Selection, check_ranks, plan_stages, run_prefix
-from pipelines.tracked import TrackStage, describe_run, open_tracker, tracking_folder
+from pipelines.tracked import TrackStage, describe_run, open_tracker, tell_failed, tracking_folder
 
 if TYPE_CHECKING:
     from deemo_dist.training import Commit, Ranks
@@ -50,6 +51,7 @@ def run_train(run: str, overrides: Sequence[str], selection: Selection = ALL) ->
     if code == Interrupted.exit_code:
         raise Interrupted("training was stopped and left a checkpoint", hint="the same command goes on from there")
     if code:
+        tell_failed(config, killed=code == 128 + signal.SIGINT)
         raise TrainingError(f"training failed with exit code {code}", hint="the failing rank's last lines are above")
 
 

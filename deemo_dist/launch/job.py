@@ -28,8 +28,9 @@ class Job:
     """One verb of one run, with the room it asks for.
 
     ``body``: overrides the command that the job runs (each rank of it, for training). ``progress``: a command that
-    prints the last committed step; a stopped job comes back only if what it prints has changed. ``root_key``: the
-    variable that holds the root key here, which no training may see.
+    prints the last committed step; a stopped job comes back only if what it prints has changed. ``failed``: a
+    command that tells MLflow of a training that has failed. ``root_key``: the variable that holds the root key here,
+    which no training may see.
     """
 
     verb: Verb
@@ -39,6 +40,7 @@ class Job:
     threads: int = 1
     body: tuple[str, ...] | None = None
     progress: tuple[str, ...] | None = None
+    failed: tuple[str, ...] | None = None
     root_key: str = "DEEMO_ROOT_KEY"
 
     @property
@@ -85,9 +87,14 @@ class Job:
             lines = [f"set -a; . {shlex.quote(self.launch.environment)} || exit 1; set +a", *lines]
         return ("bash", "-c", "\n".join([*lines, 'exec "$@"']), "bash", *command) if lines else tuple(command)
 
-    def progress_command(self) -> tuple[str, ...]:
+    def failed_command(self, *, python: str | None = None) -> tuple[str, ...]:
+        """The command that tells MLflow of a training that has failed; none for a body of the caller's own."""
+        program = (python or self.launch.python or sys.executable, "-m", "pipelines.cli", "tracking", "failed")
+        return self.failed or (() if self.body is not None else (*program, "-c", self.run, *self.told))
+
+    def progress_command(self, *, python: str | None = None) -> tuple[str, ...]:
         """The command that prints the last committed step."""
-        python = self.launch.python or sys.executable
+        python = python or self.launch.python or sys.executable
         return self.progress or (python, "-m", "deemo_dist.launch.progress", "-c", self.run, *self.told)
 
 

@@ -79,6 +79,9 @@ def _driver(job: Job, python: str) -> tuple[str, ...]:
         "wait": launch.ray_wait_seconds,
     }
     words = [f"--{name}={value:g}" for name, value in options.items()]
+    words.append(f"--progress={shlex.join(job.shelled(job.progress_command(python=python)))}")
+    if failed := job.failed_command(python=python):
+        words.append(f"--failed={shlex.join(job.shelled(failed))}")
     body = job.shelled(job.command(python=python))
     return (python, "-m", "deemo_dist.launch.ray_driver", *words, "--", *body)
 

@@ -2,11 +2,13 @@
 
 ``python -m deemo_dist.launch.ray_driver --ranks 2 --cpus 1 ... -- COMMAND...``. A node that is lost takes the ranks
 down; they are placed anew, a bounded number of times, and go on from their last checkpoint. Exit code 75: stopped on
-request.
+request. ``--progress``: a command that prints the last committed step; ``--failed``: one to be run after a failure.
 """
 
 import argparse
+import shlex
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,10 +21,12 @@ from deemo_dist.console import logger, setup_logging
 from deemo_dist.errors import DeemoError, LaunchError
 from deemo_dist.launch.process import STACKS_SECONDS, how_it_ended
 from deemo_dist.launch.ray_ranks import News, Place, RankActor
-from deemo_dist.launch.verdict import Verdict, named
+from deemo_dist.launch.verdict import INTERRUPTED, Verdict, named
 
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 60.0
+COMMAND_SECONDS = 60.0
+MAX_IDLE_LIVES = 2
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _LOST = -signal.SIGKILL
 
@@ -159,7 +163,9 @@ class RayRanks:
             return ray.get(reference, timeout=ANSWER_SECONDS)
         except (RayActorError, GetTimeoutError) as error:
             who = "a rank" if rank is None else f"rank {rank} of {self.room.ranks} on {self.places[rank].host}"
-            raise NodeLostError(f"{who} was lost with its node or its actor") from error
+            said = [line for line in str(error).splitlines() if line.strip() and not line[0].isspace()]
+            cause = f"Ray says: {said[-1][:300]}" if said else None
+            raise NodeLostError(f"{who} was lost with its node or its actor", hint=cause) from error
 
     def end(self) -> None:
         """Kill what is left and give the room back."""
@@ -192,41 +198,70 @@ def rank_variables(rank: int, places: Sequence[Place], *, threads: int, gpus: fl
     }
 
 
-def run(room: Room, command: Sequence[str], *, restarts: int) -> int:
-    """Run the ranks to their end, placing them anew when a node is lost, at most ``restarts`` times."""
+def run(room: Room, command: Sequence[str], *, restarts: int, committed: Callable[[], str]) -> int:
+    """Run the ranks to their end. When a node is lost they are placed anew, at most ``restarts`` times, unless two
+    lives in a row have committed nothing (by ``committed``, empty where it cannot say) or a stop was asked for."""
     import ray
 
     ray.init(address="auto", log_to_driver=False, configure_logging=False)
-    pending = _listen()
+    heard = Heard()
+    before, idle = committed(), 0
     for life in range(restarts + 1):
-        ranks = RayRanks(room)
-        try:
-            ranks.start(command)
-            return ranks.watch(pending)
-        except NodeLostError as error:
-            if life == restarts:
-                raise
-            logger.error("%s; the ranks are placed anew (%d of at most %d times)", error.message, life + 1, restarts)
-        finally:
-            ranks.end()
+        end = _life(room, command, heard.take)
+        if isinstance(end, int):
+            return end
+        after = committed()
+        got_on = after not in ("", before)
+        before, idle = after or before, 0 if got_on else idle + 1
+        if heard.stop and got_on:
+            logger.error("%s, after it was told to stop: what is committed stays", end.message)
+            return INTERRUPTED
+        if heard.stop or life == restarts or idle == MAX_IDLE_LIVES:
+            raise end
+        times = f"{life + 1} of at most {restarts} times"
+        logger.error("%s; the ranks are placed anew (%s). %s", end.message, times, end.hint or "")
     raise AssertionError("the last life returns or raises")
 
 
-def _listen() -> Callable[[], list[int]]:
-    """Collect signals for the ranks (after ``ray.init``, which sets handlers of its own); call to take them."""
-    heard: list[int] = []
+def _life(room: Room, command: Sequence[str], pending: Callable[[], list[int]]) -> "int | NodeLostError":
+    """One life of the ranks, and the room given back: their exit code, or how a node was lost."""
+    ranks = RayRanks(room)
+    try:
+        ranks.start(command)
+        return ranks.watch(pending)
+    except NodeLostError as error:
+        return error
+    finally:
+        ranks.end()
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
 
-    for number in _FORWARDED:
-        signal.signal(number, handler)
+class Heard:
+    """Collects signals for the ranks (to be made after ``ray.init``, which sets handlers of its own); ``stop``: whether
+    there ever was one."""
 
-    def take() -> list[int]:
-        taken, heard[:] = list(heard), []
+    def __init__(self) -> None:
+        self.stop = False
+        self._waiting: list[int] = []
+        for number in _FORWARDED:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.stop = True
+        self._waiting.append(number)
+
+    def take(self) -> list[int]:
+        """Those that came since the last call."""
+        taken, self._waiting[:] = list(self._waiting), []
         return taken
 
-    return take
+
+def _said_by(command: Sequence[str]) -> str:
+    """The last line that a command prints; empty for none, or one that fails or takes too long."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return (done.stdout.strip().splitlines() or [""])[-1]
 
 
 def _shown(resources: dict[str, float]) -> str:
@@ -239,6 +274,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="deemo_dist.launch.ray_driver", description=__doc__)
     for name, kind in (("ranks", int), ("threads", int), ("restarts", int)):
         parser.add_argument(f"--{name}", type=kind, required=True)
+    for name in ("progress", "failed"):
+        parser.add_argument(f"--{name}", type=shlex.split, default=[])
     for name in ("cpus", "gpus", "memory-mb", "wait"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("command", nargs="+")
@@ -252,8 +289,16 @@ def main(arguments: Sequence[str]) -> int:
         threads=asked.threads,
         wait=asked.wait,
     )
+    code = _ended(room, asked.command, restarts=asked.restarts, committed=lambda: _said_by(asked.progress))
+    if code not in (0, INTERRUPTED) and asked.failed:
+        _said_by(asked.failed)
+    return code
+
+
+def _ended(room: Room, command: Sequence[str], *, restarts: int, committed: Callable[[], str]) -> int:
+    """``run``, its error said."""
     try:
-        return run(room, asked.command, restarts=asked.restarts)
+        return run(room, command, restarts=restarts, committed=committed)
     except DeemoError as error:
         sys.stderr.write(f"deemo: {error}\n")
         return error.exit_code

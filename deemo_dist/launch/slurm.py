@@ -119,6 +119,7 @@ def _train_values(job: Job) -> dict[str, Any]:
         "output": output_path(job, number="%j"),
         "command": job.command(),
         "progress": job.progress_command(),
+        "failed": job.failed_command(),
     }
 
 

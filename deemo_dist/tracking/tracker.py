@@ -8,7 +8,7 @@ import functools
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar
@@ -131,6 +131,11 @@ class TrackedRun:
         """End the run with its true status. The last call counts."""
         self.ended = status
         self._fact("status", status=status)
+
+    @_harmless
+    def lost(self, status: Status = "FAILED") -> None:
+        """End the run if MLflow takes it for running: its process has gone without a word. None is made for that."""
+        self._fact("lost", status=status)
 
     @_harmless
     def start(self, tags: Mapping[str, Any] | None = None) -> None:
@@ -260,6 +265,11 @@ class Tracker:
     def stage(self, name: str, tags: Mapping[str, Any] | None = None) -> TrackedRun:
         """The child run of a stage, started or continued."""
         return self._start(STAGES + name, tags)
+
+    def lost(self, stages: Iterable[str], status: Status = "FAILED") -> None:
+        """End the chain and ``stages`` where MLflow takes them for running. For whoever saw their process go."""
+        for name in (*(STAGES + stage for stage in stages), PARENT):
+            TrackedRun(self, name).lost(status)
 
     def _start(self, name: str, tags: Mapping[str, Any] | None) -> TrackedRun:
         run = self._runs.setdefault(name, TrackedRun(self, name))

@@ -1,4 +1,6 @@
-"""What MLflow has not got yet: `tracking replay`."""
+"""What MLflow has not got yet: `tracking replay`; and, for launchers, that a training has failed."""
+
+from typing import Annotated
 
 import typer
 
@@ -13,3 +15,15 @@ def replay(run: RunOption, overrides: Overrides = None) -> None:
     from pipelines.tracked import run_replay
 
     typer.echo(f"records sent: {run_replay(load_run(run, overrides))}")
+
+
+@tracking_app.command("failed", hidden=True, epilog="Example: `deemo tracking failed -c demo`")
+def failed(
+    run: RunOption,
+    overrides: Overrides = None,
+    killed: Annotated[bool, typer.Option("--killed", help="It was cancelled.")] = False,
+) -> None:
+    """End what MLflow takes for running of a training that has ended badly. A launcher's own command."""
+    from pipelines.tracked import tell_failed
+
+    tell_failed(load_run(run, overrides), killed=killed)

@@ -92,7 +92,9 @@ def _train(tmp_path: Path, *body: str, **more: Any) -> JobHandle:
     commits = tmp_path / "commits"
     commits.touch()
     progress = ("stat", "-c", "%s", str(commits))
-    return send("slurm", Job(verb="train", run="tiny", launch=launch, body=(sys.executable, *body), progress=progress))
+    failed = ("touch", str(tmp_path / "failed"))
+    job = Job(verb="train", run="tiny", launch=launch, body=(sys.executable, *body), progress=progress, failed=failed)
+    return send("slurm", job)
 
 
 def _trainer(tmp_path: Path, *, commits: int, may_commit: bool = True, **more: Any) -> JobHandle:
@@ -187,7 +189,7 @@ def test_a_cancelled_job_stays_cancelled(slurm: LocalSlurm, tmp_path: Path) -> N
     slurm.run("scancel", handle.id)
     assert slurm.wait(handle.id, seconds=40) == "CANCELLED"
     assert "cancelled: not requeued" in slurm.output(handle.id)
-    assert (tmp_path / "commits").read_text() == "x"
+    assert (tmp_path / "commits").read_text() == "x" and not (tmp_path / "failed").exists()
 
 
 def test_a_dead_rank_is_named_and_takes_the_others_along(slurm: LocalSlurm, tmp_path: Path) -> None:
@@ -199,6 +201,7 @@ def test_a_dead_rank_is_named_and_takes_the_others_along(slurm: LocalSlurm, tmp_
     output = slurm.output(handle.id)
     assert "node2: task 1: Killed" in output
     assert "requeued" not in output
+    assert (tmp_path / "failed").exists()
 
 
 def test_preprocessing_runs_as_an_array_and_then_commits(slurm: LocalSlurm, tmp_path: Path) -> None:

@@ -227,3 +227,10 @@ def test_a_password_in_an_override_is_not_sent(run_file: str, kind: str) -> None
     with pytest.raises(LaunchError, match=r"the override of tracking\.uri holds a password") as caught:
         submit(kind, "train", run_file, ["tracking.uri=postgresql://anna:S3cret@db/mlflow"], dry_run=True)
     assert "S3cret" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_failed_training_is_told_to_mlflow_by_its_launcher(run_file: str) -> None:
+    for kind in ("slurm", "ray"):
+        rendered = submit(kind, "train", run_file, ["seed=3"], dry_run=True).rendered
+        assert f"-m pipelines.cli tracking failed -c {run_file} seed=3" in rendered
+        assert f"-m deemo_dist.launch.progress -c {run_file} seed=3" in rendered
