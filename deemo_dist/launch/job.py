@@ -1,5 +1,6 @@
 """What is sent to a cluster, and the handle on what was sent."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from deemo_dist.config import LaunchConfig, has_password
+from deemo_dist.console import logger
 from deemo_dist.errors import LaunchError
 
 Kind = Literal["local", "slurm", "ray"]
@@ -20,6 +22,7 @@ VERBS: tuple[Verb, ...] = ("preprocess", "train")
 
 SUCCEEDED, FAILED, STOPPED, PENDING, RUNNING = "succeeded", "failed", "stopped", "pending", "running"
 ENDED = (SUCCEEDED, FAILED, STOPPED)
+MAX_SILENT = 12
 _SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|ROOT_KEY|CREDENTIAL", re.IGNORECASE)
 
 
@@ -104,6 +107,7 @@ class JobHandle:
 
     ``rendered``: the text of what is sent. ``ids``: every job of the batch system it became, the last one that ends
     being ``id``. ``stdout_hint``: where its output is found. ``exit_code``: of a local job, which has ended already.
+    ``poll``: seconds from one question to the next; ``ended``: the jobs that have, which a cluster forgets.
     """
 
     kind: Kind
@@ -112,6 +116,8 @@ class JobHandle:
     stdout_hint: str = ""
     exit_code: int | None = None
     ask: Callable[[str], str] | None = None
+    poll: float = 2.0
+    ended: dict[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def id(self) -> str:
@@ -122,17 +128,41 @@ class JobHandle:
         """pending, running, succeeded, failed or stopped. Raises ``LaunchError`` when the cluster cannot be asked."""
         if self.ask is None or not self.ids:
             raise LaunchError("nothing was sent, so there is no status", hint="submit without --dry-run")
-        states = [self.ask(one) for one in self.ids]
-        return next((state for state in states if state in (FAILED, STOPPED)), states[-1])
+        for one in self.ids[:-1]:
+            with contextlib.suppress(LaunchError):  # forgotten, as all that has ended is after a while
+                if (state := self._state(one)) in (FAILED, STOPPED):
+                    return state
+        return self._state(self.id)
 
-    def wait(self, timeout: float | None = None, *, poll: float = 2.0) -> str:
-        """Wait for its end; the last status. Raises ``LaunchError`` after ``timeout`` seconds: the job goes on."""
+    def _state(self, one: str) -> str:
+        """The state of one job; what has ended is not asked again."""
+        assert self.ask is not None
+        state = self.ended.get(one) or self.ask(one)
+        if state in ENDED:
+            self.ended[one] = state
+        return state
+
+    def wait(self, timeout: float | None = None, *, poll: float | None = None) -> str:
+        """Wait for its end; the last status.
+
+        Raises ``LaunchError`` after ``timeout`` seconds (the job goes on), or when the cluster could not be asked
+        ``MAX_SILENT`` times in a row.
+        """
         limit = None if timeout is None else time.monotonic() + timeout
-        while (state := self.status()) not in ENDED:
+        silent, state = 0, PENDING
+        while True:
+            try:
+                silent, state = 0, self.status()
+            except LaunchError as error:
+                silent += 1
+                if silent >= MAX_SILENT:
+                    raise
+                logger.warning("%s; asked again", error.message)
+            if state in ENDED:
+                return state
             if limit is not None and time.monotonic() > limit:
                 raise LaunchError(f"{self.kind} job {self.id} is still {state} after {timeout:g} s")
-            time.sleep(poll)
-        return state
+            time.sleep(self.poll if poll is None else poll)
 
 
 def check(job: Job) -> None:

@@ -13,6 +13,7 @@ from deemo_dist.launch.job import FAILED, PENDING, RUNNING, STOPPED, SUCCEEDED, 
 
 TEMPLATES = Path(__file__).parents[2] / "cluster" / "slurm"
 COMMAND_SECONDS = 60.0
+POLL_SECONDS = 10.0
 _STATES = {
     "PENDING": PENDING,
     "REQUEUED": PENDING,
@@ -42,7 +43,7 @@ def submit_slurm(job: Job, *, dry_run: bool = False) -> JobHandle:
         after = (f"--dependency=afterok:{ids[-1]}", "--kill-on-invalid-dep=yes") if ids else ()
         ids.append(sbatch(script, *after, withheld=job.withheld()))
     where = " ".join(output_path(job, number=one, array=len(ids) > 1 and one == ids[0]) for one in ids)
-    return JobHandle(kind="slurm", rendered=text, ids=tuple(ids), stdout_hint=where, ask=state)
+    return JobHandle(kind="slurm", rendered=text, ids=tuple(ids), stdout_hint=where, ask=state, poll=POLL_SECONDS)
 
 
 def submit_tasks(job: Job, tasks: Sequence[int]) -> str:

@@ -111,7 +111,7 @@ def _wait_for(slurm: LocalSlurm, job: str, text: str, seconds: float = 40) -> No
 
 def test_two_ranks_on_two_nodes_meet(slurm: LocalSlurm, tmp_path: Path) -> None:
     handle = _train(tmp_path, _script(tmp_path, ALL_REDUCE))
-    state, output = handle.wait(120), slurm.output(handle.id)
+    state, output = handle.wait(120, poll=1), slurm.output(handle.id)
     assert state == "succeeded", output
     assert "rank 0 of 2 by slurm on node1: 3.0" in output
     assert "rank 1 of 2 by slurm on node2: 3.0" in output
@@ -123,7 +123,7 @@ def test_a_stopped_job_is_requeued_once_and_then_ends(slurm: LocalSlurm, tmp_pat
     _wait_for(slurm, handle.id, "rank 1 starts after 0")
     slurm.run("scancel", "--batch", "--signal=USR1", handle.id)
     _wait_for(slurm, handle.id, "rank 1 is done", 60)
-    assert handle.wait(30) == "succeeded"
+    assert handle.wait(30, poll=1) == "succeeded"
     output = slurm.output(handle.id)
     assert output.count("requeued (restart 1 of at most 1)") == 1
     assert "rank 1 heard SIGUSR1" in output
@@ -135,7 +135,7 @@ def test_requeues_are_bounded(slurm: LocalSlurm, tmp_path: Path) -> None:
     for life in ("0", "1"):
         _wait_for(slurm, handle.id, f"rank 1 starts after {life}")
         slurm.run("scancel", "--batch", "--signal=USR1", handle.id)
-    assert handle.wait(60) == "failed"
+    assert handle.wait(60, poll=1) == "failed"
     assert "requeued 1 times already, the limit: not requeued" in slurm.output(handle.id)
 
 
@@ -143,7 +143,7 @@ def test_a_stop_without_a_committed_step_is_not_requeued(slurm: LocalSlurm, tmp_
     handle = _trainer(tmp_path, commits=1, may_commit=False, requeues=5)
     _wait_for(slurm, handle.id, "rank 1 starts")
     slurm.run("scancel", "--batch", "--signal=USR1", handle.id)
-    assert handle.wait(60) == "failed"
+    assert handle.wait(60, poll=1) == "failed"
     assert "no step was committed since the start (0): not requeued" in slurm.output(handle.id)
 
 
@@ -153,7 +153,7 @@ def test_a_preempted_job_writes_a_checkpoint_and_comes_back(slurm: LocalSlurm, t
     urgent = slurm.submit("#!/bin/bash\nsleep 3\n", "--nodes=2", "--exclusive", "--partition=urgent")
     assert slurm.wait(urgent, seconds=60) == "COMPLETED"
     _wait_for(slurm, handle.id, "rank 1 is done", 90)
-    assert handle.wait(30) == "succeeded"
+    assert handle.wait(30, poll=1) == "succeeded"
     assert "heard SIGTERM" in slurm.output(handle.id)
     assert "rank 0 starts after 1 commits" in slurm.output(handle.id)
 
@@ -164,7 +164,7 @@ def test_the_ranks_are_told_to_stop_where_another_step_ran_before(slurm: LocalSl
     _wait_for(slurm, handle.id, "rank 1 starts after 0")
     slurm.run("scancel", "--batch", "--signal=USR1", handle.id)
     _wait_for(slurm, handle.id, "rank 1 is done", 60)
-    assert handle.wait(40) == "succeeded"
+    assert handle.wait(40, poll=1) == "succeeded"
     for rank in (0, 1):
         assert f"rank {rank} heard SIGUSR1" in slurm.output(handle.id)
 
@@ -176,7 +176,7 @@ def test_a_stop_whose_first_rank_is_slow_to_leave_is_no_failure(slurm: LocalSlur
     _wait_for(slurm, handle.id, "rank 1 starts after 0")
     slurm.run("scancel", "--batch", "--signal=USR1", handle.id)
     _wait_for(slurm, handle.id, "rank 1 starts after 1 commits", 60)
-    assert handle.wait(40) == "succeeded"
+    assert handle.wait(40, poll=1) == "succeeded"
     assert "task 0: Killed" in slurm.output(handle.id)
     assert slurm.output(handle.id).count("requeued (restart 1 of at most 1)") == 1
 
@@ -196,7 +196,7 @@ def test_a_dead_rank_is_named_and_takes_the_others_along(slurm: LocalSlurm, tmp_
     body = "import os, time\nif os.environ['SLURM_PROCID'] == '1': os.kill(os.getpid(), 9)\ntime.sleep(90)"
     started = time.monotonic()
     handle = _train(tmp_path, "-S", "-c", body)
-    assert handle.wait(60) == "failed"
+    assert handle.wait(60, poll=1) == "failed"
     assert time.monotonic() - started < 40
     output = slurm.output(handle.id)
     assert "node2: task 1: Killed" in output
@@ -210,7 +210,7 @@ def test_preprocessing_runs_as_an_array_and_then_commits(slurm: LocalSlurm, tmp_
     job = Job(verb="preprocess", run="tiny", launch=launch, body=(sys.executable, "-S", "-c", body))
     handle = send("slurm", job)
     assert len(handle.ids) == 2
-    assert handle.wait(60) == "succeeded"
+    assert handle.wait(60, poll=1) == "succeeded"
     calls = (tmp_path / "calls").read_text().splitlines()
     assert sorted(calls[:3]) == [f"execution.task={task}" for task in range(3)]
     assert calls[3:] == [""]
@@ -219,4 +219,4 @@ def test_preprocessing_runs_as_an_array_and_then_commits(slurm: LocalSlurm, tmp_
 def test_the_end_of_preprocessing_does_not_run_after_a_failed_task(slurm: LocalSlurm, tmp_path: Path) -> None:
     launch = LaunchConfig(tasks=2, minutes=5, logs=str(tmp_path / "logs"))
     handle = send("slurm", Job(verb="preprocess", run="tiny", launch=launch, body=("false",)))
-    assert handle.wait(60) in ("failed", "stopped")
+    assert handle.wait(60, poll=1) in ("failed", "stopped")
