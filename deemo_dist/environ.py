@@ -2,7 +2,7 @@
 
 Precedence: Ray Train's context (handed over by ``launch`` as torchrun's variables), torchrun, a SLURM *step*, single.
 A SLURM batch shell also has SLURM_PROCID=0 and SLURM_NTASKS=2 and would wait for ever for its peers, so SLURM counts
-only where SLURM_STEP_ID is a number.
+only where SLURM_STEP_ID is a number, and none of those that SLURM keeps for its own steps, an interactive shell's too.
 """
 
 import os
@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deemo_dist.errors import DeemoError
+
+_RESERVED_STEPS = 0xFFFFFFF0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ def placement(variables: Mapping[str, str] | None = None) -> Placement:
     env = os.environ if variables is None else variables
     if "RANK" in env or "WORLD_SIZE" in env:
         found = _from_torchrun(env)
-    elif re.fullmatch(r"\d+", env.get("SLURM_STEP_ID", "")):
+    elif _is_step(env.get("SLURM_STEP_ID", "")):
         found = _from_slurm(env)
     else:
         found = Placement(
@@ -50,6 +52,10 @@ def placement(variables: Mapping[str, str] | None = None) -> Placement:
     if not 0 <= found.rank < found.world:
         raise DeemoError(f"rank {found.rank} of {found.world} ranks makes no sense", hint=f"set by {found.launcher}")
     return found
+
+
+def _is_step(text: str) -> bool:
+    return text.isdecimal() and int(text) < _RESERVED_STEPS
 
 
 def _from_torchrun(env: Mapping[str, str]) -> Placement:

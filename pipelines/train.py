@@ -34,12 +34,12 @@ ALL = Selection()
 
 
 def run_train(run: str, overrides: Sequence[str], selection: Selection = ALL) -> None:
-    """Train from a terminal: checks, then one process a rank; under a launcher, this process is a rank.
+    """Train from a terminal: checks, then one process a rank. One of several that a launcher started is a rank itself.
 
     Raises ``Interrupted`` when a checkpoint was left on request, ``TrainingError`` when a rank failed.
     """
     config = load(run, list(overrides))
-    if placement().launcher != "single":
+    if placement().world > 1:
         run_worker(config, selection)
         return
     selection.bounds(list(config.stages))

@@ -33,6 +33,13 @@ def test_a_slurm_batch_shell_is_no_rank() -> None:
     assert placement(env).world == 1
 
 
+@pytest.mark.parametrize("step", [0xFFFFFFFA, 0xFFFFFFFB, 0xFFFFFFFC, 0xFFFFFFFD])
+def test_a_shell_that_slurm_runs_as_a_step_of_its_own_is_no_rank(step: int) -> None:
+    """An interactive step (of salloc, by LaunchParameters=use_interactive_step) has the whole allocation's NTASKS."""
+    env = {"SLURM_STEP_ID": str(step), "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0"}
+    assert (placement(env).world, placement(env).launcher) == (1, "single")
+
+
 def test_a_node_list_names_the_first_host() -> None:
     env = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "gpu[07-09],x"}
     assert placement(env).master_addr == "gpu07"

@@ -74,6 +74,21 @@ def test_a_launcher_does_not_wait_for_an_mlflow_that_is_away(config: RunConfig) 
     assert _runs(config) == {"tiny": "FAILED", "align": "FINISHED", "tune": "FAILED"}
 
 
+@pytest.mark.parametrize("world", ["1", "2"])
+def test_a_lone_task_starts_the_ranks_and_one_of_several_is_one(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, world: str
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("pipelines.train.load", lambda run, overrides: config)
+    monkeypatch.setattr("pipelines.train.open_allowed", lambda *_: None)
+    monkeypatch.setattr("pipelines.train.run_worker", lambda *_: done.append("a rank"))
+    monkeypatch.setattr("pipelines.train.run_ranks", lambda *_, **__: done.append("ranks") or 0)
+    for name, value in (("STEP_ID", "0"), ("PROCID", "0"), ("NTASKS", world), ("JOB_NODELIST", "n1")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    run_train("tiny", [])
+    assert done == [{"1": "ranks", "2": "a rank"}[world]]
+
+
 @pytest.mark.parametrize(("code", "status"), [(70, "FAILED"), (137, "FAILED"), (130, "KILLED")])
 def test_a_training_whose_first_rank_was_killed_has_its_true_status(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch, code: int, status: str
