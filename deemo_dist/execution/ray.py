@@ -35,9 +35,11 @@ class WorkerOnRay(Worker):
 
 @dataclass
 class _Actor:
-    """An actor, its node's id once it has been placed, and the unit it works on, at first its start."""
+    """An actor, its node's id once it has been placed, and the unit it works on, at first its start. ``generation``:
+    that of ``Tries`` when it was made."""
 
     handle: Any
+    generation: int
     node: str | None = None
     unit: int | None = None
 
@@ -62,7 +64,7 @@ class _Actors:
             self.busy[actor.handle.attempt.remote(tries.units[number])] = actor
         starting = sum(actor.unit is None or actor.unit < 0 for actor in self.busy.values())
         for _ in range(min(len(tries.waiting) - starting, workers - len(self.busy) - len(self.idle))):
-            actor = _Actor(self.make())
+            actor = _Actor(self.make(), tries.generation)
             self.busy[actor.handle.node.remote()] = actor
 
     def hung(self, tries: Tries[Any]) -> None:
@@ -118,11 +120,11 @@ def _settle(
         raise LaunchError(f"Ray could not run a unit: {type(error.cause).__name__}") from None
     except ray.exceptions.RayError as error:
         _kill(actor)
-        number = tries.start() if actor.unit is None else actor.unit
+        number = tries.start(actor.generation) if actor.unit is None else actor.unit
         tries.lost(number, type(error).__name__, node=not _is_alive(actor.node))
         return
     if actor.unit is None:
-        actor.node, actor.unit = answer, tries.start()
+        actor.node, actor.unit = answer, tries.start(actor.generation)
         actors.busy[actor.handle.prepare.remote()] = actor
         return
     outcome: Outcome = answer

@@ -19,7 +19,8 @@ class Tries(Generic[U]):
 
     A node's death says nothing about the unit: it is counted apart, up to ``MAX_NODE_DEATHS``. A unit may take
     ``seconds``, or twice what the longest so far took, and twice as long at each try after it was hung. So may a
-    worker's start, which has a number below 0.
+    worker's start, which has a number below 0. Starts that are lost together, those that began before the last counted
+    loss of one, count once: what ended them is one thing, such as the node they were on.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class Tries(Generic[U]):
         self.open = len(units)
         self._seconds, self._start_seconds, self._clock = seconds, seconds, clock
         self._deaths, self._node_deaths, self._hung = ([0] * len(units) for _ in range(3))
-        self._starts = self._bad_starts = 0
+        self._starts = self._bad_starts = self._node_losses = 0
+        self.generation = 0
+        self._born: dict[int, int] = {}
         self._began: dict[int, float] = {}
         self._due: dict[int, float] = {}
 
@@ -42,16 +45,18 @@ class Tries(Generic[U]):
         self._begin(number, self._seconds * 2 ** self._hung[number])
         return number
 
-    def start(self) -> int:
-        """The number of a worker's start. Its time begins."""
+    def start(self, generation: int | None = None) -> int:
+        """The number of a worker's start. Its time begins. ``generation``: what it was when the worker was made."""
         self._starts += 1
+        self._born[-self._starts] = self.generation if generation is None else generation
         self._begin(-self._starts, self._start_seconds * 2**self._bad_starts)
         return -self._starts
 
     def started(self, number: int) -> None:
         """A worker is ready."""
         self._start_seconds = max(self._start_seconds, 2 * self._end(number))
-        self._bad_starts = 0
+        del self._born[number]
+        self._bad_starts = self._node_losses = 0
 
     def done(self, number: int) -> U:
         """A unit came to its end: count it off and return it."""
@@ -72,7 +77,7 @@ class Tries(Generic[U]):
         """The worker of a unit or a start died (``node``: its node did): put the unit back. Raises ``DeemoError`` after
         the last try, ``LaunchError`` where no worker starts."""
         if number < 0:
-            self._bad_start(number, f"died at the start ({how})")
+            self._bad_start(number, f"died at the start ({how})", node=node)
             return
         counts, most = (self._node_deaths, MAX_NODE_DEATHS) if node else (self._deaths, MAX_TRIES)
         counts[number] += 1
@@ -112,13 +117,17 @@ class Tries(Generic[U]):
         logger.warning("%s: unit %d goes to another one", what, number)
         self.waiting.append(number)
 
-    def _bad_start(self, number: int, what: str) -> None:
+    def _bad_start(self, number: int, what: str, *, node: bool = False) -> None:
         """A worker that never worked: another one will be started, unless that was tried often enough."""
         self._end(number)
-        self._bad_starts += 1
-        if self._bad_starts >= MAX_BAD_STARTS:
+        if self._born.pop(number) == self.generation:
+            self.generation += 1
+            self._node_losses += node
+            self._bad_starts += not node
+        if self._bad_starts >= MAX_BAD_STARTS or self._node_losses >= MAX_NODE_DEATHS:
+            times = self._node_losses if node else self._bad_starts
             raise LaunchError(
-                f"{self._bad_starts} workers in a row {what}",
-                hint="they may need more memory than there is: lower execution.workers",
+                f"{times} times in a row a worker {what}",
+                hint="its nodes die, or it needs more memory than there is: lower execution.workers",
             )
         logger.warning("a worker %s: another one is started", what)

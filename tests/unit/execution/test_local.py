@@ -159,9 +159,30 @@ def test_workers_that_never_start_are_given_up() -> None:
     tries.started(tries.start())
     for _ in range(MAX_BAD_STARTS - 1):
         tries.hung(tries.start())
-    with pytest.raises(LaunchError, match="10 workers in a row did not come up in time"):
+    with pytest.raises(LaunchError, match="10 times in a row a worker did not come up in time"):
         tries.hung(tries.start())
     assert list(tries.waiting) == [0]
+
+
+@pytest.mark.parametrize("node", [True, False])
+def test_many_starts_lost_with_one_node_are_one_loss(node: bool) -> None:
+    """That it was the node is not always known yet when the first of its workers is missed."""
+    tries = Tries(range(100))
+    for _ in range(MAX_BAD_STARTS - 1):
+        for number in [tries.start() for _ in range(12)]:
+            tries.lost(number, "ActorDiedError", node=node)
+    for number in [tries.start(generation=0) for _ in range(12)]:  # of workers made before all that
+        tries.lost(number, "ActorDiedError", node=node)
+    tries.started(tries.start())
+    assert len(tries.waiting) == 100
+
+
+def test_nodes_that_die_with_every_start_are_given_up() -> None:
+    tries = Tries(["a"])
+    for _ in range(MAX_NODE_DEATHS - 1):
+        tries.lost(tries.start(), "its node died", node=True)
+    with pytest.raises(LaunchError, match="20 times in a row a worker died at the start"):
+        tries.lost(tries.start(), "its node died", node=True)
 
 
 @pytest.mark.slow
