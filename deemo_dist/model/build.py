@@ -82,7 +82,8 @@ def build_model(
         torch.manual_seed(seed)
         model = DeemoLlamaForConditionalGeneration(described)
     current().keep(model.parameters())
-    cast_parameters(model, dtype)
+    if not current().cuts:
+        cast_parameters(model, dtype)
     load_parts(model, described.sources or {}, dtype)
     generation = model.generation_config
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id

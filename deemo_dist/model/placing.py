@@ -24,7 +24,7 @@ class Placing:
     cuts = False
 
     def keep(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Take over parameters whose module stands; again: nothing."""
+        """Take over parameters whose module stands; again: nothing. What cuts them also casts them before."""
 
     def whole(self, tensors: Sequence[Tensor], *, of_first: bool = False) -> AbstractContextManager[None]:
         """The tensors whole for a while. What is written must be the same on all ranks, or with ``of_first`` is taken

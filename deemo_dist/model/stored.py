@@ -76,7 +76,7 @@ def _put(target: Tensor, stored: Tensor) -> None:
     rows = len(stored) if stored.dim() else 0
     if stored.shape[1:] == target.shape[1:] and 0 < rows < len(target):
         target[:rows] = stored.to(target.device)
-        target[rows:] = target[:rows].mean(0)
+        target[rows:] = stored.to(target.device).mean(0)
     else:
         target.copy_(stored)
 

@@ -20,7 +20,7 @@ from deemo_dist.training.engine_config import check, deepspeed_config
 from deemo_dist.training.fragments import adam_states, local_fragments, refresh
 from deemo_dist.training.leaves import mark_leaves
 from deemo_dist.training.modes import train_mode
-from deemo_dist.training.partitioned import settle_cut
+from deemo_dist.training.partitioned import settle_cut, working
 from deemo_dist.training.ranks import Ranks, import_deepspeed
 from deemo_dist.training.schedule import micro_steps
 from deemo_dist.training.trainable import Trainable, apply_rules, size_of
@@ -139,7 +139,7 @@ def build_engine(
     if load is not None:
         _together(lambda: load(model), ranks)
     if config.partition_at_build:
-        settle_cut(model, torch.bfloat16 if config.precision == "bf16" else torch.float32, ranks.device)
+        settle_cut(model, working(config), ranks.device)
     if config.gradient_checkpointing:
         _checkpoint_activations(model)
     sizes = [size_of(parameter) for parameter in model.parameters()]
@@ -171,7 +171,7 @@ def _built(make: Callable[[], nn.Module], config: EngineConfig, ranks: Ranks) ->
         config, micro_steps=1, max_grad_norm=0.0, largest_param=1, trainable_params=1, on_gpu=ranks.device.type != "cpu"
     )
     settings["train_batch_size"] = ranks.world
-    cut = Cut(settings, ranks)
+    cut = Cut(settings, ranks, working(config))
     with placing(cut):
         model = make()
     cut.keep(model.parameters())

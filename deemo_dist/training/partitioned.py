@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from deemo_dist.config import EngineConfig
 from deemo_dist.training.ranks import Ranks
 from deemo_dist.training.trainable import Trainable
 
@@ -22,11 +23,27 @@ class Partitioned(Protocol):
         """The model, its parameters partitioned."""
 
 
+def working(config: EngineConfig) -> torch.dtype:
+    """The working precision."""
+    return torch.bfloat16 if config.precision == "bf16" else torch.float32
+
+
 def settle_cut(model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
     """What DeepSpeed does for whole models alone: parameters into the working precision, buffers onto the device."""
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
         if hasattr(parameter, "ds_tensor"):
-            parameter.ds_tensor.data = parameter.ds_tensor.data.to(dtype)
+            parameter.ds_tensor.data = _recast(parameter.ds_tensor.data, dtype)
     for buffer in model.buffers():
         buffer.data = buffer.data.to(device)
+
+
+def _recast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The tensor in ``dtype``; one of the host that a GPU reads by itself (offloaded, pinned) stays such."""
+    if tensor.dtype == dtype:
+        return tensor
+    from deepspeed.accelerator import get_accelerator
+
+    accelerator = get_accelerator()
+    pinned = tensor.device.type == "cpu" and accelerator.is_pinned(tensor)
+    return accelerator.pin_memory(tensor.to(dtype)) if pinned else tensor.to(dtype)  # type: ignore[no-any-return]

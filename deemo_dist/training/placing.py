@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ next."""
 
 class Cut(Placing):
     """DeepSpeed's partitioning, by ``settings`` (its configuration), parameter by parameter; the first rank reads.
+    What is cut holds ``dtype`` (the working precision) without loss, whatever a part's own configuration says.
 
     zero.Init itself is entered around nothing, for the linear function that it puts in place (it saves the parameter
     for the backward pass, not the gathered weight): its patches of every module's ``__init__`` and of
@@ -28,8 +30,9 @@ class Cut(Placing):
 
     cuts = True
 
-    def __init__(self, settings: dict[str, Any], ranks: Ranks) -> None:
+    def __init__(self, settings: dict[str, Any], ranks: Ranks, dtype: torch.dtype) -> None:
         self.ranks = ranks
+        self.dtype = dtype
         self.reads = ranks.rank == 0
         deepspeed = import_deepspeed()
         from deepspeed.utils import groups
@@ -47,6 +50,9 @@ class Cut(Placing):
     def keep(self, parameters: Iterable[nn.Parameter]) -> None:
         """Cut the parameters. A collective."""
         new = [parameter for parameter in parameters if not hasattr(parameter, "ds_id")]
+        for parameter in new:
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, self.dtype))
         size = sum(parameter.nbytes for parameter in new)
         self.init._convert_to_zero_parameters(new)
         self._let_go(size)

@@ -1,5 +1,7 @@
 """The real model on real ZeRO-3 ranks: built in partitions, and with media that only some ranks have."""
 
+import json
+
 import pytest
 
 from tests.unit.training.real import Real
@@ -80,3 +82,16 @@ def test_blocks_above_a_frozen_beginning_train_as_they_do_when_no_block_is_gathe
     second = ranks(2, "second", **plan, zero_stage=2)
     assert second.codes == [0, 0], second.output()
     assert_same(third, second, 3, 1e-5)
+
+
+def test_stored_values_keep_their_precision_in_partitions(ranks, tmp_path):
+    """A part's own configuration may say bf16: in a training in fp32 it is cut as fp32."""
+    Real({}).model().language_model.save_pretrained(tmp_path / "stored")
+    about = tmp_path / "stored/config.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "dtype": "bfloat16"}))
+    plan = {"real": {"source": str(tmp_path / "stored")}, "trains": TRAINS, "steps": 2, "packs": 2}
+    whole = ranks(2, "whole", **plan)
+    assert whole.codes == [0, 0], whole.output()
+    cut = ranks(2, "cut", **plan, partition_at_build=True)
+    assert cut.codes == [0, 0], cut.output()
+    assert_same(cut, whole, 2, 1e-6)
