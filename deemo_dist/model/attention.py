@@ -23,6 +23,7 @@ from deemo_dist.errors import ModelError
 from deemo_dist.model.served import note_call
 
 NAME = "deemo_varlen"
+HALF = (torch.float16, torch.bfloat16)
 STRANGE = ("s_aux", "sinks", "position_bias", "indices", "block_indices")
 """What an attention of another kind is given in transformers: sinks, biases, choices of keys."""
 _logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def varlen(
     if kernel is None:
         options: dict[str, Any] = {"scale": scale, "dropout": dropout, "window": window, "softcap": softcap}
         return _per_segment(query, key, value, cu_seqlens_q, cu_seqlens_k, **options)
-    half = query.dtype if query.dtype in (torch.float16, torch.bfloat16) else torch.bfloat16
+    half = value.dtype if value.dtype in HALF else torch.bfloat16  # a norm may have raised query and key
     out = kernel(
         query.to(half).contiguous(),
         key.to(half).contiguous(),
@@ -158,27 +159,33 @@ def flash_kernel() -> Kernel | None:
 
 
 @cache
-def _say_fallback() -> None:
+def _say_fallback(why: str) -> None:
     _logger.warning(
-        "flash-attn is not installed: attention on this GPU runs segment by segment through PyTorch's SDPA, which is "
-        "exact but slower - pip install 'deemo-dist[gpu]'"
+        "%s: attention on this GPU runs segment by segment through PyTorch's SDPA, which is exact but slower", why
     )
 
 
-def choose_kernel(device: torch.device, wanted: str = "auto") -> Kernel | None:
-    """The kernel for ``device``: ``flash`` insists (``ModelError`` where it cannot be), ``varlen`` is SDPA, ``auto``
-    takes flash-attn on a GPU where it is installed and says so, once, where it is not."""
+def choose_kernel(device: torch.device, wanted: str = "auto", dtype: torch.dtype = torch.bfloat16) -> Kernel | None:
+    """The kernel for ``device`` and ``dtype``: ``flash`` insists (``ModelError`` where it cannot be), ``varlen`` is
+    SDPA, ``auto`` takes flash-attn on a GPU where it is installed and the precision is one of its own, and says so,
+    once, where not."""
     if wanted == "varlen" or (wanted == "auto" and device.type != "cuda"):
         return None
-    found = flash_kernel() if device.type == "cuda" else None
+    fits = dtype in HALF
+    found = flash_kernel() if device.type == "cuda" and fits else None
     if found is None and wanted == "flash":
         raise ModelError(
-            f"model.attention is 'flash', but flash-attn cannot run on {device.type} here",
-            hint="pip install 'deemo-dist[gpu]' on a GPU node, or set model.attention=auto",
+            f"model.attention is 'flash', but flash-attn cannot run on {device.type} in {_said(dtype)} here",
+            hint="pip install 'deemo-dist[gpu]' on a GPU node, engine.precision=bf16, or model.attention=auto",
         )
     if found is None:
-        _say_fallback()
+        missing = "flash-attn is not installed (pip install 'deemo-dist[gpu]')"
+        _say_fallback(missing if fits else f"flash-attn takes no {_said(dtype)} (engine.precision=bf16)")
     return found
+
+
+def _said(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def attention_forward(
@@ -210,7 +217,7 @@ def attention_forward(
         )
     packed = cu_seq_lens_q is not None and max_length_q is not None
     note_call(told=packed, window=sliding_window is not None)
-    kernel = choose_kernel(query.device, deemo_attention)
+    kernel = choose_kernel(query.device, deemo_attention, value.dtype)
     rest: dict[str, Any] = {"scale": scaling, "dropout": dropout, "window": sliding_window, "softcap": softcap}
     rest["kernel"] = kernel
     q, k, v = (tensor.transpose(1, 2) for tensor in (query, key, value))

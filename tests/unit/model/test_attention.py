@@ -90,7 +90,7 @@ def test_a_whole_model_runs_through_the_flash_path(model, processor, loaded, mon
     model.eval()
     expected = model(**pack).loss
     kernel = FlashStandIn()
-    monkeypatch.setattr(attention, "choose_kernel", lambda device, wanted: kernel)
+    monkeypatch.setattr(attention, "choose_kernel", lambda *_: kernel)
     assert model(**pack).loss.item() == pytest.approx(expected.item(), rel=2e-2)
     assert len(kernel.calls) == model.config.text_config.num_hidden_layers
     prompt = processor.prompt([loaded("a"), loaded("b", modalities=("audio",))])
@@ -128,3 +128,19 @@ def test_kernel_choice(monkeypatch, caplog):
     kernel = FlashStandIn()
     monkeypatch.setattr(attention, "flash_kernel", lambda: kernel)
     assert choose_kernel(gpu) is kernel
+
+
+def test_fp32_on_a_gpu_is_never_rounded_without_a_word(monkeypatch, caplog):
+    gpu, kernel = torch.device("cuda"), FlashStandIn()
+    monkeypatch.setattr(attention, "flash_kernel", lambda: kernel)
+    attention._say_fallback.cache_clear()
+    assert choose_kernel(gpu, "auto", torch.float32) is None and choose_kernel(gpu, "auto", torch.float32) is None
+    assert [record.message for record in caplog.records if "takes no float32" in record.message].__len__() == 1
+    with pytest.raises(ModelError, match="flash-attn cannot run on cuda in float32"):
+        choose_kernel(gpu, "flash", torch.float32)
+    assert choose_kernel(gpu, "flash", torch.float16) is kernel
+    asked = []
+    monkeypatch.setattr(attention, "choose_kernel", lambda device, wanted, dtype: asked.append(dtype))
+    q = torch.randn(1, 2, 3, 4)
+    attention_forward(torch.nn.Module(), q, q, q, None)
+    assert asked == [torch.float32]
