@@ -56,14 +56,16 @@ def submit_ray(job: Job, *, dry_run: bool = False) -> JobHandle:
 
 
 def render_entrypoint(job: Job, *, address: str) -> str:
-    """The shell line that the job runs on the head node."""
+    """The shell line that the job runs on the head node: where Ray starts it, if that is another machine and no
+    ``launch.workdir`` is given, else there or here."""
     python = job.launch.python or _python_there(address)
     if job.verb == "train":
         command = _driver(job, python)
     else:
         more = ("execution.executor=ray", "execution.address=auto")
         command = job.shelled(job.command(*more, python=python))
-    return f"cd {shlex.quote(job.workdir)} && exec {shlex.join(command)}"
+    there = job.launch.workdir or (job.workdir if _is_here(address) else None)
+    return "".join([f"cd {shlex.quote(there)} && " if there else "", f"exec {shlex.join(command)}"])
 
 
 def _driver(job: Job, python: str) -> tuple[str, ...]:
@@ -88,8 +90,13 @@ def _driver(job: Job, python: str) -> tuple[str, ...]:
 
 def _python_there(address: str) -> str:
     """This interpreter where the cluster is on this machine, else the ``python`` of its nodes."""
+    return sys.executable if _is_here(address) else "python"
+
+
+def _is_here(address: str) -> bool:
+    """Whether an address is this machine's, as far as it says; a tunnel's is taken for one."""
     host = urlsplit(address).hostname or ""
-    return sys.executable if host == "localhost" or host.startswith("127.") else "python"
+    return host == "localhost" or host.startswith("127.")
 
 
 def rendered(entrypoint: str, *, address: str) -> str:

@@ -74,3 +74,14 @@ def test_the_installer_is_a_valid_script() -> None:
     script = CLUSTER / "local" / "install-system"
     assert script.stat().st_mode & 0o111
     subprocess.run(["sh", "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "kuberay.yaml"])
+def test_what_a_job_is_told_is_where_it_is_in_the_images(name: str) -> None:
+    head = " ".join(line.removeprefix("#").strip() for line in (CLUSTER / "ray" / name).read_text().splitlines()[:6])
+    assert "--address http://127.0.0.1:8265" in head and "launch.python=python" in head
+    told = dict(re.findall(r"(launch\.workdir|storage\.cache)=([\w/]+)", head))
+    for image in ("Dockerfile", "Dockerfile.gpu"):
+        text = (CLUSTER / "docker" / image).read_text()
+        assert f"WORKDIR {told['launch.workdir']}\n" in text
+        assert f"chown deemo {told['storage.cache']} " in text

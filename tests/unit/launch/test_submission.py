@@ -234,3 +234,12 @@ def test_a_failed_training_is_told_to_mlflow_by_its_launcher(run_file: str) -> N
         rendered = submit(kind, "train", run_file, ["seed=3"], dry_run=True).rendered
         assert f"-m pipelines.cli tracking failed -c {run_file} seed=3" in rendered
         assert f"-m deemo_dist.launch.progress -c {run_file} seed=3" in rendered
+
+
+def test_a_distant_ray_job_runs_where_it_is_told_or_where_ray_starts_it(run_file: str, tmp_path: Path) -> None:
+    def entry(address: str, **launch: str) -> str:
+        return render_entrypoint(Job(verb="train", run=run_file, launch=LaunchConfig(**launch)), address=address)  # type: ignore[arg-type]
+
+    assert entry("http://head.example:8265").startswith("exec python -m ")
+    assert entry("http://head.example:8265", workdir="/opt/deemo").startswith("cd /opt/deemo && exec python -m ")
+    assert entry("http://127.0.0.1:8265").startswith(f"cd {Path.cwd()} && exec ")
