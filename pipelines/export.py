@@ -57,16 +57,19 @@ def export_model(
 ) -> Path:
     """Write model, processor, resolved configuration and model card to ``place``; the local folder that holds them.
     Adapters are merged into their layers, or with ``adapters`` kept beside the projectors, over a base by reference.
+    Its values are of the precision that the engine trained in.
 
     ``config.json`` is put last: a folder that has it is whole. Raises ``ModelError``: no stage trained adapters.
     """
     folder = Path(config.storage.cache) / place
     if store.exists(f"{place}/{MODEL_FILE}"):
         return fetch_model(store, place, folder)
+    import torch
     from transformers.utils.logging import disable_progress_bar
 
     from deemo_dist.model import build_processor
     from deemo_dist.model.adapters import is_adapted, merge_adapters
+    from deemo_dist.model.sources import cast_parameters
 
     disable_progress_bar()
     model = trained_model(config, store, commits, stages)
@@ -74,6 +77,8 @@ def export_model(
         raise ModelError(f"no stage of '{config.name}' trains adapters", hint="export it without --adapters")
     if not adapters:
         merge_adapters(model)
+    if config.engine.precision == "bf16":
+        cast_parameters(model, torch.bfloat16)
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     build_processor(config.model).save_pretrained(folder)

@@ -10,6 +10,7 @@ from deemo_dist.errors import ModelError
 from deemo_dist.model.configuration import DeemoLlamaConfig, MediaShape
 from deemo_dist.model.conversation import placeholder_ids
 from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration
+from deemo_dist.model.pixels import pixel_scale
 from deemo_dist.model.placing import building, current
 from deemo_dist.model.processing import DeemoLlamaProcessor
 from deemo_dist.model.sources import RANDOM, cast_parameters, load_parts, loaded, resolved
@@ -111,10 +112,13 @@ def _part_config(tower: TowerConfig, default_type: str, defaults: dict[str, Any]
 
 def _media(config: ModelConfig) -> MediaShape:
     audio = config.audio_features
+    mean, std = pixel_scale(config)
     return MediaShape(
         frames=config.frames,
         image_size=config.image_size,
         image_normalise=config.image_normalise,
+        image_mean=mean,
+        image_std=std,
         audio_kind=audio.kind,
         audio_bins=audio.bins,
         audio_frame_ms=audio.window_ms,

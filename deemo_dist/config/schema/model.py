@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deemo_dist.config.fields import partly_operational
+
 
 @dataclass(frozen=True, kw_only=True)
 class TowerConfig:
@@ -44,7 +46,9 @@ class ProjectorConfig:
 class ModelConfig:
     """DEEMO-LLaMA. ``frames`` sampled a clip; ``image_size`` pixels; audio cut in windows of ``audio_window`` seconds
     at most ``audio_windows`` of them; ``cue_frames`` steps of ``cue_keypoints`` body cues at ``cue_rate`` per second.
-    ``image_normalise``: by the tower's own mean and deviation, by the clip's, or so with what moves brought out."""
+    ``image_normalise``: by the tower's own mean and deviation, by the clip's, or so with what moves brought out.
+    ``image_mean``, ``image_std`` of R, G and B, in place of those stored beside the tower (0.5 for one of random
+    weights)."""
 
     name: str = "nano"
     llm: TowerConfig = field(default_factory=TowerConfig)
@@ -57,6 +61,8 @@ class ModelConfig:
     frames: int = 8
     image_size: int = 64
     image_normalise: Literal["fixed", "clip", "motion"] = "fixed"
+    image_mean: tuple[float, ...] = partly_operational(tuple, factory=tuple)
+    image_std: tuple[float, ...] = partly_operational(tuple, factory=tuple)
     audio_window: float = 4.0
     audio_windows: int = 8
     audio_features: AudioFeaturesConfig = field(default_factory=AudioFeaturesConfig)
