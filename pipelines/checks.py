@@ -157,7 +157,7 @@ def budgets(known: Known) -> str:
 
 def engine(known: Known) -> str:
     """Can the engine do what is asked, and does every stage train something?"""
-    from deemo_dist.training.engine_config import check
+    from deemo_dist.training.engine_config import check, check_quantised
     from pipelines.stage_model import stage_model
 
     settings = known.config.engine
@@ -165,6 +165,7 @@ def engine(known: Known) -> str:
     told = []
     for name in known.config.stages:
         model = known.models[name] = stage_model(known.config, name)
+        check_quantised(settings, {name: each.numel() for name, each in model.named_parameters()}, world=known.world)
         trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
         told.append(f"{name} trains {trained:,} of {sum(each.numel() for each in model.parameters()):,}")
     return f"{known.world} ranks, ZeRO-{settings.zero_stage}, {settings.precision}; {'; '.join(told)}"

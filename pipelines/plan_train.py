@@ -171,6 +171,7 @@ def _zero(config: RunConfig, stage: StageConfig, parameters: Sequence[Parameter]
             micro_steps=1,
             max_grad_norm=stage.max_grad_norm,
             largest_param=max(each.elements for each in parameters),
+            largest_trained=max((each.elements for each in parameters if each.trains), default=1),
             trainable_params=sum(each.elements for each in parameters if each.trains),
             on_gpu=on_gpu,
         )

@@ -16,7 +16,7 @@ from torch import nn
 from deemo_dist.config import EngineConfig, StageConfig, TrainRule
 from deemo_dist.errors import CheckpointError, DeemoError
 from deemo_dist.training.checkpoint.snapshot import LocalFragment
-from deemo_dist.training.engine_config import check, deepspeed_config
+from deemo_dist.training.engine_config import check, check_quantised, deepspeed_config
 from deemo_dist.training.fragments import adam_states, local_fragments, refresh
 from deemo_dist.training.leaves import mark_leaves
 from deemo_dist.training.modes import train_mode
@@ -142,12 +142,14 @@ def build_engine(
         settle_cut(model, working(config), ranks.device)
     if config.gradient_checkpointing:
         _checkpoint_activations(model)
-    sizes = [size_of(parameter) for parameter in model.parameters()]
+    sizes = {name: size_of(parameter) for name, parameter in model.named_parameters()}
+    check_quantised(config, sizes, world=ranks.world)
     settings = deepspeed_config(
         config,
         micro_steps=micro,
         max_grad_norm=stage.max_grad_norm,
-        largest_param=max(sizes),
+        largest_param=max(sizes.values()),
+        largest_trained=max(sizes[name] for group in trainable.groups for name in group.names),
         trainable_params=trainable.trainable,
         on_gpu=ranks.device.type != "cpu",
     )
@@ -168,7 +170,13 @@ def _built(make: Callable[[], nn.Module], config: EngineConfig, ranks: Ranks) ->
     from deemo_dist.training.placing import Cut
 
     settings = deepspeed_config(
-        config, micro_steps=1, max_grad_norm=0.0, largest_param=1, trainable_params=1, on_gpu=ranks.device.type != "cpu"
+        config,
+        micro_steps=1,
+        max_grad_norm=0.0,
+        largest_param=1,
+        largest_trained=1,
+        trainable_params=1,
+        on_gpu=ranks.device.type != "cpu",
     )
     settings["train_batch_size"] = ranks.world
     cut = Cut(settings, ranks, working(config))

@@ -8,7 +8,8 @@ from deemo_dist.errors import TrainingError
 
 MAX_BUCKET = 500_000_000
 PERSIST = 100_000
-
+QUANTISED = 8
+"""Elements that DeepSpeed's kernel quantises at once."""
 
 OURS = {
     "optimizer": "the optimizer is ours: lr and weight_decay of a stage's rules",
@@ -61,9 +62,26 @@ def check(config: EngineConfig, *, world: int, on_gpu: bool) -> None:
             f"engine.hpz {config.hpz} does not go with {world} ranks of ZeRO stage {config.zero_stage}",
             hint="the ranks of one node, under ZeRO stage 3; 1 for none",
         )
-    if (config.quantized_weights or config.quantized_gradients) and not (on_gpu and config.zero_stage == 3):
+    if config.quantized_gradients:
         raise TrainingError(
-            "engine.quantized_weights and quantized_gradients need GPUs and ZeRO stage 3", hint="leave them out here"
+            "engine.quantized_gradients is not supported: DeepSpeed's kernel reads every gradient as fp16, and these "
+            "are bf16 or fp32",
+            hint="leave it out; engine.quantized_weights and engine.hpz save traffic too",
+        )
+    if config.quantized_weights and not (on_gpu and config.zero_stage == 3):
+        raise TrainingError("engine.quantized_weights needs GPUs and ZeRO stage 3", hint="leave it out here")
+
+
+def check_quantised(config: EngineConfig, sizes: Mapping[str, int], *, world: int) -> None:
+    """Refuse ``quantized_weights`` for parameters (elements by name) that its kernel cannot cut among so many ranks:
+    it takes multiples of 8, and a padded one would be scaled by the wrong groups. Raises ``TrainingError``."""
+    step = QUANTISED * world
+    unfit = [name for name, size in sizes.items() if size % step]
+    if config.quantized_weights and unfit:
+        raise TrainingError(
+            f"engine.quantized_weights cannot send {unfit[0]}: its {sizes[unfit[0]]} elements are no multiple of "
+            f"{QUANTISED} on each of {world} ranks (nor are those of {len(unfit) - 1} more)",
+            hint="leave it out for this model; engine.hpz saves traffic too",
         )
 
 
@@ -88,15 +106,18 @@ def deepspeed_config(
     micro_steps: int,
     max_grad_norm: float,
     largest_param: int,
+    largest_trained: int,
     trainable_params: int,
     on_gpu: bool,
 ) -> dict[str, Any]:
     """DeepSpeed's configuration for one stage; ``config.deepspeed`` is merged over it.
 
-    The reduce bucket is allocated whole (DeepSpeed's default of 5e8 elements is 2 GB), so it is sized by the model: an
-    eighth of what trains, the largest parameter at least. No scheduler and no optimizer: both are ours.
+    The reduce bucket is allocated whole (DeepSpeed's default of 5e8 elements is 2 GB), so it is sized by what trains:
+    an eighth of it, its largest parameter at least; what is gathered ahead by the largest of all. No scheduler and no
+    optimizer: both are ours.
     """
-    bucket = min(MAX_BUCKET, max(largest_param, trainable_params // 8, 1))
+    bucket = min(MAX_BUCKET, max(largest_trained, trainable_params // 8, 1))
+    ahead = min(MAX_BUCKET, max(largest_param, trainable_params // 8, 1))
     own: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": micro_steps,
@@ -104,19 +125,18 @@ def deepspeed_config(
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 10**9,
-        "zero_optimization": _zero(config, bucket, on_gpu),
+        "zero_optimization": _zero(config, bucket, ahead, on_gpu),
     }
     if config.precision == "bf16":
         own["bf16"] = {"enabled": True, "check_grad_overflow": True}
         # by default gradients are added up, over micro-steps and ranks, in the working precision
         own["data_types"] = {"grad_accum_dtype": "fp32"}
-        if not config.quantized_gradients:
-            own["communication_data_type"] = "fp32"
+        own["communication_data_type"] = "fp32"
     return _merged(own, config.deepspeed)
 
 
-def _zero(config: EngineConfig, bucket: int, on_gpu: bool) -> dict[str, Any]:
-    """How ZeRO cuts, gathers and offloads, by buckets of so many elements."""
+def _zero(config: EngineConfig, bucket: int, ahead: int, on_gpu: bool) -> dict[str, Any]:
+    """How ZeRO cuts, reduces, gathers and offloads, by buckets of so many elements."""
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
         "overlap_comm": on_gpu,
@@ -124,12 +144,11 @@ def _zero(config: EngineConfig, bucket: int, on_gpu: bool) -> dict[str, Any]:
         "reduce_bucket_size": bucket,
     }
     if config.zero_stage == 3:
-        zero["stage3_prefetch_bucket_size"] = int(0.9 * bucket)
+        zero["stage3_prefetch_bucket_size"] = int(0.9 * ahead)
         # what persists is gathered one by one after each step: over gloo that costs more than gathering by block
         zero["stage3_param_persistence_threshold"] = PERSIST if on_gpu else 0
         zero["zero_hpz_partition_size"] = config.hpz
         zero["zero_quantized_weights"] = config.quantized_weights
-        zero["zero_quantized_gradients"] = config.quantized_gradients
     else:
         zero["allgather_bucket_size"] = bucket
     if config.offload == "cpu":

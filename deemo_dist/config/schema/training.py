@@ -102,7 +102,8 @@ class EngineConfig:
     """How the training process runs. ``ranks`` here are local; a launcher's placement wins.
 
     ZeRO++ (arXiv 2306.10209): ``hpz`` ranks (those of a node) keep a second copy of the parameters among them, so that
-    the backward pass gathers inside the node; ``quantized_weights`` and ``quantized_gradients`` are sent in fewer bits.
+    the backward pass gathers inside the node; ``quantized_weights`` are sent in fewer bits, where the size of every
+    parameter is a multiple of 8 times the ranks; ``quantized_gradients`` are refused (DeepSpeed takes fp16 alone).
     ``partition_at_build``: parameters are cut among the ranks while the model is built, and stored weights read by one
     rank, tensor by tensor, for a model that not every rank can hold (same values, a slower start; ZeRO-3).
     ``deterministic``: on a GPU, the same bits for the same ranks; an operation that has no such form ends the run, or

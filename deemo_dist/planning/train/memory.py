@@ -150,9 +150,11 @@ def memory(
 
 
 def _buckets(zero: Zero) -> float:
-    """Bytes of the buffers in which gradients are reduced: what is sent in fewer bits starts in the working ones."""
+    """Bytes of the buffers in which gradients are reduced: what is sent in fewer bits starts in the working ones. A
+    second one to fill meanwhile has ZeRO-1 and 2 alone."""
     size = zero.bytes if zero.quantised_gradients else zero.summed
-    return float(zero.reduce_bucket * size * (2 if zero.overlap else 1)) if zero.stage else 0.0
+    count = 2 if zero.overlap and zero.stage < 3 else 1
+    return float(zero.reduce_bucket * size * count) if zero.stage else 0.0
 
 
 def _states(parameters: Sequence[Parameter], zero: Zero, ranks: int) -> dict[str, float]:

@@ -2,18 +2,21 @@ import pytest
 
 from deemo_dist.config import EngineConfig, config_digest
 from deemo_dist.errors import TrainingError
-from deemo_dist.training.engine_config import MAX_BUCKET, check, deepspeed_config
+from deemo_dist.training.engine_config import MAX_BUCKET, check, check_quantised, deepspeed_config
 
 
 def settings(**fields) -> dict:
-    own = {"micro_steps": 4, "max_grad_norm": 1.0, "largest_param": 1000, "trainable_params": 80_000, "on_gpu": False}
+    own = {"micro_steps": 4, "max_grad_norm": 1.0, "largest_param": 20_000, "largest_trained": 1000,
+           "trainable_params": 80_000, "on_gpu": False}  # fmt: skip
     return deepspeed_config(EngineConfig(**fields), **own)
 
 
 def test_buckets_follow_the_model():
-    assert settings()["zero_optimization"]["reduce_bucket_size"] == 10_000
+    """What is reduced by what trains, what is gathered ahead by all."""
+    zero = settings()["zero_optimization"]
+    assert zero["reduce_bucket_size"] == 10_000 and zero["stage3_prefetch_bucket_size"] == 18_000
     big = deepspeed_config(EngineConfig(), micro_steps=1, max_grad_norm=1.0, largest_param=2**30,
-                           trainable_params=7 * 10**9, on_gpu=True)  # fmt: skip
+                           largest_trained=2**30, trainable_params=7 * 10**9, on_gpu=True)  # fmt: skip
     assert big["zero_optimization"]["reduce_bucket_size"] == MAX_BUCKET
     assert big["zero_optimization"]["overlap_comm"] is True
 
@@ -67,8 +70,23 @@ def test_keys_of_deepspeed_are_in_the_digest_but_for_those_of_speed_alone():
 
 
 def test_a_second_copy_within_the_node_and_fewer_bits_are_handed_on():
-    fields = {"hpz": 2, "quantized_weights": True, "quantized_gradients": True}
+    fields = {"hpz": 2, "quantized_weights": True}
     check(EngineConfig(**fields), world=4, on_gpu=True)
     zero = settings(**fields)["zero_optimization"]
     assert zero["zero_hpz_partition_size"] == 2
-    assert zero["zero_quantized_weights"] is True and zero["zero_quantized_gradients"] is True
+    assert zero["zero_quantized_weights"] is True and "zero_quantized_gradients" not in zero
+    assert settings(**fields, precision="bf16")["communication_data_type"] == "fp32"
+
+
+def test_gradients_in_fewer_bits_are_refused_and_weights_where_their_sizes_do_not_fit():
+    with pytest.raises(TrainingError, match="reads every gradient as fp16"):
+        check(EngineConfig(quantized_gradients=True), world=4, on_gpu=True)
+    fits = {"a": 8 * 8 * 3, "b": 64}
+    quantised = EngineConfig(quantized_weights=True)
+    check_quantised(quantised, fits, world=8)
+    siglip = {**fits, "vision_tower.fc1.bias": 4304, "c": 8}
+    with pytest.raises(
+        TrainingError, match=r"cannot send vision_tower\.fc1\.bias: its 4304 .* \(nor are those of 1 more"
+    ):
+        check_quantised(quantised, siglip, world=8)
+    check_quantised(EngineConfig(), siglip, world=8)

@@ -107,9 +107,16 @@ def test_zero_is_read_off_the_engine_s_own_settings() -> None:
     from deemo_dist.training.engine_config import deepspeed_config
 
     config = EngineConfig(zero_stage=3, precision="bf16", offload="cpu", hpz=8, quantized_weights=True)
-    sizes = {"largest_param": 500, "trainable_params": 8_000}
+    sizes = {"largest_param": 500, "largest_trained": 500, "trainable_params": 8_000}
     zero = Zero.of(deepspeed_config(config, micro_steps=1, max_grad_norm=1.0, on_gpu=True, **sizes))
     expected = Zero(
         stage=3, bytes=2, gradient_bytes=4, offload_optimizer=True, offload_parameters=True, reduce_bucket=1_000, hpz=8
     )
     assert zero == replace(expected, persist_below=100_000, overlap=True, quantised_weights=True)
+
+
+def test_only_zero_1_and_2_fill_a_second_bucket_meanwhile() -> None:
+    one = [Parameter(elements=1_000, trains=True)]
+    overlapping = Zero(stage=3, bytes=2, gradient_bytes=4, reduce_bucket=100, overlap=True)
+    found = {stage: memory(one, replace(overlapping, stage=stage), ranks=2).buckets for stage in range(4)}
+    assert found == {0: 0.0, 1: 800.0, 2: 800.0, 3: 400.0}
