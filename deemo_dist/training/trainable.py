@@ -48,7 +48,8 @@ def apply_rules(
 ) -> Trainable:
     """Put adapters where this stage's rules and those of the stages ``before`` want them, and set ``requires_grad`` of
     every parameter by the last pattern that matches its name; no match is frozen. An adapter trains where the rule over
-    its layer's weight is ``lora`` and targets it, and stays as it is otherwise.
+    its layer's weight is ``lora`` and targets it, and stays as it is otherwise. What its own class keeps fixed
+    (Whisper's sinusoids) stays so, unless a pattern is its very name.
 
     Raises ``TrainingError`` for a pattern that matches no parameter or no layer to adapt, when nothing would train, and
     when a layer that takes statistics over the batch would.
@@ -60,6 +61,7 @@ def apply_rules(
                 f"the pattern '{pattern}' matches no parameter of the model",
                 hint=f"its parts are {', '.join(_parts(plain))}",
             )
+    fixed = _fixed(model)
     own = join_shapes(model, [rules])
     shapes = join_shapes(model, [*before, rules])
     if shapes:
@@ -67,7 +69,7 @@ def apply_rules(
 
         add_adapters(model, shapes)
     parameters = dict(model.named_parameters())
-    trained = {name: _trained_by(name, rules, own) for name in parameters}
+    trained = {name: _trained_by(name, rules, own, fixed) for name in parameters}
     for name, parameter in parameters.items():
         parameter.requires_grad_(trained[name] is not None)
     names = {pattern: [name for name in parameters if trained[name] == pattern] for pattern in rules}
@@ -88,11 +90,20 @@ def apply_rules(
     )
 
 
-def _trained_by(name: str, rules: Mapping[str, TrainRule], adapters: Mapping[str, object]) -> str | None:
+def _fixed(model: nn.Module) -> frozenset[str]:
+    """Plain names of what asked for no gradient before any rule did."""
+    found = (plain_name(name) for name, parameter in model.named_parameters() if not parameter.requires_grad)
+    fixed: frozenset[str] = vars(model).setdefault("fixed_parameters", frozenset(found))
+    return fixed
+
+
+def _trained_by(
+    name: str, rules: Mapping[str, TrainRule], adapters: Mapping[str, object], fixed: frozenset[str]
+) -> str | None:
     """The pattern under which a parameter trains; None: it is frozen."""
     layer = adapted_layer(name)
     pattern = last_match(plain_name(name) if layer is None else f"{layer}.weight", rules)
-    if pattern is None:
+    if pattern is None or (layer is None and plain_name(name) in fixed and pattern != plain_name(name)):
         return None
     trains = rules[pattern].mode == "full" if layer is None else rules[pattern].mode == "lora" and layer in adapters
     return pattern if trains else None

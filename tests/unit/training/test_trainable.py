@@ -61,3 +61,23 @@ def test_a_pattern_that_matches_nothing_is_refused_with_the_parts():
 def test_nothing_to_train_is_refused(rules):
     with pytest.raises(TrainingError, match="nothing would train"):
         apply_rules(model(), rules)
+
+
+def test_what_its_own_class_keeps_fixed_trains_under_its_very_name_alone():
+    module = model()
+    module["vision_tower"].bias.requires_grad_(False)
+    found = apply_rules(module, {"vision_tower*": TrainRule()})
+    assert trains(module) == {"vision_tower.weight"} and found.trainable == 12
+    apply_rules(module, {"video_projector*": TrainRule()})
+    apply_rules(module, {"*": TrainRule()})
+    assert "vision_tower.weight" in trains(module) and "vision_tower.bias" not in trains(module)
+    apply_rules(module, {"vision_tower.bias": TrainRule()})
+    assert trains(module) == {"vision_tower.bias"}
+
+
+def test_the_sinusoids_of_whisper_stay_fixed():
+    from tests.unit.training.real import Real
+
+    module = Real({}).model()
+    apply_rules(module, {"audio_tower*": TrainRule()})
+    assert "audio_tower.conv1.weight" in trains(module) and "audio_tower.embed_positions.weight" not in trains(module)
