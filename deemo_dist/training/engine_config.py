@@ -45,8 +45,8 @@ def check(config: EngineConfig, *, world: int, on_gpu: bool) -> None:
         raise TrainingError("engine.zero_stage 0 is not supported", hint="stage 1 replicates the parameters as well")
     if config.offload == "nvme":
         raise TrainingError(
-            "engine.offload nvme is not supported: its optimizer state cannot be put into a checkpoint",
-            hint="use offload: cpu",
+            "engine.offload nvme is not supported: what is swapped to a disk cannot be put into a checkpoint",
+            hint="engine.offload=cpu",
         )
     if config.precision == "bf16" and config.zero_stage < 2:
         raise TrainingError(

@@ -124,7 +124,6 @@ class EngineConfig:
     gradient_checkpointing: bool = False
     offload: Literal["none", "cpu", "nvme"] = operational("none")
     partition_at_build: bool = operational(False)
-    offload_path: str | None = operational(None)
     hpz: int = operational(1)
     quantized_weights: bool = False
     quantized_gradients: bool = False
