@@ -175,6 +175,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         cu_seqlens: Tensor | None = None,
         max_seqlen: int | None = None,
         num_items_in_batch: float | Tensor | None = None,
+        label_rows: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         pixel_values: Tensor | None = None,
@@ -192,8 +193,9 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
         ``input_ids`` int64 [B, T]; media as the processor makes them (``MEDIA``); ``cu_seqlens`` int32 [segments + 1]
         for a pack (then B = 1). With ``labels`` [B, T] the loss is the summed cross-entropy over
-        ``num_items_in_batch`` (None: the labels' own number) and ``logits`` are those of the predicting positions
-        alone, [targets, vocabulary]; without, ``logits`` are [B, T, vocabulary], the last ``logits_to_keep`` of them.
+        ``num_items_in_batch`` (None: the labels' own number; ``label_rows``: see ``loss_over``) and ``logits`` are
+        those of the predicting positions alone, [targets, vocabulary]; without, ``logits`` are [B, T, vocabulary], the
+        last ``logits_to_keep`` of them.
         Raises ``ModelError``.
         """
         if inputs_embeds is None:
@@ -213,7 +215,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if labels is None:
             outputs = run(logits_to_keep)
             return CausalLMOutputWithPast(logits=outputs.logits, past_key_values=outputs.past_key_values)
-        loss, logits = loss_over(labels, partial(_logits_of, run), num_items_in_batch)
+        loss, logits = loss_over(labels, partial(_logits_of, run), num_items_in_batch, label_rows)
         return CausalLMOutputWithPast(loss=loss, logits=logits)
 
     def _language(self, logits_to_keep: int | Tensor, **inputs: Any) -> Any:
@@ -304,15 +306,19 @@ def _logits_of(run: Callable[[int | Tensor], Any], rows: Tensor, batch: int) -> 
 
 
 def loss_over(
-    labels: Tensor, logits_of: Callable[[Tensor, int], Tensor], num_items: float | Tensor | None
+    labels: Tensor,
+    logits_of: Callable[[Tensor, int], Tensor],
+    num_items: float | Tensor | None,
+    rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy of the labelled tokens of ``labels`` [B, T] over ``num_items``, and the logits [targets, V]
     it came from: ``logits_of`` the positions that predict a label alone, laid end to end, and ``B``.
 
-    Of one position, to no effect, where there are none.
+    ``rows``: those positions, where they are known; to look for them on a GPU is to wait for it. Of one position, to no
+    effect, where there are none.
     """
     targets = F.pad(labels, (0, 1), value=IGNORED)[:, 1:].reshape(-1)
-    rows = torch.nonzero(targets != IGNORED).flatten()
+    rows = torch.nonzero(targets != IGNORED).flatten() if rows is None else rows
     count = len(rows)
     if not count:
         rows = torch.zeros(1, dtype=torch.long, device=labels.device)

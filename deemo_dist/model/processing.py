@@ -78,10 +78,11 @@ class DeemoLlamaProcessor(ProcessorMixin):
     def pack(self, examples: Sequence[LoadedExample]) -> Batch:
         """One padding-free pack. Raises ``ModelError`` naming the key of an example whose media are not there.
 
-        ``input_ids labels position_ids`` int64 [1, T] (positions restart with each example), ``cu_seqlens`` int32 [n
-        + 1], ``max_seqlen`` int, ``pixel_values`` float32 [clips, frames, 3, H, W], ``frame_times`` [clips, frames]
-        seconds, ``input_features`` [windows, bins, Tm] or [windows, samples], ``audio_starts`` [windows] seconds,
-        ``cue_values`` [clips, C, K, 3], ``cue_times`` [clips, C]. A medium that no example shows is one null medium.
+        ``input_ids labels position_ids`` int64 [1, T] (positions restart with each example), ``label_rows`` int64
+        [targets], the positions that predict a label, ``cu_seqlens`` int32 [n + 1], ``max_seqlen`` int,
+        ``pixel_values`` float32 [clips, frames, 3, H, W], ``frame_times`` [clips, frames] seconds, ``input_features``
+        [windows, bins, Tm] or [windows, samples], ``audio_starts`` [windows] seconds, ``cue_values`` [clips, C, K, 3],
+        ``cue_times`` [clips, C]. A medium that no example shows is one null medium.
         """
         if not examples:
             return self.null_pack()
@@ -164,9 +165,11 @@ class DeemoLlamaProcessor(ProcessorMixin):
 def _packed(sequences: Sequence[Sequence1D]) -> Batch:
     """Sequences end to end."""
     lengths = [len(sequence.ids) for sequence in sequences]
+    labels = torch.tensor([[label for sequence in sequences for label in sequence.labels]])
     return {
         "input_ids": torch.tensor([[token for sequence in sequences for token in sequence.ids]]),
-        "labels": torch.tensor([[label for sequence in sequences for label in sequence.labels]]),
+        "labels": labels,
+        "label_rows": torch.nonzero(labels[0, 1:] != IGNORED).flatten(),
         "position_ids": torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0),
         "cu_seqlens": torch.tensor([0, *lengths]).cumsum(0).to(torch.int32),
         "max_seqlen": max(lengths),

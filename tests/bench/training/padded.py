@@ -125,7 +125,7 @@ def packed_loss(model: nn.Module, batch: Batch) -> Tensor:
     longest = int((cu[1:] - cu[:-1]).max())
     lengths = {"cu_seq_lens_q": cu, "cu_seq_lens_k": cu, "max_length_q": longest, "max_length_k": longest}
     hidden = model.model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], **lengths).last_hidden_state
-    return loss_over(hidden, batch["labels"], model.lm_head, None)[0]
+    return loss_over(batch["labels"], lambda rows, _: model.lm_head(hidden[0, rows]), None)[0]
 
 
 def rates(run: str) -> tuple[Callable[[], float], Callable[[], float]]:

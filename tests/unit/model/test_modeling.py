@@ -124,6 +124,17 @@ def test_saved_model_loads_by_the_auto_classes(model, processor, loaded, tmp_pat
     assert again.generate(**processor.prompt([loaded()]), max_new_tokens=2).shape[0] == 1
 
 
+def test_a_pack_says_which_positions_predict_so_that_a_gpu_is_not_waited_for(model, processor, loaded, monkeypatch):
+    model.eval()
+    packs = [processor.pack(mixed(loaded)), processor.null_pack()]
+    known = [{name: value for name, value in pack.items() if name != "label_rows"} for pack in packs]
+    expected = [model(**pack) for pack in known]
+    monkeypatch.setattr(torch, "nonzero", lambda *_: pytest.fail("looked for"))
+    for pack, other in zip(packs, expected, strict=True):
+        found = model(**pack)
+        assert torch.equal(found.loss, other.loss) and torch.equal(found.logits, other.logits)
+
+
 def test_a_seed_decides_every_weight(nano):
     state = torch.random.get_rng_state()
     first, second, other = (build_model(nano, seed).state_dict() for seed in (3, 3, 4))

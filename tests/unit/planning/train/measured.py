@@ -60,6 +60,7 @@ def main() -> None:
     batch["labels"] = batch["input_ids"].clone()
     batch = {**batch, "input_ids": batch["input_ids"].repeat(1, 2), "labels": batch["labels"].repeat(1, 2)}
     batch |= {
+        "label_rows": torch.tensor([0]),
         "position_ids": torch.arange(2)[None],
         "cu_seqlens": torch.tensor([0, 2], dtype=torch.int32),
         "max_seqlen": 2,
