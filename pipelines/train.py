@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -72,6 +73,7 @@ def run_worker(config: RunConfig, selection: Selection = ALL) -> None:
                 _end_together(ranks)
                 raise
     except Interrupted:  # all ranks agreed
+        _be_deaf()
         leave()
         raise
     except BaseException:
@@ -86,6 +88,14 @@ def _end_together(ranks: "Ranks") -> None:
     ranks.progress.during("the end")
     with suppress(RuntimeError):  # one that is gone meanwhile is the launcher's to tell
         ranks.finish(None)
+
+
+def _be_deaf() -> None:
+    """This process has stopped as it was told; told again while it leaves, by a launcher that ends what is left once
+    one rank has gone, it still exits as one that has stopped."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
 
 
 def stacks_folder(config: RunConfig) -> Path:

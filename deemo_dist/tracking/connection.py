@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _FEW_RETRIES = {  # a call to a dead server blocks 247 s by MLflow's defaults; t
 }
 
 
+_CONNECTING = threading.Lock()
+"""Two threads at once would both make the tables of a new database."""
 ARTIFACT_SECONDS = 1800
 """A server that passes artifacts on answers only when its own store has taken the whole file."""
 
@@ -76,6 +79,11 @@ def client(where: Connection) -> "MlflowClient":
     """An MLflow client for ``where``. Model URIs are resolved by MLflow's global URI, so that is set as well."""
     for name, value in _FEW_RETRIES.items():
         os.environ.setdefault(name, value)
+    with _CONNECTING:
+        return _client(where)
+
+
+def _client(where: Connection) -> "MlflowClient":
     import mlflow
 
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking._model_registry.client"):

@@ -8,7 +8,7 @@ import pytest
 from deemo_dist.launch import run_ranks
 
 RANK = """
-import sys, time
+import os, signal, sys, time
 import pipelines.train as train
 from deemo_dist.config import load
 from deemo_dist.errors import Interrupted
@@ -25,6 +25,7 @@ try:
 except Interrupted as error:
     with open(sys.argv[1] + "/ends", "a") as file:
         file.write(f"{time.time()}\\n")
+    os.kill(os.getpid(), signal.SIGTERM)  # SLURM, once the first one has gone
     sys.exit(error.exit_code)
 """
 
