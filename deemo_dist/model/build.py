@@ -79,7 +79,8 @@ def build_model(
     """
     tokenizer = build_tokenizer(config)
     described = build_config(config, tokenizer)
-    with torch.random.fork_rng(), building():
+    stored = [part for part, source in (described.sources or {}).items() if source != RANDOM]
+    with torch.random.fork_rng(), building(stored):
         torch.manual_seed(seed)
         model = DeemoLlamaForConditionalGeneration(described)
     current().keep(model.parameters())

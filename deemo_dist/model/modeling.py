@@ -23,6 +23,7 @@ from deemo_dist.model.adapted import holds_adapters, load_adapted, save_adapted
 from deemo_dist.model.adapters import is_adapted
 from deemo_dist.model.configuration import DeemoLlamaConfig
 from deemo_dist.model.conversation import IGNORED
+from deemo_dist.model.placing import made
 from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
 from deemo_dist.model.served import check_served, over_pack
 from deemo_dist.model.towers import build_tower, call_tower, patches_of, places_of, settle, width_of
@@ -59,9 +60,10 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         attention.register()
         self.trained: frozenset[str] = frozenset()
-        self.vision_tower = build_tower(settle(config.vision_config))
-        self.audio_tower = build_tower(settle(config.audio_config))
-        self.language_model = AutoModelForCausalLM.from_config(config.text_config, attn_implementation=attention.NAME)
+        self.vision_tower = made("vision", lambda: build_tower(settle(config.vision_config)))
+        self.audio_tower = made("audio", lambda: build_tower(settle(config.audio_config)))
+        causal = partial(AutoModelForCausalLM.from_config, config.text_config, attn_implementation=attention.NAME)
+        self.language_model = made("llm", causal)
         check_served(self.language_model, config.text_config)
         out = config.text_config.hidden_size
         self.video_projector = build_projector(

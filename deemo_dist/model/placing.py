@@ -4,15 +4,16 @@ A model that fits no host is cut among the ranks as it is built: a module's own 
 soon as the module stands, and gathered (``whole``) for as long as their first values are set.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 from transformers import PreTrainedModel
+from transformers.initialization import no_init_weights
 
 from deemo_dist.errors import ModelError
 
@@ -43,6 +44,8 @@ class Placing:
             raise error
 
 
+Part = TypeVar("Part", bound=PreTrainedModel)
+_stored: ContextVar[Collection[str]] = ContextVar("stored", default=())
 _current: ContextVar[Placing] = ContextVar("placing", default=Placing())  # noqa: B039 - it holds nothing
 
 
@@ -62,10 +65,32 @@ def placing(how: Placing) -> Iterator[None]:
 
 
 @contextmanager
-def building() -> Iterator[None]:
+def building(stored: Collection[str] = ()) -> Iterator[None]:
     """Around the making of a model: its parameters go to the placing in force as they come, with the values that they
-    would have without it."""
-    how = current()
+    would have without it. ``stored``: parts that are read afterwards, whole, and get no first values."""
+    token = _stored.set(stored)
+    try:
+        with _placed(current()):
+            yield
+    finally:
+        _stored.reset(token)
+
+
+def made(part: str, build: Callable[[], Part]) -> Part:
+    """A part of a model, as ``building`` has it. Its buffers have their values in any case."""
+    if part not in _stored.get():
+        return build()
+    with no_init_weights():
+        found = build()
+    for module in found.modules():
+        if any(True for _ in module.parameters(recurse=False)):
+            module._is_hf_initialized = True  # type: ignore[assignment]
+    found.tie_weights(recompute_mapping=False)
+    return found
+
+
+@contextmanager
+def _placed(how: Placing) -> Iterator[None]:
     if not how.cuts:
         yield
         return

@@ -1,5 +1,6 @@
 """Stored weights read tensor by tensor: which names serve, what grows, what is refused."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cluster.local.s3 import LocalS3
-from deemo_dist.config import StorageConfig
+from deemo_dist.config import StorageConfig, TowerConfig
 from deemo_dist.errors import ModelError
-from deemo_dist.model import sources
+from deemo_dist.model import build_model, sources
 from deemo_dist.model.fetched import fetched
 from deemo_dist.model.sources import cast_parameters, load_parts
 from deemo_dist.model.stored import load_stored
@@ -167,3 +168,26 @@ def test_rotary_frequencies_keep_their_precision(model):
     cast_parameters(model, torch.bfloat16)
     assert before and all(torch.equal(before[name], buffer) for name, buffer in frequencies().items())
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_part_that_is_read_gets_no_first_values_and_all_its_stored_ones(nano, tmp_path, monkeypatch, tied):
+    """Frequencies of positions, which are stored nowhere, and a head that is the embeddings included."""
+    llm = dataclasses.replace(nano.llm, settings={**nano.llm.settings, "tie_word_embeddings": tied})
+    model = build_model(dataclasses.replace(nano, llm=llm), 0)
+    model.language_model.save_pretrained(tmp_path)
+    drawn = []
+    rule = type(model.language_model)._init_weights
+    monkeypatch.setattr(
+        type(model.language_model), "_init_weights", lambda self, module: drawn.append(module) or rule(self, module)
+    )
+    again = build_model(dataclasses.replace(nano, llm=TowerConfig(source=str(tmp_path))), 0)
+    assert not [module for module in drawn if any(True for _ in module.parameters(recurse=False))]
+    same = again.get_output_embeddings().weight is again.get_input_embeddings().weight
+    assert same == tied
+    stored, found = model.language_model.state_dict(), again.language_model.state_dict()
+    assert stored.keys() == found.keys() and all(torch.equal(stored[name], found[name]) for name in stored)
+    buffers = dict(again.language_model.named_buffers())
+    assert buffers and all(torch.equal(buffers[name], own) for name, own in model.language_model.named_buffers())
+    assert all(torch.equal(one, other) for one, other in
+               zip(model.audio_tower.parameters(), again.audio_tower.parameters(), strict=True))  # fmt: skip
