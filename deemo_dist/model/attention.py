@@ -215,13 +215,12 @@ def attention_forward(
             f"the language model's attention has {strange}, which this one has not",
             hint="one without attention sinks, biases of positions or chosen keys",
         )
-    packed = cu_seq_lens_q is not None and max_length_q is not None
-    note_call(told=packed, window=sliding_window is not None)
+    note_call(told=cu_seq_lens_q is not None and max_length_q is not None, window=sliding_window is not None)
     kernel = choose_kernel(query.device, deemo_attention, value.dtype)
     rest: dict[str, Any] = {"scale": scaling, "dropout": dropout, "window": sliding_window, "softcap": softcap}
     rest["kernel"] = kernel
     q, k, v = (tensor.transpose(1, 2) for tensor in (query, key, value))
-    if packed:
+    if cu_seq_lens_q is not None and max_length_q is not None:
         return varlen(q[0], k[0], v[0], cu_seq_lens_q, max_length_q, **rest).unsqueeze(0), None
     if attention_mask is not None and attention_mask.dim() != 2:
         raise ModelError("attention over packs takes no dense mask", hint="pass a 2-D attention_mask, or cu_seqlens")

@@ -4,7 +4,6 @@ Every forward pass that is not a decoding step calls every encoder and projector
 there is none (its features then flow nowhere, with zero gradients), so that ZeRO-3 ranks never diverge.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from deemo_dist.model import attention
 from deemo_dist.model.adapted import holds_adapters, load_adapted, save_adapted
 from deemo_dist.model.adapters import is_adapted
 from deemo_dist.model.configuration import DeemoLlamaConfig
-from deemo_dist.model.conversation import IGNORED
+from deemo_dist.model.loss import logits_at, loss_over
 from deemo_dist.model.placing import made
 from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
 from deemo_dist.model.served import check_served, over_pack
@@ -204,27 +203,27 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
             media = ((pixel_values, frame_times), (input_features, audio_starts), (cue_values, cue_times))
             inputs_embeds = self._embedded(input_ids, past_key_values, media, (video_index, audio_index, cue_index))
         packed = self._packing(cu_seqlens, max_seqlen, attention_mask, position_ids, past_key_values, inputs_embeds)
-        run = partial(
-            self._language,
-            inputs_embeds=inputs_embeds,
-            attention_mask=None if packed else attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            use_cache=False if packed or labels is not None else use_cache,
+        inputs = {
+            "inputs_embeds": inputs_embeds,
+            "attention_mask": None if packed else attention_mask,
+            "position_ids": position_ids,
+            "past_key_values": past_key_values,
+            "use_cache": False if packed or labels is not None else use_cache,
             **packed,
             **_handed_on(kwargs),
-        )
+        }
+        run = partial(self._language, inputs)
         if labels is None:
             outputs = run(logits_to_keep)
             return CausalLMOutputWithPast(logits=outputs.logits, past_key_values=outputs.past_key_values)
-        loss, logits = loss_over(labels, partial(_logits_of, run), num_items_in_batch, label_rows)
+        loss, logits = loss_over(labels, partial(logits_at, run), num_items_in_batch, label_rows)
         return CausalLMOutputWithPast(loss=loss, logits=logits)
 
-    def _language(self, logits_to_keep: int | Tensor, **inputs: Any) -> Any:
+    def _language(self, inputs: dict[str, Any], logits_to_keep: int | Tensor) -> Any:
         """The language model's own forward pass, which ends in what its logits go through (scales, caps)."""
         packed = "cu_seq_lens_q" in inputs
         with over_pack(self.config.text_config) if packed else nullcontext():
-            return self.language_model(logits_to_keep=logits_to_keep, deemo_attention=self.config.attention, **inputs)
+            return self.language_model(**inputs, logits_to_keep=logits_to_keep, deemo_attention=self.config.attention)
 
     def _embedded(
         self,
@@ -299,31 +298,3 @@ def place(embeds: Tensor, where: Tensor, features: Tensor, index: Tensor | None,
         order = index[order.clamp(0, len(index) - 1)]
     taken = features[order.clamp(0, len(features) - 1)].view_as(embeds).to(embeds.dtype)
     return torch.where(where.unsqueeze(-1), taken, embeds)
-
-
-def _logits_of(run: Callable[[int | Tensor], Any], rows: Tensor, batch: int) -> Tensor:
-    """Logits [n, V] of the positions ``rows`` of a batch laid end to end; of all positions where it has several."""
-    logits: Tensor = run(rows if batch == 1 else 0).logits
-    return logits[0] if batch == 1 else logits.flatten(0, 1)[rows]
-
-
-def loss_over(
-    labels: Tensor,
-    logits_of: Callable[[Tensor, int], Tensor],
-    num_items: float | Tensor | None,
-    rows: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Summed cross-entropy of the labelled tokens of ``labels`` [B, T] over ``num_items``, and the logits [targets, V]
-    it came from: ``logits_of`` the positions that predict a label alone, laid end to end, and ``B``.
-
-    ``rows``: those positions, where they are known; to look for them on a GPU is to wait for it. Of one position, to no
-    effect, where there are none.
-    """
-    targets = F.pad(labels, (0, 1), value=IGNORED)[:, 1:].reshape(-1)
-    rows = torch.nonzero(targets != IGNORED).flatten() if rows is None else rows
-    count = len(rows)
-    if not count:
-        rows = torch.zeros(1, dtype=torch.long, device=labels.device)
-    logits = logits_of(rows, len(labels))
-    total = F.cross_entropy(logits.float(), targets[rows], ignore_index=IGNORED, reduction="sum")
-    return total / (max(1, count) if num_items is None else num_items), logits[:count]

@@ -46,4 +46,4 @@ def _recast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
     accelerator = get_accelerator()
     pinned = tensor.device.type == "cpu" and accelerator.is_pinned(tensor)
-    return accelerator.pin_memory(tensor.to(dtype)) if pinned else tensor.to(dtype)  # type: ignore[no-any-return]
+    return accelerator.pin_memory(tensor.to(dtype)) if pinned else tensor.to(dtype)

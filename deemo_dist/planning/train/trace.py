@@ -239,7 +239,7 @@ def _language(model: Any, probe: _Probe, empty: Callable[..., Tensor], *, wanted
 
 def _label(model: Any, probe: _Probe, empty: Callable[..., Tensor], grads: bool) -> Unit:
     """A position with a label: the head, its logits in the working precision and in fp32, and the gradients of both."""
-    from deemo_dist.model.modeling import loss_over
+    from deemo_dist.model.loss import loss_over
 
     hidden_size = model.config.text_config.hidden_size
     head = model.get_output_embeddings()

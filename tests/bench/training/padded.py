@@ -23,7 +23,7 @@ from deemo_dist.dataset.packing import pack
 from deemo_dist.model import build_config, build_processor
 from deemo_dist.model.attention import NAME
 from deemo_dist.model.conversation import IGNORED, Sequence1D
-from deemo_dist.model.modeling import loss_over
+from deemo_dist.model.loss import loss_over
 from deemo_dist.records import Annotation, Example
 from deemo_dist.samples import plan_clips
 from deemo_dist.samples.words import reasoning
