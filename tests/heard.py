@@ -32,7 +32,7 @@ def speakable(rows: Sequence[Sentence]) -> list[Sentence]:
         if len(row.text) <= LONGEST
         and "\n" not in row.text
         and any(mention.kind == "PERSON" for mention in row.planted)
-        and all(mention.kind in ("PERSON", "LOCATION") for mention in row.planted)
+        and all(mention.kind in ("PERSON", "LOCATION", "DATE") for mention in row.planted)
     ]
 
 

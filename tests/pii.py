@@ -46,6 +46,7 @@ STANDING = re.compile(
     ),
     re.IGNORECASE,
 )  # fmt: skip
+FULL_DATE = re.compile(r"[A-Z][a-z]+ \d{1,2}, \d{4}")  # a day with its year may be somebody's: removed, no other words
 SPOKEN = Path(__file__).parent / "spoken_templates.txt"
 
 
@@ -151,7 +152,7 @@ def _filled(source: str, template: str, people: Names, rng: random.Random, fake:
     for slot in re.finditer(r"\{\{\s*(\w+)\s*\}\}", template):
         text += template[at : slot.start()]
         value = _value(slot[1], people, rng, fake)
-        kind = KIND_OF.get(slot[1])
+        kind = "DATE" if FULL_DATE.fullmatch(value) else KIND_OF.get(slot[1])
         if kind:
             planted.append(Planted(len(text), len(text) + len(value), kind))
         text, at = text + value, slot.end()
@@ -161,7 +162,7 @@ def _filled(source: str, template: str, people: Names, rng: random.Random, fake:
 
 
 def _value(slot: str, people: Names, rng: random.Random, fake: object) -> str:
-    """What a slot says; what names nobody (jobs, dates, nationalities) is other words."""
+    """What a slot says; what names nobody (jobs, months, nationalities) is other words."""
     first, last = people
     if slot in KINDS["PERSON"]:
         if slot.startswith("first"):

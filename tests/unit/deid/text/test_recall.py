@@ -61,6 +61,7 @@ def test_persons_are_found_and_other_words_are_kept(words: Words, lower: bool) -
     assert found["other"].share <= 0.02
     assert found["EMAIL"].share == 1.0
     assert found["NUMBER"].share >= 0.85
+    assert found["DATE"].share == 1.0
 
 
 @pytest.mark.slow
