@@ -16,10 +16,11 @@ from deemo_dist.deid.body import cues as body
 from deemo_dist.deid.body import nfbl
 from deemo_dist.deid.body.people import BodyModels, BodyScan
 from deemo_dist.deid.faces import masking
-from deemo_dist.deid.faces.captions import CaptionScan, PaddleText, TextDetector
+from deemo_dist.deid.faces.captions import CaptionScan
 from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.detectors import BlazeFace, FaceDetector
 from deemo_dist.deid.faces.scan import FaceModels, FaceScan
+from deemo_dist.deid.faces.text import PaddleText, TextDetector
 from deemo_dist.deid.findings import Heard, Released, Seen, Voice
 from deemo_dist.deid.gates import check_audit, check_heads, check_picture, check_sync
 from deemo_dist.deid.keys import KeyRing

@@ -5,10 +5,11 @@ import pytest
 
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid.body.people import Bodies
-from deemo_dist.deid.faces.captions import CaptionScan, held, text_boxes
+from deemo_dist.deid.faces.captions import CaptionScan, held
 from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.cuts import CutWatch
 from deemo_dist.deid.faces.scan import KEPT_BYTES, FaceModels, FaceScan, Found
+from deemo_dist.deid.faces.text import text_boxes
 
 NONE = (np.zeros((0, 4)), np.zeros(0))
 
@@ -199,7 +200,7 @@ def test_the_memory_of_frames_is_short() -> None:
 
 def test_text_is_held_from_the_look_before_to_the_look_after() -> None:
     box = np.array([[1.0, 2, 3, 4]])
-    boxes = held({0: box[:0], 5: box, 10: box[:0], 12: box[:0]}, 13)
+    boxes = held([{0: box[:0], 5: box, 10: box[:0], 12: box[:0]}], [], 13)
     assert [len(each) for each in boxes] == [1] * 11 + [0] * 2
 
 
@@ -239,7 +240,7 @@ def test_boxes_of_a_heat_map_are_grown_and_specks_left_out() -> None:
 def test_a_planted_lower_third_is_found_from_before_it_comes_to_after_it_goes() -> None:
     import cv2
 
-    from deemo_dist.deid.faces.captions import PaddleText
+    from deemo_dist.deid.faces.text import PaddleText
     from tests.unit.deid.conftest import footage
 
     raw = footage("clip-single-face", count=70).frames
