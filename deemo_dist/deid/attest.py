@@ -58,6 +58,7 @@ def figures(seen: Seen, heard: Heard, released: Released, cues: np.ndarray) -> d
         "audit_inside_rate": checked.inside,
         "audit_unsure_rate": checked.unsure,
         "audit_sensitivity": checked.sensitivity,
+        "residual_text_rate": checked.residual_text,
         "pixel_correlation": checked.pixel_correlation,
         **heard.spoken.figures,
         **(heard.sound.figures if heard.sound is not None else {}),

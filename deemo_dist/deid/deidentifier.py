@@ -170,7 +170,7 @@ class Deidentifier:
         """The second pass: every frame masked, audited, written; and a few of what was written read again."""
         meter, info, cover = self.meter, source.info, seen.cover
         shown = with_face(cover.detected, self.policy.detect_every)
-        audit = ClipAudit(self.policy, self.auditor, detected=shown, small=self.small)
+        audit = ClipAudit(self.policy, self.auditor, detected=shown, small=self.small, text=self.texts)
         share = _MaskedShare(info.width, info.height)
         meter.run("encode", sink.begin, width=info.width, height=info.height, fps=info.fps, times=seen.times)
         for number, time, frame in meter.each("decode", source.frames()):

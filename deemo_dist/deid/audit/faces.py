@@ -5,10 +5,13 @@ Scores of BlazeFace, measured: whole faces .84 to .96, half-masked ones .59 to .
 So every hit from the detector's own threshold (.5) counts, except in a clip in which no face was ever detected: there a
 hit far from any mask counts from ``SURE`` on, and a lesser one is reported as unsure. In tiles, which show much that is
 no face, hits count from ``SURE`` on in any clip.
+
+Now and then the detector of burnt-in text looks at a masked frame again. What it sees there is reported, not judged:
+print on clothes and signs count, too.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,10 +21,12 @@ from deemo_dist.deid.audit.pixels import PixelProbe
 from deemo_dist.deid.audit.tiles import TileWatch
 from deemo_dist.deid.faces.detectors import FaceDetector
 from deemo_dist.deid.faces.scan import RATE
+from deemo_dist.deid.faces.text import TextDetector
 
 COVERED = 0.5
 SURE = 0.75
 SENSED = 3
+TEXT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class FaceAudit:
     ``sensitivity``: share of frames with a known face, of every ``SENSED``-th audited, in which the audit's detector
     saw one before masking; None where there was none. ``unsure``: share of audited frames, or of rounds over all tiles,
     with a hit that was not counted. ``pixel_correlation``: of raw pixels and those of the released file, the highest of
-    any masked region (see ``correlation``); None where nothing was masked."""
+    any masked region (see ``correlation``); None where nothing was masked. ``residual_text``: share of frames looked at
+    for text in which some lies mostly outside the masked regions; None where nobody looked."""
 
     frames: int
     residual_rate: float
@@ -39,6 +45,7 @@ class FaceAudit:
     sensitivity: float | None
     unsure: float
     pixel_correlation: float | None
+    residual_text: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class ClipAudit:
     Holds one frame, whatever the length.
 
     ``detected``: frames in which the masking detector saw a face; None takes every masked frame for one. ``small``:
-    what is shown the tiles of frames; None: nothing is.
+    what is shown the tiles of frames, ``text``: what finds text every ``TEXT_SECONDS``; None: nothing does.
     """
 
     def __init__(
@@ -81,11 +88,15 @@ class ClipAudit:
         *,
         detected: Collection[int] | None = None,
         small: FaceDetector | None = None,
+        text: TextDetector | None = None,
     ) -> None:
         self._every = policy.audit_every
         self._detector = detector
         self._detected = detected
         self._tiles = TileWatch(small) if small is not None else None
+        self._text = text
+        self._texts: list[bool] = []
+        self._text_at = -np.inf
         self._pixels = PixelProbe()
         self._looks: list[_Look] = []
         self._rounds: list[_Round] = []
@@ -109,6 +120,9 @@ class ClipAudit:
         if late or due:
             self._look(*self._last)
             self._looked_at = time
+            if self._text is not None and time - self._text_at >= TEXT_SECONDS:
+                self._texts.append(bool((hits_covered(self._text(masked), regions) < COVERED).any()))
+                self._text_at = time
 
     def finish(self, shown: Callable[[int], np.ndarray]) -> FaceAudit:
         """What was found; all zeros for a clip without frames. ``shown``: a frame of the released file by its number,
@@ -121,7 +135,8 @@ class ClipAudit:
                 self._take(self._tiles.all_of(masked), regions)
             self._last = None
         known = self._masked if self._detected is None else bool(self._detected)
-        return summary(self._looks, self._rounds, self._pixels.against(shown), enough=0.0 if known else SURE)
+        found = summary(self._looks, self._rounds, self._pixels.against(shown), enough=0.0 if known else SURE)
+        return replace(found, residual_text=_share(self._texts) if self._texts else None)
 
     def _look(self, number: int, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> None:
         """Audit a frame."""

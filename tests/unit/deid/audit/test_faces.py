@@ -172,3 +172,20 @@ def test_a_leak_of_a_few_frames_counts_as_a_round() -> None:
         frame = shown if 40 <= number < 48 else raw
         found.see(number, number / 25, frame, frame, NOWHERE)
     assert found.finish(lambda number: raw).residual_rate == pytest.approx(0.1)
+
+
+def test_text_that_is_left_is_looked_for_now_and_then_and_reported() -> None:
+    shown: list[int] = []
+
+    def text(frame: np.ndarray) -> np.ndarray:
+        shown.append(1)
+        return np.array([[4.0, 4, 24, 12]])
+
+    for regions, rate in ((NOWHERE, 1.0), (np.array([[0, 0, 40, 16]]), 0.0)):
+        shown.clear()
+        found = ClipAudit(PolicyConfig(), nothing, text=text)
+        for number, raw in enumerate(clip(300)):
+            found.see(number, number / 25, raw, raw, regions)
+        assert found.finish(lambda number: np.zeros((32, 40, 3), np.uint8)).residual_text == rate
+        assert len(shown) == 3
+    assert audit(12, 2, regions=BOX).residual_text is None
