@@ -96,7 +96,7 @@ class FinePrint:
         for tile in self._tiles:
             for left, top, right, bottom in np.clip(self._boxes(tile), 0, None).astype(int):
                 known, shown = (each[top:bottom, left:right] for each in (self._known, now))
-                if np.count_nonzero((known > 0) & (known == shown)) < GONE * max(1, np.count_nonzero(known)):
+                if np.count_nonzero((known > 0) & (known == shown)) < GONE * max(1, int(np.count_nonzero(known))):
                     marks[top:bottom, left:right] = True
         return by_cell(marks) > 0
 
