@@ -5,7 +5,7 @@ BIN := .venv/bin
 STORAGE ?= file
 BENCH ?= all
 TESTERS ?= 2
-PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadgroup --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --no-loadscope-reorder
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 

@@ -1,33 +1,36 @@
-"""Which tests stay with one process when several share the work (``pytest -n 2 --dist loadgroup``).
+"""Which tests stay with one process when several share the work (``pytest -n 2``).
 
 A file's tests stay together, for its fixtures; and so do the files below, which share addresses or what is made once.
+(Not by xdist's own marks of groups: they need an attribute of tests that pytest 9.2 has no longer.)
 """
 
-from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
-TESTS = Path(__file__).parent
 TOGETHER = {
-    "integration/test_launch_ray.py": "ray",  # nodes at the same loopback addresses, workers at the same ports
-    "system/test_chaos.py": "ray",
-    "system/test_clusters.py": "ray",
-    "system/test_no_names.py": "ray",
-    "unit/execution/test_ray.py": "ray",
-    "system/test_audit.py": "project",  # one project is made and trained for all
-    "system/test_chain.py": "project",
-    "system/test_faults.py": "project",
-    "system/test_smollm2.py": "project",
+    "tests/integration/test_launch_ray.py": "ray",  # nodes at the same loopback addresses, workers at the same ports
+    "tests/system/test_chaos.py": "ray",
+    "tests/system/test_clusters.py": "ray",
+    "tests/system/test_no_names.py": "ray",
+    "tests/unit/execution/test_ray.py": "ray",
+    "tests/system/test_audit.py": "project",  # one project is made and trained for all
+    "tests/system/test_chain.py": "project",
+    "tests/system/test_faults.py": "project",
+    "tests/system/test_smollm2.py": "project",
 }
 
 
-def group_of(path: Path) -> str:
-    """The name of the group whose tests run in one process, one after the other."""
-    place = path.relative_to(TESTS).as_posix()
-    return TOGETHER.get(place, place)
+class ByFile(LoadScopeScheduling):
+    """Hands out whole files, or the files that belong together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return TOGETHER.get(path, path)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    """xdist's question how tests are to be shared."""
+    return ByFile(config, log)
