@@ -331,8 +331,9 @@ def test_a_model_built_in_partitions_with_offload_gives_the_same_losses(ranks, u
     assert_close(job, undisturbed, 1e-5)
 
 
-@pytest.mark.parametrize("zero_stage", [2, 3])
-def test_a_stage_that_has_ended_leaves_nothing_in_memory(ranks, zero_stage):
-    job = ranks(1, zero_stage=zero_stage, steps=1, stages=["a", "b"], left=True)
+@pytest.mark.parametrize(("zero_stage", "cut"), [(2, False), (3, False), (3, True)])
+def test_a_stage_that_has_ended_leaves_nothing_in_memory(ranks, zero_stage, cut):
+    plan = {"zero_stage": zero_stage, "partition_at_build": cut, "validate_every": 1}
+    job = ranks(1, **plan, steps=2, stages=["a", "b"], left=True)
     assert job.codes == [0], job.output()
     assert [job.rows(stage)[-1]["left"] for stage in ("a", "b")] == [[], []]
