@@ -20,6 +20,7 @@ from deemo_dist.dataset import (
 from deemo_dist.deid import KeyRing, policy_digest, policy_strength
 from deemo_dist.records import Attestation, Clip, NfblEvent
 from deemo_dist.storage import open_store
+from pipelines.sealed import units_of
 from tests import parts
 
 PEOPLE = ("Zora Zamboni", "Ada", "Bo")
@@ -54,19 +55,26 @@ def config_of(folder: Path, version: str = "v1", name: str = "demo") -> RunConfi
 
 
 def make(
-    config: RunConfig, clips: Sequence[Clip], rejected: Sequence[int] = (), *, finish: bool = True, first: int = 2
+    config: RunConfig,
+    clips: Sequence[Clip],
+    rejected: Sequence[int] = (),
+    *,
+    finish: bool = True,
+    first: int = 2,
+    order: str = "manifest",
 ) -> DatasetInfo | None:
-    """What preprocessing leaves, without its models; unless it is to ``finish``, of its ``first`` units alone."""
+    """What preprocessing leaves, without its models; unless it is to ``finish``, of its ``first`` units alone. In the
+    manifest's ``order``, as versions of before are and as tests count on, or in that of the keys."""
     store, ring = open_store(config.storage), KeyRing.open(config.keys, dataset=config.data.name)
     name, version = config.data.name, config.data.version
-    units = plan_units(clips, 3000)
+    units = units_of(clips, ring, 3000) if order == "key" else plan_units(clips, 3000)
     policy = {
         "policy": config.policy.name,
         "policy_digest": policy_digest(config.policy, ring.key_id),
         "key_id": ring.key_id,
         "strength": policy_strength(config.policy),
     }
-    header = parts.header(units, manifest_digest=manifest_digest(clips), shard_bytes=3000, **policy)
+    header = parts.header(units, manifest_digest=manifest_digest(clips), shard_bytes=3000, order=order, **policy)
     begin_version(store, name, version, header)
     for unit in units if finish else units[:first]:
         receipt, tar = parts.build(

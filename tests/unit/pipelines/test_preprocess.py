@@ -35,7 +35,7 @@ def test_what_is_missing_is_made_again_of_the_receipts(
 ) -> None:
     store, clips = open_store(config.storage), clips_of()
     run = of_manifest(config, clips)
-    info = make(config, clips)
+    info = make(config, clips, order="key")
     assert info is not None and run_preprocess(run) == info
     before = {key: store.get(key) for key in store.list("")}
     gone = next(key for key in before if part in key and not key.startswith("manifests"))
