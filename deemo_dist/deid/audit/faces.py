@@ -20,13 +20,13 @@ from deemo_dist.deid import geometry
 from deemo_dist.deid.audit.pixels import PixelProbe
 from deemo_dist.deid.audit.tiles import TileWatch
 from deemo_dist.deid.faces.detectors import FaceDetector
-from deemo_dist.deid.faces.scan import RATE
 from deemo_dist.deid.faces.text import TextDetector
 
 COVERED = 0.5
 SURE = 0.75
 SENSED = 3
 TEXT_SECONDS = 5.0
+LONGEST_STEP = 0.5  # seconds between two audited frames, however slow they are
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class _Round:
 
 class ClipAudit:
     """Sees every frame of a clip once, in order, and audits every ``policy.audit_every``-th, out of phase with
-    detection (which starts at 0), and the last; where frames are slow, more of them, as many a second as at ``RATE``.
-    Holds one frame, whatever the length.
+    detection (which starts at 0), and the last; of slow frames more, one as soon as
+    ``LONGEST_STEP`` is over. Holds one frame, whatever the length.
 
     ``detected``: frames in which the masking detector saw a face; None takes every masked frame for one. ``small``:
     what is shown the tiles of frames, ``text``: what finds text every ``TEXT_SECONDS``; None: nothing does.
@@ -103,7 +103,6 @@ class ClipAudit:
         self._masked = False
         self._last: tuple[int, np.ndarray, np.ndarray, np.ndarray] | None = None
         self._looked: int | None = None
-        self._seconds = policy.audit_every / RATE
         self._looked_at: float | None = None
 
     def see(self, number: int, time: float, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> None:
@@ -111,7 +110,7 @@ class ClipAudit:
         ``regions`` int [N, 4], the pixel boxes that were masked."""
         self._masked = self._masked or len(regions) > 0
         since = time if self._looked_at is None else self._looked_at
-        late = time - since > self._seconds
+        late = time - since >= LONGEST_STEP - 1e-6
         if late and self._last is not None and self._looked is None:
             self._look(*self._last)
         self._looked_at = since
