@@ -8,7 +8,7 @@ from deemo_dist.deid import KeyRing
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 from deemo_dist.storage import open_store
-from pipelines.withdrawn import write_allowed
+from pipelines.erasure.withdrawn import write_allowed
 
 
 def make_samples(dest: Path, *, subjects: int, clips: int, seed: int, workers: int, real: bool) -> list[Clip]:

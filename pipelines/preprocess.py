@@ -52,9 +52,9 @@ from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import Store, fetch_uri, open_store
 from deemo_dist.weights import use
 from pipelines.array import preprocess_array
+from pipelines.erasure.withdrawn import refuse_withdrawn, without_withdrawn
 from pipelines.private import by_place, private_folder
 from pipelines.sealed import SealedUnit, units_of
-from pipelines.withdrawn import refuse_withdrawn, without_withdrawn
 
 READERS = 16
 FETCHED = "bytes.fetch"

@@ -21,8 +21,8 @@ from deemo_dist.deid import KeyRing, policy_digest, policy_gate
 from deemo_dist.errors import ConfigError, DatasetError, DeemoError, NotFoundError
 from deemo_dist.records import Clip, Receipt
 from deemo_dist.storage import Store, open_store
+from pipelines.erasure.withdrawn import take_over
 from pipelines.private import by_place
-from pipelines.withdrawn import take_over
 
 Voices = Literal["keep", "drop"]
 

@@ -22,7 +22,7 @@ from pipelines.batches import step_factory, validation_factory
 from pipelines.card import model_card
 from pipelines.curves import KeepCurve
 from pipelines.datasets import open_allowed
-from pipelines.descendants import WITH_PARENTS
+from pipelines.erasure.descendants import WITH_PARENTS
 from pipelines.export import MODEL_FILE, export_model, export_place, load_base
 from pipelines.stages import PlannedStage, Selection, check_ranks, plan_stages, run_prefix
 from pipelines.tracked import TrackStage, describe_run, open_tracker, tell_failed, tracking_folder

@@ -123,8 +123,8 @@ def dataset_erase(
     key. Interrupted, the same command finishes it, or the next erasure of anybody. What learned from the person is
     listed to be retrained or retired.
     """
-    from pipelines.erase import run_erase
-    from pipelines.erasure_receipt import told
+    from pipelines.erasure.erase import run_erase
+    from pipelines.erasure.receipt import told
 
     config = load_run(run, overrides)
     if subject_file is not None:

@@ -17,9 +17,9 @@ from deemo_dist.deid import KeyRing, policy_digest
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.storage import Store, open_store
 from pipelines.datasets import check, describe, open_allowed
-from pipelines.erase import run_erase
+from pipelines.erasure.erase import run_erase
+from pipelines.erasure.withdrawn import without_withdrawn
 from pipelines.rotate import run_rotate
-from pipelines.withdrawn import without_withdrawn
 from tests.made import PEOPLE, clips_of, make
 
 NEW = KeysConfig(variable="DEEMO_NEW_ROOT_KEY")

@@ -25,10 +25,10 @@ from deemo_dist.errors import ConfigError, DatasetError, StorageError
 from deemo_dist.records import Clip
 from deemo_dist.storage import Store, open_store
 from pipelines.datasets import check
-from pipelines.erase import run_erase
-from pipelines.erasure_receipt import told
+from pipelines.erasure.erase import run_erase
+from pipelines.erasure.receipt import told
+from pipelines.erasure.withdrawn import take_over, without_withdrawn
 from pipelines.ingest import ingest_source
-from pipelines.withdrawn import take_over, without_withdrawn
 from tests.made import PEOPLE, clips_of, config_of, make
 
 

@@ -10,23 +10,9 @@ from deemo_dist.dataset import open_dataset, read_info, verify, write_manifest
 from deemo_dist.errors import DamagedSampleError, DatasetError, DeemoError, NotFoundError, StorageError
 from deemo_dist.storage import Store, open_store
 from pipelines.datasets import check
-from pipelines.erase import run_erase
-from pipelines.erasure_receipt import ErasureReceipt, told
-from tests.made import clips_of, make
-
-CLIPS = clips_of()
-
-
-@pytest.fixture
-def store(config: RunConfig) -> Store:
-    store = open_store(config.storage)
-    write_manifest(CLIPS, store)
-    make(config, CLIPS)
-    return store
-
-
-def erase(config: RunConfig, **how: Any) -> ErasureReceipt:
-    return run_erase(config, **{"subject": "Ada", "subject_key": None, "manifest": None, **how})[1]
+from pipelines.erasure.receipt import told
+from tests.erasing import ADA, CLIPS, erase
+from tests.made import make
 
 
 def flipped(store: Store, key: str) -> None:
@@ -50,12 +36,12 @@ def test_a_damaged_shard_ends_nothing_and_is_restored_or_given_up(
     lost = len([row for row in open_dataset(store, "demo", "v1").index if row.shard == shard.rpartition("/")[2]]) - 1
     for _ in range(2):
         with pytest.raises(DamagedSampleError, match=rf"{shard}.* restore that shard .*--drop-damaged") as caught:
-            erase(config)
+            erase(config, ADA)
     assert "\n" not in str(caught.value)
     assert not store.exists("datasets/demo/v1/tombstone.json")
     with pytest.raises(DeemoError, match=shard):
         check(config, deep=True)
-    receipt = erase(config, drop_damaged=True)
+    receipt = erase(config, ADA, drop_damaged=True)
     assert receipt.versions == (("demo/v1", "demo/v1-e1", 3),) and receipt.damaged == lost > 0
     assert f"{lost} samples of others are rejected" in told("", receipt)
     assert verify(store, "demo", "v1-e1", deep=True) == []
@@ -71,8 +57,8 @@ def test_so_is_a_shard_without_the_person(config: RunConfig, damage: Callable[[S
     make(config, clips)
     damage(store, store.list("datasets/demo/v1/shards")[0])
     with pytest.raises(DamagedSampleError, match=r"shards/00000-\w+.tar.* restore that shard"):
-        erase(config)
-    receipt = erase(config, drop_damaged=True)
+        erase(config, ADA)
+    receipt = erase(config, ADA, drop_damaged=True)
     assert receipt.damaged >= 2 and verify(store, "demo", "v1-e1", deep=True) == []
     assert read_info(store, "demo", "v1-e1").samples == 6 - receipt.damaged
 
@@ -82,9 +68,9 @@ def test_a_shard_that_is_restored_loses_nobody_else(config: RunConfig, store: St
     whole = store.get(shard)
     flipped(store, shard)
     with pytest.raises(DamagedSampleError):
-        erase(config)
+        erase(config, ADA)
     store.put(shard, whole)
-    assert erase(config).damaged == 0 and read_info(store, "demo", "v1-e1").samples == 6
+    assert erase(config, ADA).damaged == 0 and read_info(store, "demo", "v1-e1").samples == 6
 
 
 def test_a_store_that_does_not_answer_loses_nobody(
@@ -98,8 +84,8 @@ def test_a_store_that_does_not_answer_loses_nobody(
         with monkeypatch.context() as patch, pytest.raises(StorageError, match=match):
             for name in ("get_range", "size"):
                 patch.setattr(type(store), name, fails)
-            erase(config, drop_damaged=True)
-    assert erase(config).damaged == 0 and read_info(store, "demo", "v1-e1").samples == 6
+            erase(config, ADA, drop_damaged=True)
+    assert erase(config, ADA).damaged == 0 and read_info(store, "demo", "v1-e1").samples == 6
 
 
 def test_where_nobody_can_be_read_no_version_is_made(config: RunConfig, store: Store) -> None:
@@ -107,8 +93,8 @@ def test_where_nobody_can_be_read_no_version_is_made(config: RunConfig, store: S
     for shard in whole:
         flipped(store, shard)
     with pytest.raises(DatasetError, match="no sample for datasets/demo/v1-e1 can be read"):
-        erase(config, drop_damaged=True)
+        erase(config, ADA, drop_damaged=True)
     assert not store.exists("datasets/demo/v1/tombstone.json")
     for shard, data in whole.items():
         store.put(shard, data)
-    assert erase(config).damaged == 0 and read_info(store, "demo", "v1-e1").samples == 6
+    assert erase(config, ADA).damaged == 0 and read_info(store, "demo", "v1-e1").samples == 6

@@ -23,12 +23,12 @@ from deemo_dist.deid import KeyRing
 from deemo_dist.errors import DatasetError, DeemoError, NotFoundError
 from deemo_dist.storage import Store, open_store
 from deemo_dist.tracking.pictures import SHOWING, remove_pictures
-from pipelines.erasure_pending import Asked, Pending, drop, empty, from_scratch, held, keep, lock, under_way
-from pipelines.erasure_receipt import ErasureReceipt, put_receipt, receipt_of, standing_receipt
-from pipelines.erasure_search import Found, Search
+from pipelines.erasure.pending import Asked, Pending, drop, empty, from_scratch, held, keep, lock, under_way
+from pipelines.erasure.receipt import ErasureReceipt, put_receipt, receipt_of, standing_receipt
+from pipelines.erasure.search import Found, Search
+from pipelines.erasure.withdrawn import write_allowed
 from pipelines.private import by_place
 from pipelines.tracked import tracking_folder
-from pipelines.withdrawn import write_allowed
 
 ROUNDS = 5
 After = Callable[[str], object]
@@ -106,7 +106,7 @@ class _Job:
         except DeemoError:
             if held(self.store, self.ring, pending) is not None:
                 raise
-            return standing_receipt(self.store, pending.erasure)
+            return standing_receipt(self.store, pending.erasure.id)
 
     def _finish(self, pending: Pending, asked: Asked | None) -> tuple[str, ErasureReceipt] | None:
         store = self.store
@@ -132,7 +132,7 @@ class _Job:
                 self.after("receipt")
                 drop(store, self.ring, pending)
                 return done
-        raise DatasetError("the person keeps coming in while they are erased", hint="stop the jobs, run it again")
+        raise _restless()
 
     def _look(self, pending: Pending, asked: Asked | None) -> Found:
         """Look again, from what is kept: whatever was begun or came in meanwhile belongs to the erasure, by jobs that
@@ -151,17 +151,18 @@ class _Job:
         return keep(self.store, self.ring, pending, erasure)
 
     def _rewrite(self, pending: Pending, erasure: Erasure, asked: Asked | None) -> Erasure:
-        """Make all versions without the person before the old ones end: what stops it leaves these as they are."""
+        """Make all versions without the person before the old ones end: what stops it leaves these as they are. Raises
+        ``DatasetError`` where there are others again each time that they are made."""
         with progress("rewrite", None, unit="shards") as bar:
             for _ in range(ROUNDS):
                 made = steps.replace_versions(self.store, erasure, bar.advance, drop_damaged=self.drop_damaged)
                 erasure = self._keep(pending, made)
                 again = self._look(pending, asked).erasure
                 if again == erasure:
-                    break
+                    self.after("rewrite")
+                    return erasure
                 erasure = again
-        self.after("rewrite")
-        return erasure
+        raise _restless()
 
     def _remove(self, pending: Pending, erasure: Erasure) -> Erasure:
         """End the old versions; remove them, the manifests with the person, and what shows them."""
@@ -207,6 +208,10 @@ def _nobody(job: _Job, asked: Asked) -> DatasetError:
         "nobody in the manifests and datasets of this prefix is that person",
         hint=f"is it spelled as in the manifest, and is the root key the dataset's ({job.ring.key_id} is given)?",
     )
+
+
+def _restless() -> DatasetError:
+    return DatasetError("the person keeps coming in while they are erased", hint="stop the jobs, run it again")
 
 
 def _is_known(known: Suppressed, asked: Asked, ring: KeyRing) -> bool:

@@ -10,7 +10,7 @@ from deemo_dist.deid import KeyRing
 from deemo_dist.errors import NotFoundError
 from deemo_dist.records import Clip, LedgerRow
 from deemo_dist.storage import Store
-from pipelines.withdrawn import withdrawn_subjects
+from pipelines.erasure.withdrawn import withdrawn_subjects
 
 
 def unseen_versions(

@@ -18,9 +18,9 @@ from deemo_dist.deid.keys import person_token
 from deemo_dist.errors import ConfigError, DatasetError, NotFoundError
 from deemo_dist.records import Clip
 from deemo_dist.storage import Store
-from pipelines.erasure_pending import Asked
-from pipelines.erasure_unseen import unseen_versions
-from pipelines.withdrawn import plain_subject, spellings, withdrawn_subjects
+from pipelines.erasure.pending import Asked
+from pipelines.erasure.unseen import unseen_versions
+from pipelines.erasure.withdrawn import plain_subject, spellings, withdrawn_subjects
 
 Manifests = dict[str, list[Clip]]
 

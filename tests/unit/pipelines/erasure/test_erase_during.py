@@ -1,52 +1,31 @@
 """An erasure while jobs run: whatever they had read of the suppression list, the person does not come back by them."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset import open_dataset, verify, write_manifest
+from deemo_dist.dataset import open_dataset, verify
 from deemo_dist.dataset.lifecycle.combine import merge
 from deemo_dist.dataset.lifecycle.scan import Sought, scan
 from deemo_dist.deid import KeyRing
 from deemo_dist.errors import DatasetError
-from deemo_dist.storage import Store, open_store
+from deemo_dist.storage import Store
 from pipelines import preprocess
 from pipelines.datasets import open_allowed
-from pipelines.erase import run_erase
-from pipelines.withdrawn import refuse_withdrawn
-from tests.made import PEOPLE, clips_of, make
-
-CLIPS = clips_of()
+from pipelines.erasure.withdrawn import refuse_withdrawn
+from tests.erasing import CLIPS, at, erase
+from tests.made import PEOPLE, make
 
 
 def another(config: RunConfig, version: str) -> RunConfig:
     return replace(config, data=replace(config.data, version=version))
 
 
-def erase(config: RunConfig, **how: Any) -> Any:
-    return run_erase(config, **{"subject": PEOPLE[0], "subject_key": None, "manifest": None, **how})[1]
-
-
-def at(step: str, deed: Callable[[], object]) -> Callable[[str], object]:
-    return lambda done: deed() if done == step else None
-
-
 def is_clean(store: Store, config: RunConfig) -> bool:
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     mine = [ring.sample_key(clip.uri) for clip in CLIPS if clip.subject == PEOPLE[0]]
     return not scan(store, Sought.of([ring.subject_key(PEOPLE[0]), *mine])).found
-
-
-@pytest.fixture
-def store(config: RunConfig) -> Store:
-    """A store with a manifest and a dataset of it."""
-    store = open_store(config.storage)
-    write_manifest(CLIPS, store)
-    make(config, CLIPS)
-    return store
 
 
 def test_a_version_that_has_nothing_but_its_header_ends_too(config: RunConfig, store: Store) -> None:

@@ -15,7 +15,7 @@ from deemo_dist.deid import KeyRing
 from deemo_dist.errors import DatasetError, TrackingError
 from deemo_dist.storage import open_store
 from deemo_dist.tracking.connection import client, connection
-from pipelines.erase import run_erase
+from pipelines.erasure.erase import run_erase
 from pipelines.lifecycle import listing, run_gc
 from pipelines.tracked import tracking_folder
 from tests.made import PEOPLE, clips_of, config_of, make

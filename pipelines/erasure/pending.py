@@ -22,7 +22,7 @@ from deemo_dist.errors import (
     NotFoundError,
 )
 from deemo_dist.storage import Store, Stored
-from pipelines.withdrawn import plain_subject, spellings
+from pipelines.erasure.withdrawn import plain_subject, spellings
 
 FOLDER = "erasures/pending"
 LOCK = f"{FOLDER}/erasure.json"

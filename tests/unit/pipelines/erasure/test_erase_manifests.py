@@ -17,15 +17,13 @@ from deemo_dist.dataset.lifecycle.scan import Sought, scan
 from deemo_dist.deid import KeyRing
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.storage import Store, open_store
-from pipelines import withdrawn
-from pipelines.erase import run_erase
-from pipelines.erasure_receipt import ErasureReceipt
+from pipelines.erasure import withdrawn
+from pipelines.erasure.withdrawn import without_withdrawn
 from pipelines.ingest import ingest_source
 from pipelines.rotate import run_rotate
-from pipelines.withdrawn import without_withdrawn
+from tests.erasing import ADA, CLIPS, erase
 from tests.made import PEOPLE, clips_of, make
 
-CLIPS = clips_of()
 NEW = KeysConfig(variable="DEEMO_NEW_ROOT_KEY")
 
 
@@ -35,10 +33,6 @@ def store(config: RunConfig) -> Store:
     write_manifest(CLIPS, store)
     make(config, CLIPS, rejected=(1,))
     return store
-
-
-def erase(config: RunConfig, who: str = "Ada", **how: Any) -> ErasureReceipt:
-    return run_erase(config, **{"subject": who, "subject_key": None, "manifest": None, **how})[1]
 
 
 def named(store: Store, config: RunConfig) -> set[str]:
@@ -55,7 +49,7 @@ def test_a_manifest_that_comes_in_meanwhile_loses_the_person_too(config: RunConf
             late.append(write_manifest(clips_of(12), store)[0])
         return True
 
-    receipt = erase(config, agree=lambda _: ingest("agree"), after=ingest)
+    receipt = erase(config, ADA, agree=lambda _: ingest("agree"), after=ingest)
     assert named(store, config) == {"Zora Zamboni", "Bo"} and not store.exists(late[0])
     assert late[0] in dict(receipt.manifests)
 
@@ -66,7 +60,7 @@ def test_the_same_manifest_that_comes_in_again_goes_again(config: RunConfig, sto
             write_manifest(CLIPS, store)
             store.put("again", b"")
 
-    erase(config, after=again)
+    erase(config, ADA, after=again)
     assert store.exists("again") and "Ada" not in named(store, config)
 
 
@@ -88,7 +82,7 @@ def test_an_ingest_during_an_erasure_leaves_no_manifest_with_the_person(
         with monkeypatch.context() as patch:
             patch.setattr(withdrawn, "write_manifest", write)
             if "Ada" in {clip.subject for clip in arguments[0]}:
-                erase(config)
+                erase(config, ADA)
         if not keyed:
             monkeypatch.delenv("DEEMO_ROOT_KEY")
         return write(*arguments)
@@ -111,7 +105,7 @@ def rotated(config: RunConfig, store: Store, tmp_path: Path, monkeypatch: pytest
     (manifest,) = store.list("manifests")
     (tmp_path / manifest.rpartition("/")[2]).write_bytes(store.get(manifest))
     run_rotate(config, "demo/v9", NEW, manifest=None, voices="keep")
-    (note,) = [note for note in erase(config).notes if "other" not in note and "root keys" in note]
+    (note,) = [note for note in erase(config, ADA).notes if "other" not in note and "root keys" in note]
     assert "--manifest ORIGINAL" in note
     moved = replace(config, keys=NEW, data=replace(config.data, version="v9", manifest=None))
     return replace(moved, name=str(tmp_path / manifest.rpartition("/")[2]))  # where the original is
@@ -119,9 +113,9 @@ def rotated(config: RunConfig, store: Store, tmp_path: Path, monkeypatch: pytest
 
 def test_rejected_clips_under_a_second_key_ask_for_the_original_manifest(rotated: RunConfig, store: Store) -> None:
     with pytest.raises(DatasetError, match=r"1 rejected clips of demo/v9 are in no manifest .* --manifest ORIGINAL"):
-        erase(rotated)
+        erase(rotated, ADA)
     assert not store.list("erasures/pending") and read_info(store, "demo", "v9").clips == 9
-    receipt = erase(rotated, manifest=f"file://{rotated.name}")
+    receipt = erase(rotated, ADA, manifest=f"file://{rotated.name}")
     assert receipt.versions == (("demo/v9", "demo/v9-e1", 3),)
     assert not any("in no manifest that was read" in note for note in receipt.notes)
     ring = KeyRing.open(NEW, dataset="demo")
@@ -129,7 +123,7 @@ def test_rejected_clips_under_a_second_key_ask_for_the_original_manifest(rotated
 
 
 def test_without_it_the_receipt_names_the_versions(rotated: RunConfig, store: Store) -> None:
-    receipt = erase(rotated, without_manifest=True)
+    receipt = erase(rotated, ADA, without_manifest=True)
     assert receipt.versions == (("demo/v9", "demo/v9-e1", 2),)
     assert any("rejected clips of demo/v9 are in no manifest" in note for note in receipt.notes)
 
@@ -137,7 +131,7 @@ def test_without_it_the_receipt_names_the_versions(rotated: RunConfig, store: St
 def test_a_version_that_was_begun_from_a_manifest_that_is_missing_is_named(config: RunConfig, store: Store) -> None:
     make(replace(config, data=replace(config.data, version="v2")), CLIPS[:7], finish=False, first=0)
     with pytest.raises(DatasetError, match="7 rejected clips of demo/v2 are in no manifest"):
-        erase(config)
+        erase(config, ADA)
 
 
 def test_rejected_clips_of_merges_and_of_earlier_erasures_are_explained_by_their_keys(
@@ -147,7 +141,7 @@ def test_rejected_clips_of_merges_and_of_earlier_erasures_are_explained_by_their
     write_manifest(more, store)
     make(replace(config, data=replace(config.data, version="v2")), more, rejected=(1,))
     merge(store, [("demo", "v1"), ("demo", "v2")], ("demo", "both"))
-    labels = [old for old, _, _ in erase(config).versions]
+    labels = [old for old, _, _ in erase(config, ADA).versions]
     assert labels == ["demo/both", "demo/v1", "demo/v2"]
     receipt = erase(config, PEOPLE[0])
     assert [old for old, _, _ in receipt.versions] == ["demo/both-e1", "demo/v1-e1", "demo/v2-e1"]
@@ -183,7 +177,7 @@ def test_what_was_removed_before_an_interruption_is_counted(config: RunConfig, s
             raise InterruptedError
 
     with pytest.raises(Exception, match="InterruptedError"):
-        erase(config, after=die)
-    receipt = erase(config)
+        erase(config, ADA, after=die)
+    receipt = erase(config, ADA)
     assert receipt.objects_removed >= 3 + 3 + 5 + 1  # receipts, shards, tables and headers, the manifest
     assert receipt.bytes_removed > 50_000

@@ -11,7 +11,7 @@ from deemo_dist.dataset.lifecycle.versions import list_versions
 from deemo_dist.digests import canonical_json
 from deemo_dist.errors import NotFoundError
 from deemo_dist.storage import Store
-from pipelines.descendants import Descendant, descendants
+from pipelines.erasure.descendants import Descendant, descendants
 
 RECEIPT_VERSION = 1
 
@@ -66,20 +66,16 @@ def receipt_of(config: RunConfig, store: Store, erasure: Erasure, proof: Scan) -
 def put_receipt(store: Store, receipt: ErasureReceipt) -> tuple[str, ErasureReceipt]:
     """Put a receipt; its URI, and what stands there: that of a process that finished the same erasure before, unless
     this one found more."""
-    key = _key(receipt.id)
-    try:
-        standing = _receipt_from(store.get(key), key)
-        if (standing.versions, standing.manifests) == (receipt.versions, receipt.manifests):
-            return store.uri(key), standing
-    except NotFoundError:
-        pass
-    store.put(key, canonical_json(receipt))
-    return store.uri(key), receipt
+    standing = standing_receipt(store, receipt.id)
+    if standing is not None and (standing[1].versions, standing[1].manifests) == (receipt.versions, receipt.manifests):
+        return standing
+    store.put(_key(receipt.id), canonical_json(receipt))
+    return store.uri(_key(receipt.id)), receipt
 
 
-def standing_receipt(store: Store, erasure: Erasure) -> tuple[str, ErasureReceipt] | None:
-    """The URI of an erasure's receipt, and the receipt; None where it is not done."""
-    key = _key(erasure.id)
+def standing_receipt(store: Store, erasure: str) -> tuple[str, ErasureReceipt] | None:
+    """The URI of the receipt of the erasure of this id, and the receipt; None where it is not done."""
+    key = _key(erasure)
     try:
         return store.uri(key), _receipt_from(store.get(key), key)
     except NotFoundError:

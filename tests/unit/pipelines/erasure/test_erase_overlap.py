@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,38 +10,23 @@ import pytest
 from deemo_dist.config import KeysConfig, RunConfig
 from deemo_dist.dataset import open_dataset, read_info, read_manifest, verify, write_manifest
 from deemo_dist.dataset.lifecycle import derive
+from deemo_dist.dataset.lifecycle import erase as steps
+from deemo_dist.dataset.lifecycle.erase import replace_versions
 from deemo_dist.dataset.lifecycle.erasure import Erasure
 from deemo_dist.dataset.lifecycle.scan import Sought, scan
 from deemo_dist.dataset.lifecycle.suppression import token_of
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
+from deemo_dist.dataset.lifecycle.versions import list_versions
 from deemo_dist.deid import KeyRing
 from deemo_dist.digests import canonical_json
 from deemo_dist.errors import DatasetError, StorageError
 from deemo_dist.storage import Store, open_store
-from pipelines.erase import run_erase
-from pipelines.erasure_pending import LOCK, Asked, empty
-from pipelines.erasure_receipt import ErasureReceipt
-from tests.made import PEOPLE, clips_of, make
+from pipelines.erasure.pending import LOCK, Asked, empty
+from pipelines.erasure.receipt import ErasureReceipt
+from tests.erasing import ADA, BO, CLIPS, ZORA, at, erase
+from tests.made import make
 
-CLIPS = clips_of()
-ZORA, ADA, BO = PEOPLE
 STEPS = ("decide", "suppress", "rewrite", "tombstone", "manifests", "remove", "mlflow", "caches", "prove", "receipt")
-
-
-@pytest.fixture
-def store(config: RunConfig) -> Store:
-    store = open_store(config.storage)
-    write_manifest(CLIPS, store)
-    make(config, CLIPS)
-    return store
-
-
-def erase(config: RunConfig, who: str = ZORA, **how: Any) -> ErasureReceipt:
-    return run_erase(config, **{"subject": who, "subject_key": None, "manifest": None, **how})[1]
-
-
-def at(step: str, deed: Callable[[], object]) -> Callable[[str], object]:
-    return lambda done: deed() if done == step else None
 
 
 def die() -> None:
@@ -178,3 +162,22 @@ def test_who_was_asked_for_is_told_again_however_they_are_named(config: RunConfi
     assert by_name.token == Asked.by(ring.of("other"), " Ada ", None).token != by_key.token
     erasure: Erasure = empty(ring, by_name, "1")
     assert not erasure.settled and "Ada" not in canonical_json(erasure).decode()
+
+
+def test_nothing_ends_while_others_are_begun_again_and_again(
+    config: RunConfig, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def one_more(*given: Any, **how: Any) -> Erasure:
+        made = replace_versions(*given, **how)
+        begun.append(f"w{len(begun)}")
+        make(replace(config, data=replace(config.data, version=begun[-1])), CLIPS, finish=False, first=0)
+        return made
+
+    with monkeypatch.context() as patch, pytest.raises(DatasetError, match="keeps coming in"):
+        patch.setattr(steps, "replace_versions", one_more)
+        erase(config)
+    assert len(begun) > 1
+    assert not [version for version in list_versions(store) if version.tombstone]
+    assert len(erase(config).versions) == len(begun) + 1

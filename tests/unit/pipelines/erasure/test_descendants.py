@@ -10,7 +10,7 @@ import pytest
 from deemo_dist.config import StorageConfig
 from deemo_dist.storage import Store, open_store
 from deemo_dist.training.checkpoint.layout import commit_from_json
-from pipelines.descendants import RETIRE, RETRAIN, descendants
+from pipelines.erasure.descendants import RETIRE, RETRAIN, descendants
 from pipelines.train import learned_from
 
 BIG, SMALL = "d" * 64, "e" * 64
