@@ -28,7 +28,7 @@ demo: setup
 test: setup system lint types imports
 	@$(PYTEST)
 
-## make test-fast  the tests without servers and whole jobs (under 2 minutes)
+## make test-fast  the tests without servers and whole jobs (2 to 3 minutes)
 test-fast: setup
 	@$(PYTEST) -m "not slow and not system"
 

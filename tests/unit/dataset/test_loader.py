@@ -137,6 +137,7 @@ def test_the_ranks_together_see_what_one_sees(
         assert {rank[step][2] for rank in ranks} == {plan.targets(step)}
 
 
+@pytest.mark.slow
 def test_processes_give_what_threads_give_though_one_is_killed(
     dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
 ) -> None:

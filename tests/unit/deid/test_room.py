@@ -25,6 +25,7 @@ def test_a_network_that_was_put_away_finds_the_same() -> None:
         assert all(np.array_equal(one, two) for one, two in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_a_clip_through_models_that_rest_gives_the_same_bytes(
     deidentifier: Deidentifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

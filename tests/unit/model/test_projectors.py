@@ -45,6 +45,7 @@ def test_order_in_time_matters(kind):
     assert not torch.allclose(forward.sum(1), backward.sum(1), atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["qformer", "stc"])
 def test_other_projectors_in_a_whole_model(nano, loaded, kind):
     shape = ProjectorConfig(kind=kind, tokens=4, hidden=32)
@@ -93,6 +94,7 @@ def test_tokens_ahead_of_the_patches_are_taken_off_and_no_others():
         places_of(hidden, 1, 1)
 
 
+@pytest.mark.slow
 def test_hubert_takes_the_waveform(nano, loaded):
     settings = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
                 "conv_dim": [16] * 7, "num_conv_pos_embedding_groups": 4, "num_conv_pos_embeddings": 16}  # fmt: skip

@@ -92,6 +92,7 @@ def recall(scrub: Callable[[str, str], str], names: Sequence[str] = ()) -> Words
     return Words(there=sum(there for _, there, _ in counted), recall=share(gone))
 
 
+@pytest.mark.slow
 def test_the_gate_of_names_passes_what_was_scrubbed_and_fails_what_was_not() -> None:
     scrubber = Scrubber()
     done = recall(lambda name, said: str(scrubber(said, {}, known=[name]).transcript))

@@ -144,6 +144,7 @@ def test_wrong_words_are_refused(words: list[str], told: str) -> None:
     assert isinstance(result.exception, ConfigError) and told in str(result.exception)
 
 
+@pytest.mark.slow
 def test_the_command_line(prepared: Path) -> None:
     words = [f"storage.root=file://{prepared}/store", f"storage.cache={prepared}/cache"]
     result = CliRunner().invoke(

@@ -33,6 +33,7 @@ def _runs(config: RunConfig) -> dict[str, str]:
     return {run.info.run_name: run.info.status for run in client.search_runs(ids)}
 
 
+@pytest.mark.slow
 def test_records_of_an_outage_are_sent_by_the_command(config: RunConfig) -> None:
     away = dataclasses.replace(config, tracking=TrackingConfig(uri="http://127.0.0.1:9"))
     with open_tracker(away, open_store(config.storage)) as tracker:
@@ -53,6 +54,7 @@ def _left_running(config: RunConfig) -> None:
     tracker.close()
 
 
+@pytest.mark.slow
 def test_a_launcher_ends_what_runs_and_nothing_else(config: RunConfig) -> None:
     tell_failed(config)
     assert not tracking_folder(config).exists()
@@ -64,6 +66,7 @@ def test_a_launcher_ends_what_runs_and_nothing_else(config: RunConfig) -> None:
     assert _runs(config) == {"tiny": "FAILED", "align": "FINISHED", "tune": "FAILED"}
 
 
+@pytest.mark.slow
 def test_a_launcher_does_not_wait_for_an_mlflow_that_is_away(config: RunConfig) -> None:
     _left_running(config)
     started = time.monotonic()
@@ -89,6 +92,7 @@ def test_a_lone_task_starts_the_ranks_and_one_of_several_is_one(
     assert done == [{"1": "ranks", "2": "a rank"}[world]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "status"), [(70, "FAILED"), (137, "FAILED"), (130, "KILLED")])
 def test_a_training_whose_first_rank_was_killed_has_its_true_status(
     config: RunConfig, monkeypatch: pytest.MonkeyPatch, code: int, status: str

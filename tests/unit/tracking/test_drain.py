@@ -216,12 +216,14 @@ def test_a_status_does_not_wait_for_an_upload(segments, spool, quick) -> None:
     assert upload.taken == ["status"] and pending(spool) == 1
 
 
+@pytest.mark.slow
 def test_an_upload_is_waited_for_as_long_as_bytes_move(segments, spool, quick) -> None:
     upload = Upload(spool, looks=40)
     assert _sent(segments, spool, upload, uploads=lambda: True) > 3
     assert upload.taken == ["status", "model"] and pending(spool) == 0
 
 
+@pytest.mark.slow
 def test_an_upload_that_stands_still_or_somebody_in_a_hurry_ends_the_wait(segments, spool, quick) -> None:
     assert _sent(segments, spool, Upload(spool, looks=80, still=True), uploads=lambda: True) < 4
     hurry = threading.Event()

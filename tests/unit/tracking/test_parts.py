@@ -152,6 +152,7 @@ def slow_store():
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_an_upload_may_take_longer_than_a_question(slow_store, tmp_path, monkeypatch):
     from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 
