@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
@@ -65,17 +62,21 @@ def compare(work: Work) -> Row:
 
 
 def publish(name: str, rows: Sequence[Row], folder: Path = Path("build/bench")) -> None:
-    """Print the table and write ``build/bench/NAME.json``."""
-    table = Table(title=f"bench {name}: medians, in one run")
-    for column in ("work", "peer", "unit", "ours", "theirs", "ratio", "interval", "goal", "holds"):
-        table.add_column(column, justify="left" if column in ("work", "peer", "unit") else "right")
+    """Print two lines a comparison, what and how much, and write ``build/bench/NAME.json``."""
+    print(f"bench {name}: medians, in one run; the interval is that of the pairs\n")
     for row in rows:
-        figures = [_figure(row.ours), _figure(row.theirs), f"{row.ratio:.4g}"]
-        figures += [f"{row.low:.3g}-{row.high:.3g}", f"{row.goal:.2f}"]
-        table.add_row(row.work, row.peer, row.unit, *figures, "yes" if row.holds else "no")
-    Console().print(table)
+        print(f"{row.work}, beside {row.peer}" + (f" ({row.unit})" if row.unit else ""))
+        print(f"  {_figures(row)}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
+
+
+def _figures(row: Row) -> str:
+    interval = f"{row.low:.3g} to {row.high:.3g}"
+    return (
+        f"ours {_figure(row.ours):>11}   theirs {_figure(row.theirs):>11}   ratio {row.ratio:6.4g} ({interval:^14})"
+        f"   goal {row.goal:5.4g} {'reached' if row.holds else 'NOT reached'}"
+    )
 
 
 def _figure(value: float) -> str:
