@@ -4,7 +4,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from tests.bench.harness import compare, publish
+from tests.bench.harness import Row, Work, compare, show, write
 
 NOT_BENCHES = {"__init__", "__main__", "harness", "peers"}
 
@@ -19,11 +19,21 @@ def main(name: str) -> int:
     missed: list[str] = []
     for chosen in known if name == "all" else [name]:
         with importlib.import_module(f"tests.bench.{chosen}").works() as works:
-            rows = [compare(work) for work in works]
-        publish(chosen, rows)
+            rows = _compared(chosen, works)
+        write(chosen, rows)
         missed += [f"{chosen}: {row.work} beside {row.peer}" for row in rows if not row.holds]
     sys.stderr.writelines(f"goal not reached: {line}\n" for line in missed)
     return 1 if missed else 0
+
+
+def _compared(name: str, works: list[Work]) -> list[Row]:
+    """The comparisons, each shown as soon as it is made."""
+    print(f"bench {name}: {len(works)} comparisons; medians, and the interval of the pairs\n", flush=True)
+    rows = []
+    for work in works:
+        rows.append(compare(work))
+        show(rows[-1])
+    return rows
 
 
 if __name__ == "__main__":

@@ -61,12 +61,14 @@ def compare(work: Work) -> Row:
     )
 
 
-def publish(name: str, rows: Sequence[Row], folder: Path = Path("build/bench")) -> None:
-    """Print two lines a comparison, what and how much, and write ``build/bench/NAME.json``."""
-    print(f"bench {name}: medians, in one run; the interval is that of the pairs\n")
-    for row in rows:
-        print(f"{row.work}, beside {row.peer}" + (f" ({row.unit})" if row.unit else ""))
-        print(f"  {_figures(row)}")
+def show(row: Row) -> None:
+    """Print two lines: what was compared, and what came of it."""
+    print(f"{row.work}, beside {row.peer}" + (f" ({row.unit})" if row.unit else ""))
+    print(f"  {_figures(row)}", flush=True)
+
+
+def write(name: str, rows: Sequence[Row], folder: Path = Path("build/bench")) -> None:
+    """Write ``build/bench/NAME.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
