@@ -1,4 +1,4 @@
-"""Digests: SHA-256 over bytes, and over canonical JSON of plain data."""
+"""Digests: SHA-256 over bytes, and over canonical JSON of plain data; BLAKE3 where much is read often."""
 
 import dataclasses
 import functools
@@ -8,12 +8,23 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from blake3 import blake3
+
 _SIMPLE = frozenset((str, int, float, bool, type(None)))
+
+UNSAID = {"unsaid_when_none": True}
+"""Metadata of a dataclass's field that :func:`plain` leaves out where it is None: one that came later, so that older
+rows keep their digests, or one that new rows do not have any more."""
 
 
 def sha256_bytes(data: bytes | bytearray | memoryview) -> str:
     """Hex SHA-256 of ``data`` (64 characters)."""
     return hashlib.sha256(data).hexdigest()
+
+
+def blake3_bytes(data: bytes | bytearray | memoryview) -> str:
+    """Hex BLAKE3 of ``data`` (64 characters), by one thread: some four times as fast as SHA-256 from 32 KiB on."""
+    return blake3(data).hexdigest()
 
 
 def plain(value: Any) -> Any:
@@ -23,7 +34,11 @@ def plain(value: Any) -> Any:
         return value
     if names := _field_names(kind):
         items = _fields_of(kind)(value) if len(names) > 1 else (getattr(value, names[0]),)
-        return {n: item if type(item) in _SIMPLE else plain(item) for n, item in zip(names, items, strict=True)}
+        said = {n: item if type(item) in _SIMPLE else plain(item) for n, item in zip(names, items, strict=True)}
+        for name in _unsaid(kind):
+            if said[name] is None:
+                del said[name]
+        return said
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -39,6 +54,12 @@ def plain(value: Any) -> Any:
 def _field_names(kind: type) -> tuple[str, ...]:
     """The names of a dataclass's fields; none for any other type."""
     return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
+
+
+@functools.cache
+def _unsaid(kind: type) -> tuple[str, ...]:
+    """The fields that are left out where they are None."""
+    return tuple(each.name for each in dataclasses.fields(kind) if each.metadata.get("unsaid_when_none"))
 
 
 @functools.cache

@@ -14,7 +14,6 @@ from deemo_dist.dataset.cache import CachedStore
 from deemo_dist.dataset.codec import parse_json
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.layout import shard_key
-from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CorruptDataError, DatasetError
 from deemo_dist.records import Example, IndexRow, LoadedExample, Media, Member
 
@@ -142,7 +141,7 @@ def _cut(data: bytes, start: int, group: Sequence[tuple[str, Member]]) -> tuple[
     files: Files = {}
     for key, member in group:
         content = view[member.offset - start : member.offset - start + member.size]
-        if sha256_bytes(content) != member.sha256:
+        if not member.holds(content):
             return files, f"{key}.{member.extension}"
         files[key, member.extension] = bytes(content)
     return files, ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from deemo_dist.dataset.layout import shard_name
 from deemo_dist.dataset.ustar import BLOCK, END, header, padding
-from deemo_dist.digests import sha256_bytes
+from deemo_dist.digests import blake3_bytes
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip, Member, TarReceipt, Unit
 from deemo_dist.storage import SINGLE_PUT_BYTES
@@ -93,7 +93,7 @@ class ShardWriter:
         """Header, content and padding of one member."""
         size, offset = len(data), self._tar.size + BLOCK
         self._tar.add((header(f"{key}.{extension}", size), data, padding(size)))
-        return Member(extension=extension, offset=offset, size=size, sha256=sha256_bytes(data))
+        return Member(extension=extension, offset=offset, size=size, blake3=blake3_bytes(data))
 
 
 class _Tar:

@@ -10,7 +10,7 @@ from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.layout import shard_key
 from deemo_dist.digests import canonical_json, sha256_bytes
 from deemo_dist.errors import CorruptDataError, DeemoError, NotFoundError
-from deemo_dist.records import Attestation, IndexRow, Receipt
+from deemo_dist.records import Attestation, IndexRow, Member, Receipt
 
 SAID = ("key", "frames", "fps", "width", "height", "audio_seconds", "subject_key", "source", "split", "subgroup")
 """What a sample's JSON says in the index row's own words."""
@@ -43,24 +43,32 @@ def _deep_problems(key: str, data: bytes, receipt: Receipt) -> list[str]:
         problems = []
     else:
         problems = [f"{key}: its bytes do not have the receipt's digest"]
-    expected = {f"{row.key}.{m.extension}": (m.offset, m.size, m.sha256) for row in receipt.index for m in row.members}
+    expected = {f"{row.key}.{member.extension}": member for row in receipt.index for member in row.members}
     found = _members(data)
     if found is None:
         return [*problems, f"{key}: not a readable tar"]
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    wrong = sorted(name for name in expected.keys() | found.keys() if not _same(expected.get(name), found.get(name)))
     problems += [f"{key}: member {name} is not what the index says" for name in wrong]
     if not problems:
         problems = [f"{key}: {row.key} {fault}" for row in receipt.index for fault in _json_faults(row, data)]
     return problems
 
 
-def _members(data: bytes) -> dict[str, tuple[int, int, str]] | None:
-    """Offset, size and digest of every member, as an independent reader (tarfile) sees them."""
+def _members(data: bytes) -> dict[str, tuple[int, bytes]] | None:
+    """Offset and content of every member, as an independent reader (tarfile) sees them."""
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            return {m.name: (m.offset_data, m.size, sha256_bytes(_content(tar, m))) for m in tar}
+            return {member.name: (member.offset_data, _content(tar, member)) for member in tar}
     except tarfile.TarError:
         return None
+
+
+def _same(member: Member | None, found: tuple[int, bytes] | None) -> bool:
+    """Whether a member of the index is where and what it says in the tar."""
+    if member is None or found is None:
+        return False
+    offset, content = found
+    return (member.offset, member.size) == (offset, len(content)) and member.holds(content)
 
 
 def _content(tar: tarfile.TarFile, member: Any) -> bytes:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from deemo_dist.digests import UNSAID, blake3_bytes, sha256_bytes
 from deemo_dist.records.clip import NFBL_LIST, STRING_MAP, NfblEvent
 
-INDEX_VERSION = 2
+INDEX_VERSION = 3
 LEDGER_VERSION = 1
 ANNOTATION_VERSION = 1
 
@@ -45,12 +46,20 @@ class Attestation:
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One file of a sample inside its shard: ``offset`` and ``size`` in bytes of the content, hex ``sha256``."""
+    """One file of a sample inside its shard: ``offset`` and ``size`` in bytes of the content, and its hex digest:
+    ``blake3``, or ``sha256`` in an index of format 2."""
 
     extension: str
     offset: int
     size: int
-    sha256: str
+    blake3: str | None = field(default=None, metadata=UNSAID)
+    sha256: str | None = field(default=None, metadata=UNSAID)
+
+    def holds(self, content: bytes | memoryview) -> bool:
+        """Whether ``content`` is this member's by its digest; False where the index has none."""
+        if self.blake3 is not None:
+            return blake3_bytes(content) == self.blake3
+        return self.sha256 is not None and sha256_bytes(content) == self.sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +142,7 @@ INDEX_SCHEMA = pa.schema(
                         ("extension", pa.string()),
                         ("offset", pa.int64()),
                         ("size", pa.int64()),
+                        ("blake3", pa.string()),
                         ("sha256", pa.string()),
                     ]
                 )

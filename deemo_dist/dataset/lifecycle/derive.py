@@ -15,7 +15,6 @@ from deemo_dist.dataset.lifecycle.purge import purge
 from deemo_dist.dataset.ordered import in_order
 from deemo_dist.dataset.receipts import commit_put, commit_unit, committed_units, read_receipt
 from deemo_dist.dataset.shards import ShardWriter
-from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CorruptDataError, DamagedSampleError, DatasetError, NotFoundError
 from deemo_dist.records import IndexRow, LedgerRow, Member, Receipt, TarReceipt
 from deemo_dist.storage import Store
@@ -172,7 +171,7 @@ def read_sample(store: Store, prefix: str, row: IndexRow) -> dict[str, bytes]:
         raise DamagedSampleError(f"{row.key}: {error.message}", hint=error.hint) from None
     files = {each.extension: data[each.offset - start : each.offset - start + each.size] for each in row.members}
     for member in row.members:
-        if sha256_bytes(files[member.extension]) != member.sha256:
+        if not member.holds(files[member.extension]):
             raise DamagedSampleError(
                 f"{shard}: {row.key}.{member.extension} does not have the digest of the index",
                 hint="the shard is damaged: `deemo dataset verify --deep` names all such members",

@@ -32,8 +32,8 @@ def resumes(folder: Path) -> Callable[[float], float]:
     lengths = table_of([Length(tokens=count, targets=1, frames=8, audio_seconds=1.0) for count in tokens])
     shards = np.arange(EXAMPLES) // SHARD
     members = (
-        Member(extension="mp4", offset=512, size=65_536, sha256=""),
-        Member(extension="json", offset=66_560, size=600, sha256=""),
+        Member(extension="mp4", offset=512, size=65_536, blake3=""),
+        Member(extension="json", offset=66_560, size=600, blake3=""),
     )
     examples = [example_of(f"{n:032x}", n // SHARD, f"{n // SHARD:05d}.tar", members) for n in range(EXAMPLES)]
     settings = PlanSettings(seed=1, epochs=1, packs_per_step=PACKS_PER_STEP, budget=BUDGET)

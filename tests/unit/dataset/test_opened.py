@@ -1,16 +1,20 @@
 """What a reader refuses: weak policies, others than a run's, attestations that claim too much, formats too old."""
 
+import io
 import json
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from deemo_dist.dataset import open_dataset, plan_units, verify
-from deemo_dist.dataset.codec import to_parquet
-from deemo_dist.digests import sha256_bytes
+from deemo_dist.dataset import open_dataset, plan_units, shards, verify
+from deemo_dist.dataset.codec import encode_table, to_parquet
+from deemo_dist.dataset.lifecycle.derive import DamagedSampleError, read_sample
+from deemo_dist.digests import plain, sha256_bytes
 from deemo_dist.errors import DatasetError
-from deemo_dist.records import IndexRow
+from deemo_dist.records import IndexRow, Member
 from deemo_dist.records.sample import INDEX_SCHEMA
 from deemo_dist.storage import Store
 
@@ -76,3 +80,43 @@ def test_a_format_that_could_not_attest_captions_is_named(made: Any, store: Stor
     for reader in (open_dataset, verify):
         with pytest.raises(DatasetError, match=r"index of format 1.*captions.*data\.version"):
             reader(store, "demo", "v1", allow_weak=True)
+
+
+def test_members_of_an_older_index_are_held_by_the_digest_they_have(
+    made: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(shards, "blake3_bytes", sha256_bytes)
+        before.setattr(shards, "Member", lambda *, blake3, **place: Member(**place, sha256=blake3))
+        made.dataset(store, plan_units(made.clips(3), 3000))
+    row = open_dataset(store, "demo", "v1").index[0]
+    assert set(plain(row)["members"][0]) == {"extension", "offset", "size", "sha256"}
+    as_format_two(store)
+    assert open_dataset(store, "demo", "v1").index[0] == row
+    assert verify(store, "demo", "v1", deep=True) == []
+    assert set(read_sample(store, PREFIX, row)) == {member.extension for member in row.members}
+
+    key = f"{PREFIX}/shards/{row.shard}"
+    damaged = bytearray(store.get(key))
+    damaged[row.members[0].offset] ^= 1
+    store.put(key, bytes(damaged))
+    with pytest.raises(DamagedSampleError, match="does not have the digest of the index"):
+        read_sample(store, PREFIX, row)
+    assert any(row.members[0].extension in problem for problem in verify(store, "demo", "v1", deep=True))
+
+
+def as_format_two(store: Store) -> None:
+    """Write the index as it was before members had a BLAKE3 digest."""
+    info = json.loads(store.get(f"{PREFIX}/dataset.json"))
+    (part,) = info["index"]
+    table = pq.read_table(io.BytesIO(store.get(part["key"])))
+    rows = table.to_pylist(maps_as_pydicts="strict")
+    for member in [member for row in rows for member in row["members"]]:
+        assert member.pop("blake3") is None
+    place = table.schema.get_field_index("members")
+    old = pa.list_(pa.struct([each for each in table.schema.field(place).type.value_type if each.name != "blake3"]))
+    schema = table.schema.set(place, pa.field("members", old))
+    schema = schema.with_metadata({**table.schema.metadata, b"deemo.version": b"2"})
+    data = encode_table(pa.Table.from_pylist(rows, schema=schema))
+    store.put(part["key"], data)
+    rewrite(store, index=[{**part, "sha256": sha256_bytes(data)}], versions={**info["versions"], "index": 2})

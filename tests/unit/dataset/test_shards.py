@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import webdataset
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,8 @@ def test_the_same_samples_give_the_same_bytes_and_the_index_is_true(samples: dic
         for member in members:
             content = b"".join(shard.chunks)[member.offset : member.offset + member.size]
             assert content == samples[key][member.extension]
-            assert member.sha256 == sha256_bytes(content)
+            assert member.blake3 == blake3(content).hexdigest() and member.holds(content)
+            assert not member.holds(content + b"!")
 
 
 def test_webdataset_reads_every_sample(made: Any, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_one_field_of_one_row_is_found_and_named(whole: Store, table: str, chang
 
 def test_members_of_an_index_row_are_found(whole: Store) -> None:
     def shift(rows: list[Any]) -> list[Any]:
-        members = tuple(replace(each, offset=each.offset + 512, sha256="0" * 64) for each in rows[5].members[1:])
+        members = tuple(replace(each, offset=each.offset + 512, blake3="0" * 64) for each in rows[5].members[1:])
         return fifth(members=(rows[5].members[0], *members))(rows)
 
     rewritten(whole, "index", shift)
