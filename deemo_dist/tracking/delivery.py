@@ -1,13 +1,16 @@
 """Bring events of the spool to MLflow. Each may be brought twice: nothing is doubled by that."""
 
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deemo_dist.errors import ModelError
 from deemo_dist.tracking.connection import Connection, client
-from deemo_dist.tracking.models import deliver_model
+from deemo_dist.tracking.models import deliver_model, is_whole
 from deemo_dist.tracking.params import MAX_TAG, batches, shorten
-from deemo_dist.tracking.runs import Reserve, Runs, RunState
+from deemo_dist.tracking.pieces import is_copy
+from deemo_dist.tracking.runs import LIFE_TAG, Reserve, Runs, RunState
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -23,6 +26,7 @@ _FINAL = {  # what MLflow answers to a request that would fail for ever
 _DATASET_DIGEST = 36
 Header = Mapping[str, Any]
 Event = dict[str, Any]
+Fetch = Callable[[str, Path], Path]
 
 
 class RefusedError(Exception):
@@ -57,10 +61,14 @@ def is_missing(error: Exception) -> bool:
 
 
 class Delivery:
-    """Applies events to one MLflow. Not thread-safe: one for each stream; connects at its first use."""
+    """Applies events to one MLflow. Not thread-safe: one for each stream; connects at its first use.
 
-    def __init__(self, where: Connection, reserve: Reserve, spool: Path) -> None:
-        self.where, self.reserve, self.spool = where, reserve, spool
+    ``fetch(place, folder) -> folder`` brings an exported model from the run's storage where its folder is not on this
+    machine; it raises ``ModelError`` when it is not there either.
+    """
+
+    def __init__(self, where: Connection, reserve: Reserve, spool: Path, fetch: Fetch | None = None) -> None:
+        self.where, self.reserve, self.spool, self.fetch = where, reserve, spool, fetch
         self._runs: Runs | None = None
 
     @property
@@ -88,10 +96,18 @@ class Delivery:
         if event.get("kind") == "lost":
             self.on_lost(header, event)
             return
-        handler = _HANDLERS.get(str(event.get("kind")))
+        kind = str(event.get("kind"))
+        handler = _HANDLERS.get(kind)
         if handler is None:
             raise RefusedError(f"a record of unknown kind {event.get('kind')!r}")
-        handler(self, self.state(header, event), event)
+        state, opened = self.state(header, event), int(header.get("opened", 0))
+        if kind in _FIRST_AND_LAST:
+            self.runs.look_again(state)
+        if 0 < opened < state.life:
+            handler = _LATE.get(kind, handler)
+        elif opened and kind == "run":
+            event = {**event, "values": {**event.get("values", {}), LIFE_TAG: str(opened)}}
+        handler(self, state, event)
 
     def state(self, header: Header, event: Event) -> RunState:
         """The run an event belongs to."""
@@ -148,10 +164,27 @@ class Delivery:
         state.status = event["status"]
 
     def on_lost(self, header: Header, event: Event) -> None:
-        """A run whose process may have gone without a word ends, if there is one and it has not ended by itself."""
+        """A run whose process may have gone without a word ends, if there is one, it has not ended by itself and no
+        later life goes on with it."""
         state = self.runs.find(header, str(event["run"]))
-        if state is not None and state.status == "RUNNING":
+        if state is not None and state.status == "RUNNING" and int(header.get("opened", state.life)) >= state.life:
             self.on_status(state, event)
+
+    def on_late_status(self, state: RunState, event: Event) -> None:
+        """An earlier life has ended: a later one has spoken since, and says how the run stands."""
+
+    def on_late_tags(self, state: RunState, event: Event) -> None:
+        """Tags of an earlier life, or its beginning: what a later one has said stays."""
+        new = {name: text for name, text in event.get("values", {}).items() if name not in state.tags}
+        if new:
+            self.on_tags(state, {"values": new})
+
+    def on_late_artifact(self, state: RunState, event: Event) -> None:
+        """A file of an earlier life: one of the same name that is there already is a later one's, or the same."""
+        folder = str(event["to"]).strip("/") if event.get("to") else None
+        place = "/".join(part for part in (folder, Path(event["path"]).name) if part)
+        if place not in {item.path for item in self.runs.client.list_artifacts(state.run_id, folder)}:
+            self.on_artifact(state, event)
 
     def on_tags(self, state: RunState, event: Event) -> None:
         """Tags, the last value counts; cut at MLflow's 8,000 characters."""
@@ -160,6 +193,7 @@ class Delivery:
         for batch in batches({name: str(text)[:MAX_TAG] for name, text in event["values"].items()}):
             tags = [RunTag(name, text) for name, text in batch.items()]
             self.runs.client.log_batch(state.run_id, tags=tags, synchronous=True)
+            state.tags.update(batch)
 
     def on_params(self, state: RunState, event: Event) -> None:
         """Params that are new. One that changed cannot be rewritten: it goes to an artifact and is named in a tag."""
@@ -197,6 +231,8 @@ class Delivery:
 
     def on_artifact(self, state: RunState, event: Event) -> None:
         """A file or a folder, as it is or as the spool's copy of it."""
+        if event.get("copied") and not is_copy(event["path"]):
+            raise RefusedError(f"'{event['path']}' is no copy of a file in a spool")
         path = self.spool / event["path"] if event.get("copied") else Path(event["path"])
         if path.is_dir():
             self.runs.client.log_artifacts(state.run_id, str(path), event.get("to"))
@@ -208,16 +244,24 @@ class Delivery:
     def on_model(self, state: RunState, event: Event) -> None:
         """An exported model: MLflow model, registered version, alias."""
         directory = Path(event["directory"])
-        if not directory.is_dir():
+        if is_whole(directory, event):
+            deliver_model(self.runs.client, self.runs.experiment, state.run_id, event)
+            return
+        if self.fetch is None or not event.get("stored"):
             raise RefusedError(f"the exported model '{directory.name}' is gone")
-        deliver_model(self.runs.client, self.runs.experiment, state.run_id, event)
+        with tempfile.TemporaryDirectory(dir=self.spool, prefix="model-") as place:
+            try:
+                folder = self.fetch(event["stored"], Path(place))
+            except ModelError as error:
+                raise RefusedError(f"the exported model '{directory.name}' is gone ({error.message})") from error
+            deliver_model(self.runs.client, self.runs.experiment, state.run_id, {**event, "directory": str(folder)})
 
     def clean(self, event: Event) -> None:
         """Remove the spool's copy of a file, ``files/ID/NAME``, once its delivery is committed."""
-        if event.get("copied"):
+        if event.get("copied") and is_copy(event["path"]):
             path = self.spool / event["path"]
             path.unlink(missing_ok=True)
-            if path.parent.parent == self.spool / "files" and path.parent.is_dir():
+            if path.parent.is_dir():
                 path.parent.rmdir()
 
 
@@ -238,3 +282,11 @@ _HANDLERS: dict[str, Any] = {
     "artifact": Delivery.on_artifact,
     "model": Delivery.on_model,
 }
+_LATE: dict[str, Any] = {
+    "run": Delivery.on_late_tags,
+    "tags": Delivery.on_late_tags,
+    "status": Delivery.on_late_status,
+    "artifact": Delivery.on_late_artifact,
+}
+"""What becomes of the records of a life when a later one has spoken: none of them takes the later one's word back."""
+_FIRST_AND_LAST = frozenset({"run", "status"})

@@ -11,7 +11,8 @@ from typing import Any
 from deemo_dist.tracking.delivery import Delivery, RefusedError, is_final, is_missing, is_rejected
 from deemo_dist.tracking.refused import set_aside, try_again
 from deemo_dist.tracking.secrets import redact, secret_values
-from deemo_dist.tracking.spool import STREAMS, Entry, Reader, readers, sending
+from deemo_dist.tracking.segment import STREAMS
+from deemo_dist.tracking.spool import Entry, Reader, is_legible, readers, sending, shrink
 
 _ENTRIES = 2000
 _TRIES = 6
@@ -50,6 +51,7 @@ class Drain:
                     continue
                 self._take_over(stream)
                 self._stream(stream, outcome)
+                shrink(self.spool, stream)
         return outcome
 
     def again(self) -> int:
@@ -90,7 +92,7 @@ class Drain:
     def _send(self, reader: Reader, entries: list[Entry], outcome: Outcome) -> tuple[str | None, bool]:
         """Send entries of one segment: the error of the first one that waits, and whether others may go first."""
         header = reader.header()
-        if header is None or header.get("v", 0) > 1:
+        if header is None or not is_legible(header):
             set_aside(self.spool, reader.path, None, None, "its segment has no header, or one of a newer version")
             reader.commit(entries[-1].end)
             outcome.refused += len(entries)
@@ -111,7 +113,7 @@ class Drain:
                 groups.extendleft([entry] for entry in reversed(self._singled(reader, group)))
                 continue
             if reason:
-                set_aside(self.spool, reader.path, header, group[0].event, reason)
+                set_aside(self.spool, reader.path, header, group[0].event, reason, reader.text(group[0]))
                 outcome.refused += 1
             taken = {entry.start for entry in group}
             reader.commit(max(reader.offset, group[-1].end), (reader.held | passed) - taken)

@@ -25,6 +25,8 @@ ALIAS = "current"
 FLAVOUR = "deemo_dist"
 _FOLDER = "model"
 _DIGEST_TAG = "deemo.digest"
+_TIME_TAG = "deemo.logged"
+"""When a version was last logged, Unix ms by the run's clock."""
 
 
 def refuse_pickles(directory: Path) -> None:
@@ -45,6 +47,16 @@ def folder_digest(directory: Path) -> str:
     return digest_of(rows)
 
 
+def folder_bytes(directory: Path) -> int:
+    """Bytes of all files of a folder."""
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def is_whole(directory: Path, event: Mapping[str, Any]) -> bool:
+    """Whether the folder of a logged model is here, with as many bytes as it had."""
+    return directory.is_dir() and event.get("bytes") in (None, folder_bytes(directory))
+
+
 def deliver_model(client: "MlflowClient", experiment: str, run_id: str, event: Mapping[str, Any]) -> None:
     """Log the folder ``event['directory']`` as a model of the run; register and alias it where asked. Repeatable."""
     directory = Path(event["directory"])
@@ -52,7 +64,19 @@ def deliver_model(client: "MlflowClient", experiment: str, run_id: str, event: M
     model_id = _logged(client, experiment, run_id, event["name"], directory, digest)
     if event.get("register_as"):
         version = _version(client, event["register_as"], run_id, model_id, digest)
-        client.set_registered_model_alias(event["register_as"], event["alias"], version)
+        _move_alias(client, event, version)
+
+
+def _move_alias(client: "MlflowClient", event: Mapping[str, Any], version: str) -> None:
+    """Point the alias to ``version``, unless it points to one that was logged later: this one came late."""
+    name, alias, logged = event["register_as"], event["alias"], int(event["time"])
+    current = client.get_registered_model(name).aliases.get(alias)
+    if current is not None and str(current) != version:
+        said = client.get_model_version(name, str(current)).tags.get(_TIME_TAG, "")
+        if said.isdigit() and int(said) > logged:
+            return
+    client.set_model_version_tag(name, version, _TIME_TAG, str(logged))
+    client.set_registered_model_alias(name, alias, version)
 
 
 def _logged(client: "MlflowClient", experiment: str, run_id: str, name: str, directory: Path, digest: str) -> str:

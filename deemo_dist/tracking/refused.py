@@ -8,18 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from deemo_dist.console import logger
-from deemo_dist.tracking.spool import STREAMS, readers
+from deemo_dist.tracking.segment import STREAMS
+from deemo_dist.tracking.spool import readers
 
 FILE = "refused.jsonl"
 Row = dict[str, Any]
 
 
-def set_aside(spool: Path, segment: Path, header: Mapping[str, Any] | None, event: Row | None, reason: str) -> None:
-    """Keep an event that is refused, or a line that is none (``event`` None): nothing disappears."""
+def set_aside(
+    spool: Path, segment: Path, header: Mapping[str, Any] | None, event: Row | None, reason: str, line: str = ""
+) -> None:
+    """Keep an event that is refused, or a ``line`` that is none (``event`` None): nothing disappears."""
     kind = (event or {}).get("kind", "line")
     logger.warning("tracking: MLflow refuses a record of kind '%s' (%s); kept in %s", kind, reason, FILE)
     now = int(time.time() * 1000)
     row = {"segment": segment.name, "time": now, "reason": reason, "header": header, "event": event}
+    row |= {"line": line} if event is None and line else {}
     with (spool / FILE).open("a") as file:
         file.write(json.dumps(row) + "\n")
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 PARENT = "parent"
 STAGES = "stages/"
 KEY_TAG = "deemo.key"
+LIFE_TAG = "deemo.life"
+"""When the spool of the life was opened that spoke last of a run: what an earlier life's records say comes too late."""
 Reserve = Callable[[str, str], str]
 _MAKING = threading.RLock()
 """The streams' threads make no run at the same time: the second one finds it."""
@@ -36,7 +38,14 @@ class RunState:
     status: str
     latest: dict[str, tuple[int, float]]
     params: dict[str, str]
+    tags: dict[str, str] = field(default_factory=dict)
     steps: dict[str, set[int]] = field(default_factory=dict)
+
+    @property
+    def life(self) -> int:
+        """When the life's spool was opened that spoke last."""
+        said = self.tags.get(LIFE_TAG, "")
+        return int(said) if said.isdigit() else 0
 
 
 class Runs:
@@ -95,6 +104,11 @@ class Runs:
         state = self._known[header["key"], name] = _state_of(run)
         return state
 
+    def look_again(self, state: RunState) -> None:
+        """Read anew how a run stands and who spoke last of it: another node may have spoken since."""
+        now = _state_of(self.client.get_run(state.run_id))
+        state.status, state.tags = now.status, now.tags
+
     def _search(self, header: Mapping[str, Any], name: str) -> "Run | None":
         found = self.client.search_runs(
             [self.experiment],
@@ -152,4 +166,5 @@ def _state_of(run: "Run") -> RunState:
         status=run.info.status,
         latest={metric.key: (metric.step, metric.value) for metric in metrics},
         params=dict(run.data.params),
+        tags=dict(run.data.tags),
     )

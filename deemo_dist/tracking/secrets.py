@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from deemo_dist.config import MASK, mask_user
 
@@ -13,6 +14,8 @@ _SECRET_KEY = re.compile(
 )
 _SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|ROOT_KEY|CREDENTIAL)", re.IGNORECASE)
 _SHORTEST = 8
+_PLACES = frozenset({"path", "directory"})
+"""Names of files that are read later: they must be found."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -32,3 +35,16 @@ def redact(text: str, values: tuple[str, ...] = ()) -> str:
     for value in values:
         text = text.replace(value, MASK)
     return mask_user(text)
+
+
+def redact_all(content: Mapping[str, Any], values: tuple[str, ...] = ()) -> dict[str, Any]:
+    """``content`` with every text in it redacted, at any depth; places on this machine stay what they are."""
+    return {name: value if name in _PLACES else _redacted(value, values) for name, value in content.items()}
+
+
+def _redacted(value: Any, values: tuple[str, ...]) -> Any:
+    if isinstance(value, str):
+        return redact(value, values)
+    if isinstance(value, Mapping):
+        return {name: _redacted(each, values) for name, each in value.items()}
+    return [_redacted(each, values) for each in value] if isinstance(value, list | tuple) else value

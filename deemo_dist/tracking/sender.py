@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deemo_dist.console import logger
+from deemo_dist.tracking.carriage import Carriage
 from deemo_dist.tracking.delivery import Delivery
 from deemo_dist.tracking.drain import Drain, Outcome
-from deemo_dist.tracking.spool import STREAMS, pending
+from deemo_dist.tracking.segment import STREAMS
+from deemo_dist.tracking.spool import pending
 
 _IDLE_SECONDS = 1.0
 _FIRST_DELAY = 1.0
@@ -19,16 +21,19 @@ _STILL_SECONDS = 120.0
 _LOOK_SECONDS = 2.0
 _MOVED_BYTES = 2**20
 _FAILURES = 4
+_FIRST_LOOK_SECONDS = 5.0
+"""So long the first round waits for what other nodes left on the run's storage: it goes first."""
 
 
 class StreamSender:
     """A daemon thread: rounds of ``Drain`` over one stream, a pause of 1 s between them, 1 to 60 s (doubling) while
-    MLflow is away."""
+    MLflow is away. ``carriage`` is told what each round found."""
 
-    def __init__(self, spool: Path, stream: str, delivery: Delivery) -> None:
+    def __init__(self, spool: Path, stream: str, delivery: Delivery, carriage: Carriage | None = None) -> None:
         self.spool = spool
         self.stream = stream
         self.failures = 0
+        self._carriage = carriage
         self._drain = Drain(spool, delivery, (stream,))
         self._shown = delivery.where.shown
         self._wake = threading.Condition()
@@ -66,6 +71,8 @@ class StreamSender:
         self._thread.join(max(0.0, min(5.0, deadline - time.monotonic())))
 
     def _loop(self) -> None:
+        if self._carriage is not None:
+            self._carriage.ready.wait(_FIRST_LOOK_SECONDS)
         while True:
             with self._wake:
                 if self._done >= self._asked and not self._stop:
@@ -91,6 +98,8 @@ class StreamSender:
         elif self.failures and not outcome.locked:
             logger.info("tracking: MLflow at %s is back, %d %s sent", self._shown, outcome.sent, self.stream)
             self.failures = 0
+        if self._carriage is not None and not outcome.locked:
+            self._carriage.told(self.stream, away=bool(outcome.error))
         return outcome
 
     def _failed(self, reason: str) -> None:
@@ -114,9 +123,9 @@ class StreamSender:
 class Sender:
     """Both streams of a spool, each by its own thread: no upload holds back a metric or a status."""
 
-    def __init__(self, spool: Path, deliveries: Callable[[], Delivery]) -> None:
+    def __init__(self, spool: Path, deliveries: Callable[[], Delivery], carriage: Carriage | None = None) -> None:
         self.spool = spool
-        self._streams = {stream: StreamSender(spool, stream, deliveries()) for stream in STREAMS}
+        self._streams = {stream: StreamSender(spool, stream, deliveries(), carriage) for stream in STREAMS}
 
     def start(self) -> None:
         """Start the threads."""

@@ -6,6 +6,33 @@ import pytest
 
 from deemo_dist.config import TrackingConfig
 from deemo_dist.tracking import Tracker
+from deemo_dist.tracking.connection import Connection
+from deemo_dist.tracking.delivery import Delivery
+
+WHERE = Connection(uri="http://mlflow.example", experiment="e", artifacts=None)
+
+
+class Fake(Delivery):
+    """Takes everything, but what ``wrong`` has an error for, by the event's name or kind."""
+
+    def __init__(self, spool) -> None:
+        super().__init__(WHERE, lambda name, proposal: proposal, spool)
+        self.taken: list[str] = []
+        self.wrong: dict[str, Exception] = {}
+
+    def alive(self) -> bool:
+        return True
+
+    def deliver(self, header, event) -> None:
+        assert header["key"] == "k"
+        name = event.get("name", event["kind"])
+        if name in self.wrong:
+            raise self.wrong[name]
+        self.taken.append(name)
+
+    def deliver_metrics(self, header, events) -> None:
+        for event in events:
+            self.deliver(header, event)
 
 
 @pytest.fixture(scope="session")

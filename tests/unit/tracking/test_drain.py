@@ -11,36 +11,12 @@ from botocore.exceptions import ClientError
 from mlflow.exceptions import MlflowException
 
 from deemo_dist.tracking import sender as sending
-from deemo_dist.tracking.connection import Connection
-from deemo_dist.tracking.delivery import Delivery, RefusedError, is_rejected
+from deemo_dist.tracking.delivery import RefusedError, is_rejected
 from deemo_dist.tracking.drain import Drain
+from deemo_dist.tracking.segment import new_segments
 from deemo_dist.tracking.sender import Sender
-from deemo_dist.tracking.spool import new_segments, pending
-
-WHERE = Connection(uri="http://mlflow.example", experiment="e", artifacts=None)
-
-
-class Fake(Delivery):
-    """Takes everything, but what ``wrong`` has an error for, by the event's name or kind."""
-
-    def __init__(self, spool) -> None:
-        super().__init__(WHERE, lambda name, proposal: proposal, spool)
-        self.taken: list[str] = []
-        self.wrong: dict[str, Exception] = {}
-
-    def alive(self) -> bool:
-        return True
-
-    def deliver(self, header, event) -> None:
-        assert header["key"] == "k"
-        name = event.get("name", event["kind"])
-        if name in self.wrong:
-            raise self.wrong[name]
-        self.taken.append(name)
-
-    def deliver_metrics(self, header, events) -> None:
-        for event in events:
-            self.deliver(header, event)
+from deemo_dist.tracking.spool import pending
+from tests.unit.tracking.conftest import Fake
 
 
 @pytest.fixture

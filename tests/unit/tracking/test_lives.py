@@ -1,5 +1,6 @@
 """Several processes of one run: killed, restarted, two at once; and a server that takes calls and never answers."""
 
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,9 @@ import pytest
 
 from deemo_dist.config import TrackingConfig
 from deemo_dist.errors import TrackingError
-from deemo_dist.tracking import Tracker, check, pending
+from deemo_dist.storage.local import LocalStore
+from deemo_dist.tracking import Depot, Tracker, check, pending, replay
+from deemo_dist.tracking.reservations import reserve_in
 from tests.unit.tracking.conftest import Looker
 
 pytestmark = pytest.mark.slow
@@ -32,6 +35,28 @@ with Tracker.open(TrackingConfig(), **places, run_name="lives", patience=60) as 
         run.log_metrics({"loss": float(step)}, step=step)
         print(step, flush=True)
         time.sleep(0.005)
+"""
+
+
+LOST = """
+import sys, time
+from pathlib import Path
+from deemo_dist.config import TrackingConfig
+from deemo_dist.storage.local import LocalStore
+from deemo_dist.tracking import Depot, Tracker, carriage
+from deemo_dist.tracking.reservations import reserve_in
+
+folder = Path(sys.argv[1])
+carriage._TURN_SECONDS = 0.3
+tracker = Tracker.open(
+    TrackingConfig(uri="http://127.0.0.1:9"), spool_dir=folder / "a", folder=folder, run_name="lost", patience=0.1,
+    reserve=lambda name, proposal: reserve_in(folder / "ids", name, proposal),
+    depot=Depot(LocalStore(f"file://{folder}/store"), "runs/lost/spool"),
+)
+run = tracker.stage("tune")
+for step in range(1_000_000):
+    run.log_metrics({"loss": float(step)}, step=step, timestamp=1_700_000_000 + step)
+    time.sleep(0.005)
 """
 
 
@@ -109,3 +134,41 @@ def test_a_server_that_never_answers_delays_nothing(silent, tmp_path):
     started = time.monotonic()
     assert tracker.close(2.0) == 1001
     assert time.monotonic() - started < 8
+
+
+def test_what_a_killed_process_left_in_the_store_is_sent_by_another_node(tmp_path):
+    store = LocalStore(f"file://{tmp_path}/store")
+    first = subprocess.Popen([sys.executable, "-c", LOST, str(tmp_path)])
+    deadline = time.monotonic() + 60
+    while _last_step(store) < 150 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    carried = _last_step(store)
+    assert carried >= 150
+    (tmp_path / "a").rename(tmp_path / "lost")  # the node is gone
+    places = {"folder": tmp_path, "reserve": lambda name, proposal: reserve_in(tmp_path / "ids", name, proposal)}
+    places |= {"depot": Depot(store, "runs/lost/spool")}
+    tracker = Tracker.open(TrackingConfig(), spool_dir=tmp_path / "b", run_name="lost", patience=60, **places)
+    run = tracker.stage("tune")
+    run.log_metrics({"loss": 0.5}, step=0, timestamp=1_800_000_000)
+    run.finish()
+    assert tracker.close(60) == 0 and store.list("runs") == []
+    look = Looker(f"sqlite:///{tmp_path}/mlflow.db")
+    assert _told(look) == [(step, 1_700_000_000_000 + 1000 * step, float(step)) for step in range(carried + 1)]
+    written = replay(tmp_path / "lost", TrackingConfig(), **places) - 1  # and is found again
+    assert written > carried
+    assert _told(look) == [(step, 1_700_000_000_000 + 1000 * step, float(step)) for step in range(written)]
+    assert look.runs("lost")["tune"].info.status == "FINISHED" and look.count("lost") == 2
+
+
+def _last_step(store) -> int:
+    """The last step that the store has of a run; -1 without any."""
+    lines = [line for key in store.list("runs/lost/spool") for line in store.get(key).splitlines()]
+    return max((json.loads(line).get("step", -1) for line in lines), default=-1)
+
+
+def _told(look) -> list[tuple[int, int, float]]:
+    """Steps, times and values of the loss in MLflow, doubles included."""
+    history = look.client.get_metric_history(look.runs("lost")["tune"].info.run_id, "loss")
+    return sorted((metric.step, metric.timestamp, metric.value) for metric in history)

@@ -14,8 +14,10 @@ from deemo_dist.errors import TrackingError
 from deemo_dist.tracking import check, replay
 from deemo_dist.tracking.connection import client, connection
 from deemo_dist.tracking.params import batches, clean_key, flat_params, shorten
+from deemo_dist.tracking.reservations import reserve_in
 from deemo_dist.tracking.secrets import is_secret_name, redact
-from deemo_dist.tracking.spool import new_segments, pending, readers, reserve_in
+from deemo_dist.tracking.segment import new_segments
+from deemo_dist.tracking.spool import pending, readers
 
 
 def test_a_segment_is_read_from_where_it_was_taken(tmp_path):

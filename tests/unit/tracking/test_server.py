@@ -1,13 +1,17 @@
 """The tracker against a real MLflow server that dies and comes back."""
 
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
 from cluster.local.mlflow import LocalMlflow, free_port
 from deemo_dist.config import TrackingConfig
 from deemo_dist.errors import TrackingError
-from deemo_dist.tracking import Tracker, check, download_model, pending, replay
+from deemo_dist.storage.local import LocalStore
+from deemo_dist.tracking import Depot, Tracker, check, download_model, pending, replay
+from deemo_dist.tracking.reservations import reserve_in
 from tests.unit.tracking.conftest import Looker
 
 pytestmark = pytest.mark.slow
@@ -71,15 +75,70 @@ def test_a_run_without_any_server_is_replayed_whole(server, tmp_path):
             replay(tmp_path / "spool", config)
     finally:
         server.start()
+    shutil.copytree(tmp_path / "spool", tmp_path / "kept")
     assert replay(tmp_path / "spool", config) == waiting
     assert replay(tmp_path / "spool", config) == 0
-    for state in (tmp_path / "spool").glob("*.sent"):  # even with its notes lost
+    assert not list((tmp_path / "spool").glob("*.jsonl")) and not list((tmp_path / "spool").glob("*.sent"))
+    for state in (tmp_path / "kept").glob("*.sent"):  # even by somebody who has another spool with the same, unsent
         state.unlink()
-    replay(tmp_path / "spool", config)
+    assert replay(tmp_path / "kept", config) == waiting
     look = Looker(server.uri)
     assert look.count("later") == 2
     assert look.steps(look.runs("later")["tune"].info.run_id, "loss") == list(range(50))
     assert look.runs("later")["tune"].info.status == "FINISHED"
+
+
+def test_a_job_that_went_to_another_node_is_whole_and_the_first_node_adds_nothing(server, tmp_path):
+    store = LocalStore(f"file://{tmp_path}/store")
+    shared = {"depot": Depot(store, "runs/moved/spool"), "reserve": lambda n, p: reserve_in(tmp_path / "ids", n, p)}
+    config = TrackingConfig(uri=server.uri, experiment="served")
+    server.kill()
+    try:
+        tracker = Tracker.open(
+            config, spool_dir=tmp_path / "a", folder=tmp_path, run_name="moved", patience=1.0, **shared
+        )
+        stage = tracker.stage("tune", {"node": "a", "first": "a"})
+        for step in range(50):
+            stage.log_metrics({"loss": 1.0 / (step + 1)}, step=step, timestamp=1_700_000_000 + step)
+        stage.log_text("of a", "note.txt")
+        stage.log_text("only a's", "a.txt")
+        stage.finish("KILLED")
+        waiting = tracker.close(2.0)
+        assert waiting == 54 and len(store.list("runs/moved/spool")) == 4
+    finally:
+        server.start()
+    second = Tracker.open(config, spool_dir=tmp_path / "b", folder=tmp_path, run_name="moved", **shared)
+    stage = second.stage("tune", {"node": "b"})
+    for step in range(40, 80):  # the checkpoint was at 40
+        stage.log_metrics({"loss": 1.0 / (step + 1)}, step=step, timestamp=1_700_001_000 + step)
+    stage.log_text("of b", "note.txt")
+    stage.finish("FINISHED")
+    assert second.close(60) == 0
+    look = Looker(server.uri)
+    assert store.list("runs") == [] and not list((tmp_path / "b").glob("*.jsonl"))
+    before = _all_of(look, "moved")
+    assert before["metrics"] == [(s, (1_700_000_000 + s + (1000 if s >= 50 else 0)) * 1000) for s in range(80)]
+    assert (before["status"], before["node"], before["first"]) == ("FINISHED", "b", "a")
+    assert before["artifacts"] == {"note.txt": "of b", "a.txt": "only a's"}
+    assert replay(tmp_path / "a", config, **shared) == waiting  # the first node has it too, and has sent nothing
+    assert _all_of(look, "moved") == before
+    assert replay(tmp_path / "c", config, **shared) == 0 and not list((tmp_path / "a").glob("*.jsonl"))
+
+
+def _all_of(look, name) -> dict:
+    """What MLflow has of the stage of a run that can be counted."""
+    run = look.runs(name)["tune"]
+    history = look.client.get_metric_history(run.info.run_id, "loss")
+    texts = {path: look.client.download_artifacts(run.info.run_id, path) for path in look.artifacts(run.info.run_id)}
+    return {
+        "runs": look.count(name),
+        "status": run.info.status,
+        "end": run.info.end_time,
+        "node": run.data.tags["node"],
+        "first": run.data.tags["first"],
+        "metrics": sorted((metric.step, metric.timestamp) for metric in history),
+        "artifacts": {path: Path(local).read_text() for path, local in texts.items()},
+    }
 
 
 def test_a_model_is_registered_and_loads_again(server, tmp_path):

@@ -9,10 +9,11 @@ import pytest
 
 from deemo_dist.config import TrackingConfig
 from deemo_dist.errors import Interrupted
-from deemo_dist.tracking import pending, status_of, ui_command
+from deemo_dist.storage.local import LocalStore
+from deemo_dist.tracking import Depot, pending, replay, status_of, ui_command
 from deemo_dist.tracking import tracker as tracker_module
 from deemo_dist.tracking.models import deliver_model
-from deemo_dist.tracking.spool import reserve_in
+from deemo_dist.tracking.reservations import reserve_in
 
 
 def test_a_chain_is_a_parent_with_a_child_per_stage(opened, look, tmp_path):
@@ -108,23 +109,32 @@ def test_a_page_is_masked_where_no_variable_is_secret_too(opened, tmp_path, monk
     assert [path.read_text() for path in tmp_path.rglob("files/*/report.html")] == ["<p>postgresql://***@db/x</p>"]
 
 
-def test_secrets_are_masked_everywhere(opened, look, tmp_path, monkeypatch):
+def test_secrets_are_masked_everywhere(opened, look, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret-value")
     page = tmp_path / "config.yaml"
     page.write_text("key: very-secret-value\n")
-    with opened("secret") as tracker:
-        run = tracker.parent()
-        run.log_params({"storage": {"password": "p"}, "note": "uses very-secret-value", "max_tokens": 5})
-        run.set_tags({"uri": "http://user:pass@host/x"})
-        run.log_artifact(page)
-        run.log_text("and very-secret-value", "note.txt")
-        run.log_dataset("d", "1", "s3://me:very-secret-value@host/x")
-    written = b"".join(path.read_bytes() for path in (tmp_path / "spool").rglob("*") if path.is_file())
-    assert b"very-secret-value" not in written and b"user:pass" not in written
+    depot = Depot(LocalStore(f"file://{tmp_path}/store"), "runs/secret/spool")
+    away = TrackingConfig(uri="http://127.0.0.1:9")
+    tracker = opened("secret", config=away, depot=depot, patience=0.1)
+    run = tracker.parent()
+    run.log_params({"storage": {"password": "p"}, "note": "uses very-secret-value", "max_tokens": 5})
+    run.set_tags({"uri": "http://user:pass@host/x"})
+    run.log_artifact(page, "very-secret-value")
+    run.log_text("and very-secret-value", "note.txt")
+    run.log_dataset(
+        "d very-secret-value", "1", "s3://me:very-secret-value@host/x", profile={"n": ["very-secret-value"]}
+    )
+    assert tracker.close(0.1) == 6
+    for place in (tmp_path / "spool", tmp_path / "store"):
+        written = b"".join(path.read_bytes() for path in place.rglob("*") if path.is_file())
+        assert b"very-secret-value" not in written and b"user:pass" not in written
+        assert written.count(b'"max_tokens":"5"') == 1 and b"and ***" in written
+    assert replay(tmp_path / "spool", TrackingConfig(), folder=folder, depot=depot) == 6
     found = look.runs("secret")["secret"]
     assert found.data.params == {"storage.password": "***", "note": "uses ***", "max_tokens": "5"}
     assert found.data.tags["uri"] == "http://***@host/x"
-    assert {"config.yaml", "note.txt"} <= set(look.artifacts(found.info.run_id))
+    assert {"note.txt", "***"} <= set(look.artifacts(found.info.run_id))
+    assert not list((tmp_path / "spool").glob("*.jsonl")) and depot.store.list("runs") == []
 
 
 @pytest.mark.parametrize(
