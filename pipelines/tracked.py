@@ -1,16 +1,18 @@
 """What a run tells MLflow, and where its ids are kept."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from deemo_dist.config import RunConfig, config_digest, shareable, to_yaml
 from deemo_dist.console import logger
 from deemo_dist.dataset import Dataset
 from deemo_dist.digests import plain
-from deemo_dist.errors import AlreadyExistsError, DeemoError
+from deemo_dist.errors import AlreadyExistsError, DeemoError, TrackingError
 from deemo_dist.storage import Store, open_store
-from deemo_dist.tracking import TrackedRun, Tracker, replay
+from deemo_dist.tracking import Depot, TrackedRun, Tracker, replay
 from deemo_dist.training import CommitInfo, StageResult, StageSpec, StepReport
+from pipelines.export import fetch_model
 from pipelines.stages import PlannedStage, run_prefix
 
 LAST_WORD_SECONDS = 15.0
@@ -44,6 +46,11 @@ def spool_folder(config: RunConfig) -> Path:
     return tracking_folder(config) / "spool" / config.name
 
 
+def depot(config: RunConfig, store: Store) -> Depot:
+    """Where the run's storage keeps the records that wait for MLflow, for any machine."""
+    return Depot(store, f"{run_prefix(config)}/spool")
+
+
 def open_tracker(
     config: RunConfig, store: Store, *, attempt: int = 0, hurried: Callable[[], bool] = lambda: False
 ) -> Tracker:
@@ -57,14 +64,28 @@ def open_tracker(
         reserve=reserver(store, config),
         attempt=attempt,
         hurried=hurried,
+        depot=depot(config, store),
+        fetch=partial(fetch_model, store),
     )
 
 
 def run_replay(config: RunConfig) -> int:
-    """Send what a run's spool on this machine holds, what was refused too; how many records went. Raises
-    ``TrackingError``."""
-    reserve = reserver(open_store(config.storage), config)
-    return replay(spool_folder(config), config.tracking, folder=tracking_folder(config), reserve=reserve)
+    """Send what waits in a run's spool on this machine and on the run's storage, what was refused here too; how many
+    records went. Raises ``TrackingError``, also for a run that nothing is known of."""
+    store = open_store(config.storage)
+    if not spool_folder(config).exists() and not store.exists(_reserved_key(config, "tracking_key")):
+        raise TrackingError(
+            f"run '{config.name}' has told MLflow nothing yet, from here or under {store.root}",
+            hint="is it the run's configuration, with its storage.root?",
+        )
+    return replay(
+        spool_folder(config),
+        config.tracking,
+        folder=tracking_folder(config),
+        reserve=reserver(store, config),
+        depot=depot(config, store),
+        fetch=partial(fetch_model, store),
+    )
 
 
 def tell_failed(config: RunConfig, *, killed: bool = False) -> None:

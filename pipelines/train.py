@@ -320,4 +320,4 @@ def _export(chain: _Chain, stages: Sequence[PlannedStage], done: Sequence["Commi
     if tracker is not None:
         parent = tracker.parent()
         parent.set_tags({"deemo.model": place})
-        parent.log_model(folder, "model", register_as=chain.config.tracking.register_as)
+        parent.log_model(folder, "model", register_as=chain.config.tracking.register_as, stored=place)

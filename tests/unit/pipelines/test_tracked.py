@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from deemo_dist.config import RunConfig, StageConfig, StorageConfig, TrackingConfig
-from deemo_dist.errors import TrainingError
+from deemo_dist.errors import StorageError, TrackingError, TrainingError
 from deemo_dist.storage import open_store
+from deemo_dist.storage.local import LocalStore
 from deemo_dist.tracking import pending
 from pipelines.tracked import open_tracker, run_replay, spool_folder, tell_failed, tracking_folder
 from pipelines.train import run_train
@@ -43,6 +44,75 @@ def test_records_of_an_outage_are_sent_by_the_command(config: RunConfig) -> None
     assert run_replay(config) == waiting
     assert _runs(config) == {"tiny": "RUNNING", "align": "FINISHED"}
     assert run_replay(config) == 0
+
+
+def _elsewhere(config: RunConfig, name: str) -> RunConfig:
+    """The same run on another machine: nothing but the storage is shared."""
+    storage = dataclasses.replace(config.storage, cache=str(Path(config.storage.cache).with_name(name)))
+    return dataclasses.replace(config, storage=storage)
+
+
+@pytest.mark.slow
+def test_a_machine_that_never_ran_the_job_sends_what_the_storage_keeps(config: RunConfig) -> None:
+    store = open_store(config.storage)
+    away = dataclasses.replace(config, tracking=TrackingConfig(uri="http://127.0.0.1:9"))
+    with open_tracker(away, store) as tracker:
+        stage = tracker.stage("align")
+        stage.log_metrics({"loss": 1.0}, step=1)
+        stage.log_text("what was measured", "note.txt")
+    waiting = pending(spool_folder(config))
+    assert len(store.list("runs/tiny/spool")) == 3
+    laptop = _elsewhere(config, "laptop")
+    assert run_replay(laptop) == waiting
+    assert _runs(laptop) == {"tiny": "RUNNING", "align": "FINISHED"}
+    assert store.list("runs/tiny/spool") == [] and not list(spool_folder(laptop).glob("*.jsonl"))
+    assert run_replay(laptop) == 0
+    assert run_replay(_elsewhere(config, "another")) == 0
+
+
+def test_a_run_that_told_nothing_has_nothing_to_send(config: RunConfig) -> None:
+    with pytest.raises(TrackingError, match="'tiny' has told MLflow nothing yet"):
+        run_replay(config)
+    assert not spool_folder(config).exists()
+
+
+@pytest.mark.slow
+def test_a_model_of_another_node_is_sent_from_the_storage(config: RunConfig, tmp_path: Path) -> None:
+    import mlflow
+
+    store = open_store(config.storage)
+    away = dataclasses.replace(config, tracking=TrackingConfig(uri="http://127.0.0.1:9"))
+    model = tmp_path / "cache" / "models" / "tiny" / "1"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text("{}")
+    store.upload(model / "config.json", "models/tiny/1/config.json")
+    with open_tracker(away, store) as tracker:
+        tracker.parent().log_model(model, "model", register_as="tiny-model", stored="models/tiny/1")
+    (tmp_path / "cache").rename(tmp_path / "lost")
+    laptop = _elsewhere(config, "laptop")
+    assert run_replay(laptop) == 3
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tracking_folder(laptop).absolute() / 'mlflow.db'}")
+    assert client.get_model_version_by_alias("tiny-model", "current").version == 1
+    assert not (spool_folder(laptop) / "refused.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_a_storage_that_is_away_keeps_no_record_of_this_machine_back(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = dataclasses.replace(config, tracking=TrackingConfig(uri="http://127.0.0.1:9"))
+    with open_tracker(away, open_store(config.storage)) as tracker:
+        tracker.parent().log_metrics({"loss": 1.0}, step=1)
+    monkeypatch.setattr(LocalStore, "entries", _fail)
+    with pytest.raises(TrackingError, match="3 records were sent from here; what other nodes left cannot be looked"):
+        run_replay(config)
+    assert _runs(config) == {"tiny": "FINISHED"}
+    monkeypatch.undo()
+    assert run_replay(config) == 0 and open_store(config.storage).list("runs/tiny/spool") == []
+
+
+def _fail(*_: object) -> None:
+    raise StorageError("the store cannot be reached", hint="wait")
 
 
 def _left_running(config: RunConfig) -> None:
