@@ -55,7 +55,8 @@ class Carriage:
         while not self._waited():
             self._next = time.monotonic() + _TURN_SECONDS
             self._turn(carry=bool(self._away))
-        self._carried = self._turn(carry=True)
+        self._turn(carry=True)
+        self._carried = bool(self._try(self.carrier.is_kept))
 
     def _waited(self) -> bool:
         """Wait for the next turn; True when it is the last one."""
@@ -64,27 +65,26 @@ class Carriage:
                 self._wake.wait(left)
             return self._stop
 
-    def _turn(self, *, carry: bool) -> bool:
-        """Carry if asked, take what could not be taken before, remove what was sent: whether the carry went well."""
-        done = carry and self._try(self.carrier.carry)
+    def _turn(self, *, carry: bool) -> None:
+        """Carry if asked, take what could not be taken before, remove what was sent."""
         if carry:
+            self._try(self.carrier.carry)
             self._earliest = time.monotonic() + _TURN_SECONDS
         if self._to_take and not self._stop:
             self._take()
         if self.carrier.has_more:
             self._try(self.carrier.settle)
-        return done
 
     def _take(self) -> None:
         for stream in tuple(self._to_take):
-            if self._try(functools.partial(self.carrier.take, stream)):
+            if self._try(functools.partial(self.carrier.take, stream)) is not None:
                 self._to_take.remove(stream)
             self.ready.set()
 
-    def _try(self, work: Callable[[], int]) -> bool:
-        """Whether it went well; the first time that it does not, a warning."""
+    def _try(self, work: Callable[[], int]) -> int | None:
+        """What it gives; None where it does not go well, the first time with a warning."""
         try:
-            work()
+            return work()
         except Exception as error:  # noqa: BLE001 - tracking never ends a run
             if not self._warned:
                 logger.warning(
@@ -94,5 +94,4 @@ class Carriage:
                     self.carrier.spool,
                 )
                 self._warned = True
-            return False
-        return True
+            return None

@@ -5,10 +5,11 @@ Segments lie there in pieces, ``{segment}.p{offset}.{stream}.jsonl``, beside the
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from deemo_dist.console import logger
 from deemo_dist.errors import NotFoundError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from deemo_dist.storage import Store, Stored
 
 _LOCK = "carried"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Carrier:
     def carry(self) -> int:
         """Bring to the depot what waits here and is not there yet; how many pieces were written."""
         with sending(self.spool, _LOCK) as mine:
-            return sum([self._carry(reader) for reader in self._own()]) if mine else 0
+            return sum([_unless_gone(self._carry, reader, 0) for reader in self._own()]) if mine else 0
 
     def settle(self) -> int:
         """Remove from the depot what was sent from here, and the segments that were kept for it; how many pieces."""
@@ -93,6 +95,18 @@ class Carrier:
     def has_more(self) -> bool:
         """Whether the depot holds something that is to be removed once it was sent from here."""
         return any(self.spool.glob(f"*{NOTE}"))
+
+    def is_kept(self) -> bool:
+        """Whether all that waits here is in the depot."""
+        return all(_unless_gone(self._is_kept, reader, True) for reader in self._own())
+
+    def _is_kept(self, reader: Reader) -> bool:
+        if not is_legible(reader.header()):
+            return True
+        spans = read_note(reader.path)
+        start, known = _next(spans, max(reader.offset, len(lines_from(reader.path, 0, 1))))
+        there = all(any(start <= held < end for start, end in spans) for held in reader.held)
+        return there and not lines_from(reader.path, max(start, known), 1)
 
     def _own(self) -> list[Reader]:
         """The segments that were written on this machine."""
@@ -139,10 +153,7 @@ class Carrier:
                     logger.warning("tracking: the file '%s' is not in %s any more", Path(path).name, self.depot.shown)
 
     def _carry(self, reader: Reader) -> int:
-        try:
-            header = reader.header()
-        except FileNotFoundError:  # all of it was sent meanwhile
-            return 0
+        header = reader.header()
         if header is None or not is_legible(header):
             return 0
         head, pieces = piece_header(header), 0
@@ -161,7 +172,7 @@ class Carrier:
         if start + len(lines) <= known:
             return 0
         for path in copies_in(lines[known - start :]):
-            if (self.spool / path).exists():
+            with suppress(NotFoundError):  # it was sent meanwhile, and its copy removed
                 self.depot.store.upload(self.spool / path, self.depot.key(path))
         self.depot.store.put(self.depot.key(piece_name(reader.path, start)), head + lines)
         others = [each for each in read_note(reader.path) if each[0] != start]
@@ -191,6 +202,14 @@ class Carrier:
         except NotFoundError:
             return False
         return stored.size > size and self._take(name, stored) > 0
+
+
+def _unless_gone(work: Callable[[Reader], T], reader: Reader, otherwise: T) -> T:
+    """What ``work`` says of a segment; ``otherwise`` where all of it was sent meanwhile, and it was removed."""
+    try:
+        return work(reader)
+    except FileNotFoundError:
+        return otherwise
 
 
 def _next(spans: list[Span], offset: int) -> Span:

@@ -1,10 +1,11 @@
 """Bring events of the spool to MLflow. Each may be brought twice: nothing is doubled by that."""
 
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deemo_dist.digests import digest_of
 from deemo_dist.errors import ModelError
 from deemo_dist.tracking.connection import Connection, client
 from deemo_dist.tracking.models import deliver_model, is_whole
@@ -103,7 +104,7 @@ class Delivery:
         state, opened = self.state(header, event), int(header.get("opened", 0))
         if kind in _FIRST_AND_LAST:
             self.runs.look_again(state)
-        if 0 < opened < state.life:
+        if state.is_past(opened, int(event["time"])):
             handler = _LATE.get(kind, handler)
         elif opened and kind == "run":
             event = {**event, "values": {**event.get("values", {}), LIFE_TAG: str(opened)}}
@@ -167,8 +168,13 @@ class Delivery:
         """A run whose process may have gone without a word ends, if there is one, it has not ended by itself and no
         later life goes on with it."""
         state = self.runs.find(header, str(event["run"]))
-        if state is not None and state.status == "RUNNING" and int(header.get("opened", state.life)) >= state.life:
-            self.on_status(state, event)
+        if (
+            state is None
+            or state.status != "RUNNING"
+            or state.is_past(int(header.get("opened", 0)), int(event["time"]))
+        ):
+            return
+        self.on_status(state, event)
 
     def on_late_status(self, state: RunState, event: Event) -> None:
         """An earlier life has ended: a later one has spoken since, and says how the run stands."""
@@ -249,12 +255,13 @@ class Delivery:
             return
         if self.fetch is None or not event.get("stored"):
             raise RefusedError(f"the exported model '{directory.name}' is gone")
-        with tempfile.TemporaryDirectory(dir=self.spool, prefix="model-") as place:
-            try:
-                folder = self.fetch(event["stored"], Path(place))
-            except ModelError as error:
-                raise RefusedError(f"the exported model '{directory.name}' is gone ({error.message})") from error
-            deliver_model(self.runs.client, self.runs.experiment, state.run_id, {**event, "directory": str(folder)})
+        place = self.spool / "models" / digest_of(event["stored"])[:16]  # the same at each try, which goes on there
+        try:
+            folder = self.fetch(event["stored"], place)
+        except ModelError as error:
+            raise RefusedError(f"the exported model '{directory.name}' is gone ({error.message})") from error
+        deliver_model(self.runs.client, self.runs.experiment, state.run_id, {**event, "directory": str(folder)})
+        shutil.rmtree(place)
 
     def clean(self, event: Event) -> None:
         """Remove the spool's copy of a file, ``files/ID/NAME``, once its delivery is committed."""

@@ -31,7 +31,8 @@ _MAKING = threading.RLock()
 class RunState:
     """What is known of a run on the server: its id, status and the last value of each metric.
 
-    ``latest``: metric -> (step, value); ``steps``: metric -> steps it has, read only when a step comes twice.
+    ``latest``: metric -> (step, value); ``steps``: metric -> steps it has, read only when a step comes twice;
+    ``ended``: Unix ms of its end, 0 while it is running.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class RunState:
     latest: dict[str, tuple[int, float]]
     params: dict[str, str]
     tags: dict[str, str] = field(default_factory=dict)
+    ended: int = 0
     steps: dict[str, set[int]] = field(default_factory=dict)
 
     @property
@@ -46,6 +48,11 @@ class RunState:
         """When the life's spool was opened that spoke last."""
         said = self.tags.get(LIFE_TAG, "")
         return int(said) if said.isdigit() else 0
+
+    def is_past(self, opened: int, time: int) -> bool:
+        """Whether a record of a life whose spool was ``opened`` then (ns), said at ``time`` (ms), is older than what a
+        later life has said: it was said before that one began, or before it ended."""
+        return 0 < opened < self.life and time < max(self.life // 10**6, self.ended)
 
 
 class Runs:
@@ -107,7 +114,7 @@ class Runs:
     def look_again(self, state: RunState) -> None:
         """Read anew how a run stands and who spoke last of it: another node may have spoken since."""
         now = _state_of(self.client.get_run(state.run_id))
-        state.status, state.tags = now.status, now.tags
+        state.status, state.tags, state.ended = now.status, now.tags, now.ended
 
     def _search(self, header: Mapping[str, Any], name: str) -> "Run | None":
         found = self.client.search_runs(
@@ -164,6 +171,7 @@ def _state_of(run: "Run") -> RunState:
     return RunState(
         run_id=run.info.run_id,
         status=run.info.status,
+        ended=0 if run.info.status == "RUNNING" else int(run.info.end_time or 0),
         latest={metric.key: (metric.step, metric.value) for metric in metrics},
         params=dict(run.data.params),
         tags=dict(run.data.tags),

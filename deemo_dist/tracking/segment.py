@@ -83,6 +83,7 @@ class Segment:
                 self._backlog.append(line_of(item))
                 self._write()
         if self._file is not None:
+            unlock(self._file)
             os.close(self._file)
             self._file = None
 
@@ -104,9 +105,9 @@ class Segment:
         because everything in it was sent, begins with the header."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             with suppress(OSError):  # a disk without locks: nobody can tell that the writer is gone, nothing is removed
-                fcntl.flock(file, fcntl.LOCK_EX)
+                fcntl.flock(file, fcntl.LOCK_SH)  # shared: a forked child may hold the lock of an earlier opening
             state = os.fstat(file)
             if state.st_nlink:
                 break
@@ -114,6 +115,12 @@ class Segment:
         if state.st_size == 0 and self._header not in self._backlog[:1]:
             self._backlog.insert(0, self._header)
         return file
+
+
+def unlock(file: int) -> None:
+    """Give a lock back, also where a child that was forked meanwhile has the same open file."""
+    with suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def line_of(event: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deemo_dist.console import logger
-from deemo_dist.tracking.segment import SPOOL_VERSION, STREAMS
+from deemo_dist.tracking.segment import SPOOL_VERSION, STREAMS, unlock
 
 _CHUNK = 1 << 20
 NOTE = ".carried"
@@ -173,6 +173,7 @@ def _remove(reader: Reader) -> None:
     except OSError:  # its writer lives, or the disk knows no locks
         return
     finally:
+        unlock(file)
         os.close(file)
 
 
@@ -191,4 +192,7 @@ def sending(directory: Path, stream: str) -> Iterator[bool]:
         except OSError:
             yield False
             return
-        yield True
+        try:
+            yield True
+        finally:
+            unlock(file.fileno())

@@ -6,12 +6,13 @@ import typer
 
 from pipelines.verbs.common import Overrides, RunOption, load_run
 
-tracking_app = typer.Typer(no_args_is_help=True, help="The records of a run that wait for MLflow on this machine.")
+tracking_app = typer.Typer(no_args_is_help=True, help="The records of a run that wait for MLflow.")
 
 
 @tracking_app.command("replay", epilog="Example: `deemo tracking replay -c demo`")
 def replay(run: RunOption, overrides: Overrides = None) -> None:
-    """Send the records that wait, with their own times, and try again those that MLflow refused."""
+    """Send the records that wait here and on the run's storage, with their own times, from any machine; try again those
+    that MLflow refused here."""
     from pipelines.tracked import run_replay
 
     typer.echo(f"records sent: {run_replay(load_run(run, overrides))}")

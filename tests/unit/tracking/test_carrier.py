@@ -3,22 +3,28 @@
 import itertools
 import json
 import logging
+import os
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.local.s3 import LocalS3
+from deemo_dist.config import StorageConfig, TrackingConfig
 from deemo_dist.errors import StorageError
+from deemo_dist.storage import open_store
 from deemo_dist.storage.local import LocalStore
+from deemo_dist.tracking import Tracker
 from deemo_dist.tracking import carriage as carrying
 from deemo_dist.tracking import carrier as carriers
+from deemo_dist.tracking import tracker as trackers
 from deemo_dist.tracking.carriage import Carriage
 from deemo_dist.tracking.carrier import Carrier, Depot
 from deemo_dist.tracking.drain import Drain
 from deemo_dist.tracking.pieces import origin, piece_name
 from deemo_dist.tracking.segment import new_segments
-from deemo_dist.tracking.spool import pending, readers
+from deemo_dist.tracking.spool import pending, readers, sending
 from tests.unit.tracking.conftest import Fake
 
 PREFIX = "runs/r/spool"
@@ -256,6 +262,19 @@ def test_a_segment_that_was_sent_goes_when_nobody_writes_it(here) -> None:
     assert here.mlflow.taken == ["one", "two"] and living.is_file()
 
 
+def test_a_child_that_was_forked_keeps_no_lock_of_a_segment(here) -> None:
+    here.write("one")
+    kept = [os.dup(here.facts._file)]  # what a child inherits
+    here.close()
+    here.write("two")  # opened again at once
+    kept.append(os.dup(here.facts._file))
+    here.close()
+    here.send()
+    assert here.mlflow.taken == ["one", "two"] and _segments(here) == []
+    for file in kept:
+        os.close(file)
+
+
 def test_a_segment_with_half_a_line_of_a_killed_writer_goes_and_one_without_a_header_stays(here) -> None:
     here.write("one")
     here.close()
@@ -312,6 +331,7 @@ def test_what_was_written_before_a_carry_is_taken_or_carried(tmp_path_factory, s
             else:
                 _do(step, number, here, there, store)
                 if step == "carry" and not store.away:
+                    assert here.carrier.is_kept()
                     covered = set(written)
             assert covered <= {*here.mlflow.taken, *there.mlflow.taken, *_names_in(store)}
         store.away = False
@@ -385,6 +405,21 @@ def test_the_first_failure_carries_at_once_and_the_next_ones_at_a_bounded_rate(h
     assert carriage.finish(5.0) and len(carried) == before + 1  # what is left goes at the end
 
 
+def test_nobody_says_that_the_store_has_what_another_process_holds_back(here) -> None:
+    here.write("one")
+    assert not here.carrier.is_kept()
+    with sending(here.spool, "carried"):  # another process of this machine, in the midst of an upload
+        assert here.carrier.carry() == 0
+        carriage = Carriage(here.carrier)
+        carriage.start()
+        assert not carriage.finish(5.0)
+    assert here.carrier.carry() == 1 and here.carrier.is_kept()
+    here.write("two")
+    assert not here.carrier.is_kept()
+    here.send()
+    assert here.carrier.is_kept()
+
+
 def test_a_store_that_is_away_costs_one_warning(here, store, told, monkeypatch) -> None:
     monkeypatch.setattr(carrying, "_TURN_SECONDS", 0.05)
     store.away = True
@@ -409,3 +444,45 @@ def test_a_store_that_hangs_is_not_waited_for(here, store) -> None:
     started = time.monotonic()
     assert not carriage.finish(0.5)
     assert time.monotonic() - started < 2
+
+
+def test_neither_an_mlflow_that_is_away_nor_a_store_that_hangs_is_felt_in_a_step(tmp_path, store, monkeypatch) -> None:
+    monkeypatch.setattr(trackers, "CARRY_SECONDS", 0.5)
+    store.hangs = True
+    config = TrackingConfig(uri="http://127.0.0.1:9")
+    places = {"spool_dir": tmp_path / "spool", "folder": tmp_path, "depot": Depot(store, PREFIX)}
+    tracker = Tracker.open(config, run_name="felt", patience=0.1, **places)
+    run = tracker.stage("tune")
+    values = {f"metric.{n}": float(n) for n in range(20)}
+    took = []
+    for step in range(300):
+        started = time.perf_counter()
+        run.log_metrics(values, step=step)
+        took.append(time.perf_counter() - started)
+        time.sleep(0.001)
+    started = time.monotonic()
+    assert tracker.close(0.5) == 301
+    assert time.monotonic() - started < 4
+    took.sort()
+    assert took[150] < 0.0002 and took[270] < 0.001
+
+
+@pytest.mark.slow
+def test_the_storage_may_be_a_bucket(tmp_path, monkeypatch) -> None:
+    with LocalS3() as server:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        store = open_store(StorageConfig(root=f"{server.root}/project", timeout_seconds=10.0))
+        here, there = Node(tmp_path / "here", store), Node(tmp_path / "there", store)
+        here.write("one")
+        here.write_file("page with a + and an ä")
+        assert here.carrier.carry() == 2 and here.carrier.is_kept()
+        here.write("two")
+        assert here.carrier.carry() == 1 and len(store.list(PREFIX)) == 3
+        assert there.take() == 2
+        there.send()
+        assert there.mlflow.taken == ["one", "two", "page with a + and an ä"]
+        assert there.carrier.settle() == 2 and store.list("runs") == []
+        here.close()
+        here.send()
+        assert here.carrier.settle() == 2 and _segments(here) == []

@@ -1,6 +1,7 @@
 """Records of an earlier life that arrive after a later one has spoken, and models that only the store still has."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_an_earlier_life_takes_no_later_word_back(opened, look, folder, tmp_path
     assert look.steps(found.info.run_id, "loss") == [1, 2] and len(look.steps(found.info.run_id, "accuracy")) == 2
     text = look.client.download_artifacts(found.info.run_id, "folder/note.txt", str(tmp_path))
     assert Path(text).read_text() == "new"
+
+
+def test_a_life_that_goes_on_beside_a_later_one_is_heard(opened, look, tmp_path, shared):
+    training = opened("beside", spool=tmp_path / "a", **shared)
+    run = training.parent({"step": "1"})
+    time.sleep(0.01)
+    with opened("beside", spool=tmp_path / "b", **shared) as evaluation:
+        evaluation.parent({"step": "2"})
+    assert look.runs("beside")["beside"].info.status == "FINISHED"
+    time.sleep(0.01)
+    run.set_tags({"step": "3"})
+    run.finish("FAILED")
+    assert training.close() == 0
+    found = look.runs("beside")["beside"]
+    assert found.info.status == "FAILED" and found.data.tags["step"] == "3"
 
 
 def test_a_launcher_that_is_heard_late_ends_no_later_life(opened, look, folder, tmp_path, shared):
@@ -105,7 +121,7 @@ def test_a_model_of_a_lost_node_comes_from_the_store(opened, look, folder, tmp_p
     tracker.close(0.1)
     (exported / "a.safetensors").unlink()  # half a folder is none
     assert replay(tmp_path / "spool", TrackingConfig(), folder=folder, fetch=fetch) == 2
-    assert asked == ["models/fetched/1"] and not list((tmp_path / "spool").glob("model-*"))
+    assert asked == ["models/fetched/1"] and not list((tmp_path / "spool" / "models").iterdir())
     (model,) = look.client.search_logged_models(["1"], filter_string="name = 'nano'", max_results=1)
     version = look.client.get_model_version_by_alias("fetched-nano", "current")
     assert str(model.status) == "READY" and version.run_id == look.runs("fetched")["fetched"].info.run_id

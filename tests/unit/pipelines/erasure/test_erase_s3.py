@@ -50,6 +50,7 @@ def test_older_versions_cache_and_pictures_go_too(config: RunConfig, tmp_path: P
     sought = Sought.of([ring.subject_key(PEOPLE[0]), *mine])
     store.put("runs/run/evaluation-1/predictions.json", mine[0].encode())
     store.delete("runs/run/evaluation-1/predictions.json")  # hidden by a marker, and still there
+    store.put("runs/run/spool/files/1/report.html", f"sample {mine[0]}".encode())  # it waits for MLflow
     for row in old.index:
         load_member(row, cached(store, config.storage), old.prefix, "mp4")  # type: ignore[arg-type]
     blocks = {path.parent.name for path in (tmp_path / "cache/shards").rglob("*-000000")}
@@ -69,7 +70,7 @@ def test_older_versions_cache_and_pictures_go_too(config: RunConfig, tmp_path: P
 
     assert receipt.mlflow_removed == 1
     assert [item.path for item in mlflow.list_artifacts(run, "report")] == ["report/other.html"]
-    assert not scan(store, sought).found and receipt.proof["found"] == 0
+    assert not scan(store, sought).found and receipt.proof["found"] == 0 and store.list("runs/run/spool") == []
     assert {stored.key for stored in store.history("datasets/demo/v1")} == {"datasets/demo/v1/tombstone.json"}
     assert len(store.list("manifests")) == 1 and all(stored.current for stored in store.history("manifests"))
     assert verify(store, "demo", "v1-e1", deep=True) == []
