@@ -181,8 +181,8 @@ class Carrier:
 
     def _settle(self, reader: Reader) -> int:
         """Remove the pieces of a segment, or the one that it is, of which everything was sent."""
-        spans = read_note(reader.path)
         mine = origin(reader.path.name) is None
+        spans = read_note(reader.path) if mine else [(0, reader.path.stat().st_size)]
         left = []
         for start, end in spans:
             name = piece_name(reader.path, start) if mine else reader.path.name
@@ -192,7 +192,8 @@ class Carrier:
             self.depot.store.delete(self.depot.key(name))
             for path in copies_in(lines_from(reader.path, start, end - start)):
                 self.depot.store.delete(self.depot.key(path))
-        write_note(reader.path, left)
+        if left != spans or not spans:
+            write_note(reader.path, left)
         return len(spans) - len(left)
 
     def _is_longer(self, name: str, size: int) -> bool:

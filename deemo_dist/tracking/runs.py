@@ -52,7 +52,7 @@ class RunState:
     def is_past(self, opened: int, time: int) -> bool:
         """Whether a record of a life whose spool was ``opened`` then (ns), said at ``time`` (ms), is older than what a
         later life has said: it was said before that one began, or before it ended."""
-        return 0 < opened < self.life and time < max(self.life // 10**6, self.ended)
+        return 0 < opened < self.life and time <= max(self.life // 10**6, self.ended)
 
 
 class Runs:

@@ -11,6 +11,7 @@ from deemo_dist.errors import ModelError
 from deemo_dist.tracking import replay
 from deemo_dist.tracking.models import deliver_model
 from deemo_dist.tracking.reservations import reserve_in
+from deemo_dist.tracking.spool import sending
 
 AWAY = TrackingConfig(uri="http://127.0.0.1:9")
 
@@ -64,6 +65,19 @@ def test_a_life_that_goes_on_beside_a_later_one_is_heard(opened, look, tmp_path,
     assert training.close() == 0
     found = look.runs("beside")["beside"]
     assert found.info.status == "FAILED" and found.data.tags["step"] == "3"
+
+
+def test_what_was_held_up_ends_no_later_life_of_another_node(opened, look, tmp_path, shared):
+    first = opened("held", spool=tmp_path / "a", **shared)
+    run = first.parent()
+    with sending(tmp_path / "a", "facts") as mine:  # the first node's sender knows the run, and does not come to it
+        assert mine
+        run.finish("FAILED")
+        second = opened("held", spool=tmp_path / "b", **shared)
+        second.parent()
+    assert first.close() == 0
+    assert look.runs("held")["held"].info.status == "RUNNING"
+    second.close()
 
 
 def test_a_launcher_that_is_heard_late_ends_no_later_life(opened, look, folder, tmp_path, shared):
