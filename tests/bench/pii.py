@@ -31,9 +31,9 @@ FILLS = 10
 SPOKEN = 120
 AIM, MOST_LOST, MOST_MUTED = 0.95, 0.02, 0.15
 # What is reached where .95 is not, a margin below what was measured: a row under it has become worse.
-FLOORS = {"cased": 0.88, "lower-case": 0.12}
-HIDDEN = {"heard": 0.80, "heard, lower-case": 0.70}
-MUTED = {"heard": 0.55, "heard, lower-case": 0.48}
+FLOORS = {"cased": 0.93, "lower-case": 0.17}
+HIDDEN = {"heard": 0.82, "heard, lower-case": 0.75}
+MUTED = {"heard": 0.74, "heard, lower-case": 0.72}
 GENERATED = "My name is Anna Keller and I arrived from Lisbon on Monday."
 
 
