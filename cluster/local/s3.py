@@ -88,7 +88,9 @@ class LocalS3:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "server.log"
         keys = {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
-        self.process = processes.start(self._command(), log=log, env=keys, death_signal=signal.SIGKILL)
+        (self.folder / "logs").mkdir(exist_ok=True)
+        own = {**keys, "TMPDIR": str(self.folder / "logs")}  # where its logger writes, whatever it is told
+        self.process = processes.start(self._command(), log=log, env=own, death_signal=signal.SIGKILL)
         try:
             processes.wait_for(self._ready, seconds=_START_SECONDS, what="the local S3 server", log=log)
             self.make_bucket(self.bucket)
@@ -167,6 +169,9 @@ class LocalS3:
             os.kill(self.process.pid, signal.SIGCONT)
             processes.end(self.process)
             self.process = None
+        for port in self._ports.values():  # it makes them there and leaves them
+            for socket in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
+                socket.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self.start()
