@@ -6,6 +6,7 @@ import hashlib
 import json
 import operator
 from collections.abc import Callable, Iterable, Mapping
+from mmap import mmap
 from typing import Any
 
 from blake3 import blake3
@@ -17,7 +18,7 @@ UNSAID = {"unsaid_when_none": True}
 rows keep their digests, or one that new rows do not have any more."""
 
 
-def sha256_bytes(data: bytes | bytearray | memoryview) -> str:
+def sha256_bytes(data: bytes | bytearray | memoryview | mmap) -> str:
     """Hex SHA-256 of ``data`` (64 characters)."""
     return hashlib.sha256(data).hexdigest()
 

@@ -9,6 +9,7 @@ import torch
 from deemo_dist.console import logger
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CheckpointError, CorruptDataError, DeemoError, NotFoundError
+from deemo_dist.training.checkpoint.buffers import MakeBuffer, floats, let_go
 from deemo_dist.training.checkpoint.commit import commit_keys, finished, read_commit, step_of
 from deemo_dist.training.checkpoint.layout import (
     KINDS,
@@ -20,7 +21,7 @@ from deemo_dist.training.checkpoint.layout import (
     overlap,
     receipt_from_json,
 )
-from deemo_dist.training.checkpoint.snapshot import LocalFragment
+from deemo_dist.training.checkpoint.snapshot import LocalFragment, in_turn
 
 if TYPE_CHECKING:
     from deemo_dist.storage import Store
@@ -37,16 +38,17 @@ def restore(
     ranks: "Ranks",
     *,
     steps: range | None = None,
+    make: MakeBuffer = bytearray,
 ) -> tuple[str, Commit] | None:
     """Set this rank's fragments from the newest commit that every rank finds whole. A collective.
 
-    ``steps``: only commits of these are looked at. Corrupt or half-written ones are skipped with a message. Returns the
-    commit's key and record, None when there is no commit at all. Raises ``CheckpointError``: another stage key, or
-    commits but none whole; storage's own errors.
+    ``steps``: only commits of these are looked at; ``make`` gives the buffer of what is read until it is found whole.
+    Corrupt or half-written ones are skipped with a message. Returns the commit's key and record, None when there is no
+    commit at all. Raises ``CheckpointError``: another stage key, or commits but none whole; storage's own errors.
     """
     keys: list[str] = ranks.decided_by_first(lambda: _keys_of(store, prefix, steps))
     for key in keys:
-        commit, staged, reason = _try(locals_, store, key, stage_key, ranks)
+        commit, staged, reason = _try(locals_, store, key, stage_key, ranks, make)
         if ranks.all_agree(not reason):
             assert commit is not None
             _apply(locals_, staged)
@@ -135,7 +137,7 @@ def _check_share(store: "Store", commit: Commit, ranks: "Ranks") -> None:
 
 
 def _try(
-    locals_: Sequence[LocalFragment], store: "Store", key: str, stage_key: str, ranks: "Ranks"
+    locals_: Sequence[LocalFragment], store: "Store", key: str, stage_key: str, ranks: "Ranks", make: MakeBuffer
 ) -> tuple[Commit | None, Staged, str]:
     """Read one checkpoint's share: the commit, the staged tensors, and why not (empty: all well). Any other failure
     is told to all ranks before it is raised, so that none waits for this one. The reading is another thread's, while
@@ -143,7 +145,7 @@ def _try(
 
     def read() -> tuple[Commit, Staged]:
         commit = read_commit(store, key, stage_key)
-        return commit, _stage(locals_, store, commit, ranks.progress.tick)
+        return commit, _stage(locals_, store, commit, ranks.progress.tick, make)
 
     fatal: DeemoError | None = None
     result: tuple[Commit | None, Staged, str] = (None, {}, "")
@@ -161,16 +163,22 @@ def _try(
     return result
 
 
-def _stage(locals_: Sequence[LocalFragment], store: "Store", commit: Commit, tick: Callable[[], None]) -> Staged:
+def _stage(
+    locals_: Sequence[LocalFragment], store: "Store", commit: Commit, tick: Callable[[], None], make: MakeBuffer
+) -> Staged:
     """Collect this rank's ranges out of every file that meets them; ``tick`` after each."""
     wanted = {local.fragment.name: local.fragment for local in locals_ if local.fragment.numel}
-    staged = {name: {kind: torch.empty(piece.numel) for kind in KINDS} for name, piece in wanted.items()}
+    counts = [piece.numel for piece in wanted.values() for _ in KINDS]
+    buffer = make(max(1, sum(counts)) * 4)
+    views = iter(floats(buffer)[: sum(counts)].split(counts))
+    staged = {name: {kind: next(views) for kind in KINDS} for name in wanted}
     missing = {name: piece.numel for name, piece in wanted.items()}
     for receipt in _receipts(store, commit):
         for part in receipt.parts:
             meets = [(piece, wanted[piece.name]) for piece in part.fragments if _meet(piece, wanted)]
             if meets:
                 _copy(_read_part(store, part), meets, staged, missing)
+                let_go(buffer)
             tick()
     lacking = [name for name, count in missing.items() if count]
     if lacking:
@@ -233,7 +241,6 @@ def _verified(store: "Store", part: PartFile) -> bytes:
 
 
 def _apply(locals_: Sequence[LocalFragment], staged: Staged) -> None:
-    for local in locals_:
-        if local.fragment.numel:
-            for kind in KINDS:
-                local.write(kind, staged[local.fragment.name][kind])
+    for local in in_turn((each for each in locals_ if each.fragment.numel), write=True):
+        for kind in KINDS:
+            local.write(kind, staged[local.fragment.name][kind])

@@ -15,6 +15,7 @@ from deemo_dist.console import logger
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CheckpointError, DeemoError
 from deemo_dist.records.consumed import ConsumedRow
+from deemo_dist.training.checkpoint.buffers import Buffer, let_go
 from deemo_dist.training.checkpoint.commit import prune, put_commit
 from deemo_dist.training.checkpoint.layout import (
     Commit,
@@ -156,7 +157,8 @@ class Saver:
         for number, part in enumerate(self.snapshot.parts):
             key = part_key(*names, number)
             digest = sha256_bytes(part.data)
-            target.store.put(key, part.data)  # type: ignore[arg-type] # a bytearray: no second copy of gigabytes
+            _put(target.store, key, part.data)
+            let_go(part.data)
             parts.append(PartFile(key=key, size=len(part.data), sha256=digest, fragments=part.fragments))
             self.progress.tick()
         put_rows(target.store, target.prefix, self.rows)
@@ -193,3 +195,11 @@ class Saver:
     def _info(self) -> CommitInfo:
         key = commit_key(self.target.prefix, self.step, self.target.attempt)
         return CommitInfo(step=self.step, attempt=self.target.attempt, key=key)
+
+
+def _put(store: "Store", key: str, data: Buffer) -> None:
+    """Put a file from where it lies: no second copy of gigabytes."""
+    if isinstance(data, bytearray):
+        store.put(key, data)  # type: ignore[arg-type]
+    else:
+        store.put_chunks(key, [data])  # type: ignore[list-item] # a mapped one would be read on from where it was left

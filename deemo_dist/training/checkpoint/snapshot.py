@@ -4,37 +4,54 @@ Fresh buffers cost several times the copy itself (page faults); these are made o
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 
+from deemo_dist.training.checkpoint.buffers import MakeBuffer, floats, let_go
 from deemo_dist.training.checkpoint.layout import KINDS, Fragment
 
 PART_BYTES = 2**28
 """Small enough that a slow store writes one well within the watchdog's time: each is told as progress."""
 
 
+@contextmanager
+def always(write: bool) -> Iterator[None]:
+    """In memory at any time."""
+    yield
+
+
 @dataclass(frozen=True, kw_only=True)
 class LocalFragment:
     """A fragment that this rank owns. ``read(kind)`` gives its float32 tensor [numel], a view or a copy;
-    ``write(kind, tensor)`` sets it."""
+    ``write(kind, tensor)`` sets it. Both only within ``opened(write)``, which fragments share that are brought into
+    memory together."""
 
     fragment: Fragment
     read: Callable[[str], torch.Tensor]
     write: Callable[[str, torch.Tensor], None]
+    opened: Callable[[bool], AbstractContextManager[None]] = always
+
+
+def in_turn(locals_: Iterable[LocalFragment], *, write: bool) -> Iterator[LocalFragment]:
+    """The fragments, each while it is in memory."""
+    for opened, together in groupby(locals_, key=lambda local: local.opened):
+        with opened(write):
+            yield from together
 
 
 class Part:
     """One safetensors file in memory: ``data`` is the whole file, ``fragments`` what is in it."""
 
-    def __init__(self, locals_: Sequence[LocalFragment]) -> None:
+    def __init__(self, locals_: Sequence[LocalFragment], make: MakeBuffer = bytearray) -> None:
         self.locals = tuple(locals_)
         header, size = _header([local.fragment for local in locals_])
-        self.data = bytearray(len(header) + size)
+        self.data = make(len(header) + size)
         self.data[: len(header)] = header
-        body = memoryview(self.data)[len(header) :]
-        flat = torch.frombuffer(body, dtype=torch.float32)
+        flat = floats(self.data, len(header))
         flat.zero_()
         counts = [local.fragment.numel for local in self.locals for _ in KINDS]
         self.views = flat.split(counts)
@@ -47,16 +64,20 @@ class Part:
     def fill(self) -> None:
         """Copy the live tensors in."""
         views = iter(self.views)
-        for local in self.locals:
+        for local in in_turn(self.locals, write=False):
             for kind in KINDS:
                 next(views).copy_(local.read(kind))
+        let_go(self.data)
 
 
 class Snapshot:
-    """All parts of this rank; empty fragments (more ranks than elements) are left out. ``nbytes``: their size."""
+    """All parts of this rank, each in a buffer that ``make`` gives; empty fragments (more ranks than elements) are left
+    out. ``nbytes``: their size."""
 
-    def __init__(self, locals_: Sequence[LocalFragment], *, part_bytes: int = PART_BYTES) -> None:
-        self.parts = [Part(group) for group in _packed(locals_, part_bytes)]
+    def __init__(
+        self, locals_: Sequence[LocalFragment], *, part_bytes: int = PART_BYTES, make: MakeBuffer = bytearray
+    ) -> None:
+        self.parts = [Part(group, make) for group in _packed(locals_, part_bytes)]
         self.nbytes = sum(len(part.data) for part in self.parts)
 
     def fill(self) -> None:

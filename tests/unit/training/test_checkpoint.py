@@ -2,6 +2,8 @@
 
 import dataclasses
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ from deemo_dist.training.checkpoint.restore import restore
 from deemo_dist.training.checkpoint.saver import FLAGS, Saver, Target
 from deemo_dist.training.checkpoint.snapshot import LocalFragment, Snapshot
 from deemo_dist.training.ranks import Ranks
+from deemo_dist.training.swap_folder import SwapFolder
 
 RUN, STAGE, KEY = "runs/r", "runs/r/s", "k" * 64
 State = dict[str, dict[str, torch.Tensor]]
@@ -291,3 +294,56 @@ def test_a_done_stage_whose_files_are_not_whole_is_not_done(store, caplog):
         assert finished_whole(store, STAGE, KEY, alone()) is None
         assert "trained again from an earlier checkpoint" in caplog.text
         caplog.clear()
+
+
+class Away:
+    """A sub-group that is in memory only while it is opened; ``events`` tells of it."""
+
+    def __init__(self, name: str, events: list[str]) -> None:
+        self.name, self.events, self.here = name, events, False
+
+    @contextmanager
+    def opened(self, write: bool) -> Iterator[None]:
+        self.here = True
+        self.events.append(f"{self.name} {'written' if write else 'read'}")
+        yield
+        self.here = False
+
+    def over(self, local: LocalFragment) -> LocalFragment:
+        def read(kind: str) -> torch.Tensor:
+            assert self.here
+            return local.read(kind)
+
+        def write(kind: str, tensor: torch.Tensor) -> None:
+            assert self.here
+            local.write(kind, tensor)
+
+        return dataclasses.replace(local, read=read, write=write, opened=self.opened)
+
+
+def test_sub_groups_are_brought_into_memory_one_after_another_to_be_saved_and_restored(
+    store: Store, tmp_path: Path
+) -> None:
+    state, events = state_of([10, 20, 30, 40]), []
+    a, b = Away("a", events), Away("b", events)
+    whole = cut(state, 1, 0)
+    locals_ = [a.over(whole[0]), a.over(whole[1]), whole[2], b.over(whole[3])]
+    folder = SwapFolder(str(tmp_path), 0)
+    target = Target(store=store, run_prefix=RUN, prefix=STAGE, stage_key=KEY, attempt=1, rank=0, world=1, keep=1,
+                    extra={})  # fmt: skip
+    saver = Saver(target, Snapshot(locals_, make=folder.buffer))
+    saver.begin(alone(), 1, {"updates": 1}, final=True)
+    saver.settle(alone())
+    saver.close()
+    assert events == ["a read", "b read"]
+    _, commit = finished(store, STAGE, KEY)
+    saved = read_full_state(store, commit)
+    assert all(torch.equal(saved[name], kinds["fp32"]) for name, kinds in state.items())
+    expected = {name: {kind: tensor.clone() for kind, tensor in kinds.items()} for name, kinds in state.items()}
+    for kinds in state.values():
+        for tensor in kinds.values():
+            tensor.zero_()
+    assert restore(locals_, store, STAGE, KEY, alone(), make=folder.buffer)
+    assert events[2:] == ["a written", "b written"]
+    assert all(torch.equal(state[name][kind], expected[name][kind]) for name in state for kind in KINDS)
+    folder.remove()
