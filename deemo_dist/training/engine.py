@@ -15,6 +15,7 @@ from torch import nn
 
 from deemo_dist.config import EngineConfig, StageConfig, TrainRule
 from deemo_dist.errors import CheckpointError, DeemoError
+from deemo_dist.training.checkpoint.buffers import MakeBuffer
 from deemo_dist.training.checkpoint.snapshot import LocalFragment
 from deemo_dist.training.engine_config import check, check_quantised, deepspeed_config
 from deemo_dist.training.fragments import adam_states, local_fragments, refresh
@@ -23,6 +24,8 @@ from deemo_dist.training.modes import train_mode
 from deemo_dist.training.partitioned import settle_cut, working
 from deemo_dist.training.ranks import Ranks, import_deepspeed
 from deemo_dist.training.schedule import micro_steps
+from deemo_dist.training.swap_folder import SwapFolder, removed_on_failure, swap_folder
+from deemo_dist.training.swapping import forget_gradients, ours, sub_group_of
 from deemo_dist.training.trainable import Trainable, apply_rules, size_of
 
 BETAS = (0.9, 0.999)
@@ -33,13 +36,21 @@ class Engine:
     """A model under ZeRO with its optimizer. ``updates``: how many optimizer updates were applied so far."""
 
     def __init__(
-        self, deepspeed_engine: Any, trainable: Trainable, ranks: Ranks, *, micro: int, zero_stage: int
+        self,
+        deepspeed_engine: Any,
+        trainable: Trainable,
+        ranks: Ranks,
+        *,
+        micro: int,
+        zero_stage: int,
+        swap: SwapFolder | None = None,
     ) -> None:
         self.deepspeed = deepspeed_engine
         self.trainable = trainable
         self.ranks = ranks
         self.micro = micro
         self.zero_stage = zero_stage
+        self.swap = swap
         self.updates = 0
         self.base_lr = tuple(group.lr for group in trainable.groups)
         self.labels = tuple(group.label for group in trainable.groups)
@@ -78,6 +89,8 @@ class Engine:
         self.deepspeed.step()
         applied = bool(self.deepspeed.was_step_applied())
         self.updates += applied
+        if self.swap is not None and not applied:
+            forget_gradients(self.deepspeed.optimizer)
         norm = self.deepspeed.get_global_grad_norm()
         return (math.inf if norm is None else float(norm)), applied
 
@@ -90,6 +103,15 @@ class Engine:
         """What this rank owns of the trained parameters and of their optimizer state."""
         return local_fragments(self)
 
+    @property
+    def make_buffer(self) -> MakeBuffer:
+        """What gives room for a copy of the state: where the state itself is, in memory or on the disk."""
+        return self.swap.buffer if self.swap is not None else bytearray
+
+    def swaps(self, parameter: nn.Parameter) -> bool:
+        """Whether a trained parameter's optimizer state is on a disk."""
+        return self.swap is not None and sub_group_of(self.deepspeed.optimizer, parameter)[0].swapped
+
     def set_updates(self, updates: int) -> None:
         """Give Adam the number of updates so far, with moments that exist (zero unless set since)."""
         self.updates = updates
@@ -100,7 +122,10 @@ class Engine:
         refresh(self.deepspeed.optimizer, self.zero_stage)
 
     def destroy(self) -> None:
-        """Remove DeepSpeed's hooks and let its memory go. The model cannot be trained again."""
+        """Remove DeepSpeed's hooks and let its memory and disk go. The model cannot be trained again."""
+        if self.swap is not None:
+            self.deepspeed.optimizer.optimizer_swapper.aio_handle.close()
+            self.swap.remove()
         self.deepspeed.destroy()
         for parameter in self.module.parameters():
             parameter.__dict__.pop("_z3_optimizer", None)
@@ -133,7 +158,7 @@ def build_engine(
     Raises ``TrainingError``: settings that do not work, more ranks than packs, a pattern that matches nothing.
     """
     check(config, world=ranks.world, on_gpu=ranks.device.type != "cpu")
-    micro = micro_steps(stage.packs_per_step, ranks.world)
+    micro_steps(stage.packs_per_step, ranks.world)  # refuses before anything is built
     model = source if isinstance(source, nn.Module) else _built(source, config, ranks)
     trainable = apply_rules(model, stage.trains, before=before)
     if load is not None:
@@ -144,6 +169,23 @@ def build_engine(
         _checkpoint_activations(model)
     sizes = {name: size_of(parameter) for name, parameter in model.named_parameters()}
     check_quantised(config, sizes, world=ranks.world)
+    trained = [sizes[name] for group in trainable.groups for name in group.names]
+    swap = swap_folder(config.nvme_path, trained, ranks) if config.offload == "nvme" else None
+    with removed_on_failure(swap), ours():
+        return _engine(model, trainable, sizes, stage, config, ranks, swap)
+
+
+def _engine(
+    model: nn.Module,
+    trainable: Trainable,
+    sizes: Mapping[str, int],
+    stage: StageConfig,
+    config: EngineConfig,
+    ranks: Ranks,
+    swap: SwapFolder | None,
+) -> Engine:
+    """DeepSpeed's engine around the model."""
+    micro = micro_steps(stage.packs_per_step, ranks.world)
     settings = deepspeed_config(
         config,
         micro_steps=micro,
@@ -152,6 +194,7 @@ def build_engine(
         largest_trained=max(sizes[name] for group in trainable.groups for name in group.names),
         trainable_params=trainable.trainable,
         on_gpu=ranks.device.type != "cpu",
+        swap_folder=str(swap.path) if swap is not None else "",
     )
     deepspeed = import_deepspeed()
     if config.zero_stage == 3:
@@ -159,7 +202,7 @@ def build_engine(
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=_optimizer(model, trainable, config, ranks), config=settings, dist_init_required=False
     )
-    return Engine(engine, trainable, ranks, micro=micro, zero_stage=config.zero_stage)
+    return Engine(engine, trainable, ranks, micro=micro, zero_stage=config.zero_stage, swap=swap)
 
 
 def _built(make: Callable[[], nn.Module], config: EngineConfig, ranks: Ranks) -> nn.Module:
@@ -222,7 +265,7 @@ def _optimizer(model: nn.Module, trainable: Trainable, config: EngineConfig, ran
     import_deepspeed()
     from deepspeed.ops.adam import DeepSpeedCPUAdam, FusedAdam
 
-    kind = DeepSpeedCPUAdam if config.offload == "cpu" else FusedAdam
+    kind = FusedAdam if config.offload == "none" else DeepSpeedCPUAdam
     return kind(groups, betas=BETAS, eps=EPSILON)
 
 

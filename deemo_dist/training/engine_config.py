@@ -8,6 +8,9 @@ from deemo_dist.errors import TrainingError
 
 MAX_BUCKET = 500_000_000
 PERSIST = 100_000
+MIN_SUB_GROUP, MAX_SUB_GROUP = 2**18, 50_000_000
+"""Elements of a rank that are swapped in at once: DeepSpeed leaves less than a mebibyte in memory, and takes four
+buffers of the largest."""
 QUANTISED = 8
 """Elements that DeepSpeed's kernel quantises at once."""
 
@@ -43,11 +46,6 @@ def check(config: EngineConfig, *, world: int, on_gpu: bool) -> None:
     _check_own_keys(config.deepspeed)
     if config.zero_stage == 0:
         raise TrainingError("engine.zero_stage 0 is not supported", hint="stage 1 replicates the parameters as well")
-    if config.offload == "nvme":
-        raise TrainingError(
-            "engine.offload nvme is not supported: what is swapped to a disk cannot be put into a checkpoint",
-            hint="engine.offload=cpu",
-        )
     if config.precision == "bf16" and config.zero_stage < 2:
         raise TrainingError(
             "engine.precision bf16 needs ZeRO stage 2 or 3: under stage 1 gradients are not summed in fp32",
@@ -57,6 +55,11 @@ def check(config: EngineConfig, *, world: int, on_gpu: bool) -> None:
         raise TrainingError("engine.partition_at_build needs ZeRO stage 3", hint="set engine.zero_stage to 3")
     if config.offload != "none" and config.zero_stage != 3:
         raise TrainingError(f"engine.offload {config.offload} needs ZeRO stage 3", hint="set engine.zero_stage to 3")
+    if config.offload == "nvme" and not config.nvme_path:
+        raise TrainingError(
+            "engine.offload nvme needs engine.nvme_path, a folder on a local disk of every node",
+            hint="engine.nvme_path=/local/scratch, or engine.offload=cpu",
+        )
     if config.hpz < 1 or world % config.hpz or (config.hpz > 1 and config.zero_stage != 3):
         raise TrainingError(
             f"engine.hpz {config.hpz} does not go with {world} ranks of ZeRO stage {config.zero_stage}",
@@ -109,8 +112,10 @@ def deepspeed_config(
     largest_trained: int,
     trainable_params: int,
     on_gpu: bool,
+    swap_folder: str = "",
 ) -> dict[str, Any]:
-    """DeepSpeed's configuration for one stage; ``config.deepspeed`` is merged over it.
+    """DeepSpeed's configuration for one stage; ``config.deepspeed`` is merged over it. ``swap_folder``: this rank's
+    own, where ``engine.offload`` is nvme.
 
     The reduce bucket is allocated whole (DeepSpeed's default of 5e8 elements is 2 GB), so it is sized by what trains:
     an eighth of it, its largest parameter at least; what is gathered ahead by the largest of all. No scheduler and no
@@ -127,6 +132,13 @@ def deepspeed_config(
         "steps_per_print": 10**9,
         "zero_optimization": _zero(config, bucket, ahead, on_gpu),
     }
+    if config.offload == "nvme":
+        swapped = min(MAX_SUB_GROUP, max(MIN_SUB_GROUP, trainable_params // 16))
+        own["zero_optimization"]["sub_group_size"] = swapped
+        own["zero_optimization"]["offload_optimizer"] |= {
+            "device": "nvme",
+            "nvme_path": swap_folder or config.nvme_path,
+        }
     if config.precision == "bf16":
         own["bf16"] = {"enabled": True, "check_grad_overflow": True}
         # by default gradients are added up, over micro-steps and ranks, in the working precision
@@ -151,7 +163,7 @@ def _zero(config: EngineConfig, bucket: int, ahead: int, on_gpu: bool) -> dict[s
         zero["zero_quantized_weights"] = config.quantized_weights
     else:
         zero["allgather_bucket_size"] = bucket
-    if config.offload == "cpu":
+    if config.offload != "none":
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": on_gpu}
         zero["offload_param"] = {"device": "cpu", "pin_memory": on_gpu}
     return zero

@@ -1,6 +1,7 @@
 """This rank's share of a ZeRO optimizer: where DeepSpeed keeps it, and how to read and set it."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from deemo_dist.training.checkpoint.layout import Fragment, partition
 from deemo_dist.training.checkpoint.snapshot import LocalFragment
 from deemo_dist.training.partitioned import Partitioned
+from deemo_dist.training.swapping import SubGroup, sub_group_of
 from deemo_dist.training.trainable import shape_of, size_of
 
 
@@ -33,6 +35,8 @@ def _stage3(engine: Partitioned, name: str, parameter: nn.Parameter, group: int)
         safe_set_local_optimizer_state,
     )
 
+    if engine.deepspeed.optimizer.swap_optimizer:
+        return _swapped(engine, name, parameter, group)
     offset, count = partition(size_of(parameter), engine.ranks.world, engine.ranks.rank)
 
     def whole(kind: str) -> torch.Tensor:
@@ -52,6 +56,26 @@ def _stage3(engine: Partitioned, name: str, parameter: nn.Parameter, group: int)
         return None
     fragment = Fragment(name=name, offset=offset, numel=count, shape=shape_of(parameter), group=group)
     return LocalFragment(fragment=fragment, read=lambda kind: whole(kind)[:count], write=write)
+
+
+def _swapped(engine: Partitioned, name: str, parameter: nn.Parameter, group: int) -> LocalFragment | None:
+    """As ``_stage3``, of an optimizer on a disk: read and written while its sub-group is in memory."""
+    optimizer = engine.deepspeed.optimizer
+    offset, count = partition(size_of(parameter), engine.ranks.world, engine.ranks.rank)
+    sub_group, start = sub_group_of(optimizer, parameter)
+    flat = optimizer.fp32_partitioned_groups_flat[sub_group.number]
+
+    def view(kind: str) -> torch.Tensor:
+        tensor = flat if kind == "fp32" else optimizer.optimizer.state[flat][kind]
+        return tensor.detach().narrow(0, start, count)
+
+    def write(kind: str, tensor: torch.Tensor) -> None:
+        view(kind).copy_(tensor)
+
+    if not count:
+        return None
+    fragment = Fragment(name=name, offset=offset, numel=count, shape=shape_of(parameter), group=group)
+    return LocalFragment(fragment=fragment, read=view, write=write, opened=sub_group.opened)
 
 
 def _stage12(engine: Partitioned, name: str, parameter: nn.Parameter, group: int) -> LocalFragment | None:
@@ -78,12 +102,21 @@ def adam_states(optimizer: Any, updates: int) -> None:
     """Make Adam's state of every flat partition exist, and set its count of updates (it is lazy before the first)."""
     inner = optimizer.optimizer
     of_torch = isinstance(inner, torch.optim.AdamW)
-    for flat in _flat_partitions(optimizer):
+    for number, flat in enumerate(_flat_partitions(optimizer)):
         state = inner.state[flat]
         state["step"] = torch.tensor(float(updates), dtype=torch.float32) if of_torch else updates
-        for kind in ("exp_avg", "exp_avg_sq"):
-            if kind not in state:
+        missing = [kind for kind in ("exp_avg", "exp_avg_sq") if kind not in state]
+        if not missing:
+            continue
+        with _opened(optimizer, number, write=True):
+            for kind in missing:
                 state[kind] = torch.zeros_like(flat.data)
+
+
+def _opened(optimizer: Any, number: int, *, write: bool) -> AbstractContextManager[None]:
+    """The ``number``-th flat partition and its state in memory."""
+    swaps = getattr(optimizer, "swap_optimizer", False)
+    return SubGroup(optimizer, number).opened(write) if swaps else nullcontext()
 
 
 def refresh(optimizer: Any, zero_stage: int) -> None:
@@ -94,7 +127,8 @@ def refresh(optimizer: Any, zero_stage: int) -> None:
         return
     optimizer._partition_all_parameters()
     for number in range(len(optimizer.fp16_groups)):
-        optimizer._reassign_or_swap_out_partitioned_parameters(number)
+        with _opened(optimizer, number, write=False):
+            optimizer._reassign_or_swap_out_partitioned_parameters(number)
     persistent = optimizer.persistent_parameters
     if persistent:
         persistent[0].all_gather(persistent)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from deemo_dist.training.spec import StepBatches
+from deemo_dist.training.swapping import held_gradient
 
 if TYPE_CHECKING:
     from deemo_dist.training.engine import Engine
@@ -87,6 +88,7 @@ class PartNorms:
     """
 
     def __init__(self, engine: "Engine") -> None:
+        self.engine = engine
         self.stage = engine.zero_stage
         self.parts: dict[str, list[nn.Parameter]] = {}
         for name, parameter in engine.module.named_parameters():
@@ -104,6 +106,8 @@ class PartNorms:
 
     def _local(self, parameter: nn.Parameter) -> torch.Tensor | None:
         """This rank's partition of a gradient."""
+        if self.engine.swaps(parameter):
+            return held_gradient(self.engine.deepspeed.optimizer, parameter)
         if self.stage == 3:
             from deepspeed.utils import safe_get_local_grad
 

@@ -124,7 +124,7 @@ def _train(spec: StageSpec, engine: Engine, ranks: Ranks, attempt: int, started:
     )
     for callback in spec.callbacks:
         callback.on_start(spec, start_step=start, attempt=attempt, trainable=engine.trainable.summary())
-    with closing(Saver(target, Snapshot(locals_))) as saver:
+    with closing(Saver(target, Snapshot(locals_, make=engine.make_buffer))) as saver:
         loop = Loop(spec, engine, ranks, saver, tally, stop=stop)
         commit = loop.run(start)
         return _result(spec, engine, ranks, tally, commit, start, time.perf_counter() - started, saver.stall_seconds)
@@ -132,7 +132,8 @@ def _train(spec: StageSpec, engine: Engine, ranks: Ranks, attempt: int, started:
 
 def _resume(spec: StageSpec, engine: Engine, ranks: Ranks, tally: Tally) -> int:
     """Set engine and tally from the newest valid commit; the step to go on with."""
-    found = restore(engine.fragments(), spec.store, spec.prefix, spec.stage_key, ranks)
+    make = engine.make_buffer
+    found = restore(engine.fragments(), spec.store, spec.prefix, spec.stage_key, ranks, make=make)
     if found is None:
         return 0
     key, commit = found

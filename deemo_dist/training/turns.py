@@ -53,8 +53,9 @@ class Turns:
 
     def _restored(self, steps: range) -> Commit | None:
         """The engine as the newest commit of one of ``steps`` has it; None, and nothing done, without one."""
-        spec = self.spec
-        found = restore(self.engine.fragments(), spec.store, spec.prefix, spec.stage_key, self.ranks, steps=steps)
+        spec, make = self.spec, self.engine.make_buffer
+        locals_ = self.engine.fragments()
+        found = restore(locals_, spec.store, spec.prefix, spec.stage_key, self.ranks, steps=steps, make=make)
         if found is None:
             return None
         _, commit = found

@@ -106,6 +106,9 @@ class EngineConfig:
     parameter is a multiple of 8 times the ranks; ``quantized_gradients`` are refused (DeepSpeed takes fp16 alone).
     ``partition_at_build``: parameters are cut among the ranks while the model is built, and stored weights read by one
     rank, tensor by tensor, for a model that not every rank can hold (same values, a slower start; ZeRO-3).
+    ``offload``: ``cpu`` keeps parameters, gradients and the optimizer's state in the host's memory; ``nvme`` the state
+    on a local disk, in ``nvme_path`` (a folder of every node, where each rank makes one of its own and removes it), and
+    the rest in the host's memory: parameters are not swapped to a disk. Both need ZeRO-3.
     ``deterministic``: on a GPU, the same bits for the same ranks; an operation that has no such form ends the run, or
     with ``tolerate_nondeterminism`` warns.
     ``deepspeed``: keys of DeepSpeed's own configuration, merged over ours; those that change speed alone
@@ -123,6 +126,7 @@ class EngineConfig:
     tolerate_nondeterminism: bool = operational(False)
     gradient_checkpointing: bool = False
     offload: Literal["none", "cpu", "nvme"] = operational("none")
+    nvme_path: str = operational("")
     partition_at_build: bool = operational(False)
     hpz: int = operational(1)
     quantized_weights: bool = False

@@ -2,7 +2,14 @@ import pytest
 
 from deemo_dist.config import EngineConfig, config_digest
 from deemo_dist.errors import TrainingError
-from deemo_dist.training.engine_config import MAX_BUCKET, check, check_quantised, deepspeed_config
+from deemo_dist.training.engine_config import (
+    MAX_BUCKET,
+    MAX_SUB_GROUP,
+    MIN_SUB_GROUP,
+    check,
+    check_quantised,
+    deepspeed_config,
+)
 
 
 def settings(**fields) -> dict:
@@ -29,6 +36,23 @@ def test_precision_and_offload():
     assert settings(offload="cpu")["zero_optimization"]["offload_optimizer"]["device"] == "cpu"
 
 
+def test_an_optimizer_on_a_disk_is_swapped_by_sub_groups_that_follow_the_model():
+    fields = {"offload": "nvme", "nvme_path": "/scratch"}
+    check(EngineConfig(**fields), world=4, on_gpu=False)
+    zero = settings(**fields)["zero_optimization"]
+    assert zero["offload_optimizer"] == {"device": "nvme", "nvme_path": "/scratch", "pin_memory": False}
+    assert zero["offload_param"]["device"] == "cpu" and zero["sub_group_size"] == MIN_SUB_GROUP
+    own = {"micro_steps": 1, "max_grad_norm": 1.0, "largest_param": 1, "largest_trained": 1, "on_gpu": True}
+    config = EngineConfig(**fields)
+    for trained, elements in ((16 * 10**7, 10**7), (10**12, MAX_SUB_GROUP)):
+        made = deepspeed_config(config, **own, trainable_params=trained, swap_folder="/scratch/mine")
+        assert made["zero_optimization"]["sub_group_size"] == elements
+        assert made["zero_optimization"]["offload_optimizer"]["nvme_path"] == "/scratch/mine"
+    assert "sub_group_size" not in settings(offload="cpu")["zero_optimization"]
+    plain = config_digest(EngineConfig())
+    assert config_digest(config) == plain  # where a state is kept changes no result
+
+
 def test_own_keys_are_merged_over():
     found = settings(deepspeed={"zero_optimization": {"reduce_bucket_size": 7}, "wall_clock_breakdown": True})
     assert found["zero_optimization"]["reduce_bucket_size"] == 7
@@ -41,6 +65,7 @@ def test_own_keys_are_merged_over():
         {"zero_stage": 0},
         {"offload": "nvme"},
         {"offload": "cpu", "zero_stage": 2},
+        {"offload": "nvme", "nvme_path": "/scratch", "zero_stage": 2},
         {"hpz": 3},
         {"hpz": 2, "zero_stage": 2},
         {"hpz": 0},

@@ -4,6 +4,7 @@ import atexit
 import gc
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -35,7 +36,7 @@ from deemo_dist.training import (  # noqa: E402
 )
 from deemo_dist.training.checkpoint.snapshot import Snapshot  # noqa: E402
 
-VOCABULARY, WIDTH = 61, 48
+VOCABULARY, WIDTH, HIDDEN = 61, 48, PLAN.get("hidden", 300)
 PACKS = PLAN.get("packs", 4)
 REAL = None
 if "real" in PLAN:
@@ -58,7 +59,9 @@ class Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.vision_tower = nn.Embedding(VOCABULARY, WIDTH)
-        self.video_projector = nn.Sequential(nn.Linear(WIDTH, 300), nn.GELU(), nn.Linear(300, WIDTH))
+        self.video_projector = nn.Sequential(nn.Linear(WIDTH, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, WIDTH))
+        if PLAN.get("unused"):
+            self.video_projector_unused = nn.Linear(WIDTH, HIDDEN)
         self.language_model = nn.Linear(WIDTH, VOCABULARY)
         self.dropout = nn.Dropout(PLAN.get("dropout", 0.0))
 
@@ -161,6 +164,8 @@ class Listener:
                   "mfu": report.mfu, "padding": report.padding, "parts": dict(report.part_norms)})  # fmt: skip
         if report.step == PLAN.get("kill_step"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if report.step == PLAN.get("lose_disk_step"):
+            shutil.rmtree(PLAN["nvme_path"], ignore_errors=True)
         if report.step == PLAN.get("usurp_step"):
             take_attempt(open_store(StorageConfig(root=PLAN["store"])), "runs/r")
         if report.step == PLAN.get("term_step"):
@@ -170,7 +175,8 @@ class Listener:
         self.say({"commit": commit.step, "key": commit.key})
 
     def on_end(self, result):
-        self.say({"end": result.steps, "stall": result.save_stall_seconds, "seconds": result.seconds})
+        self.say({"end": result.steps, "stall": result.save_stall_seconds, "seconds": result.seconds,
+                  "held": most_held()})  # fmt: skip
 
     def say(self, row):
         with self.out.open("a") as file:
@@ -209,6 +215,7 @@ def spec(name: str, place: Placement) -> StageSpec:
             keep_checkpoints=PLAN.get("keep", 2),
             deepspeed=PLAN.get("deepspeed", {"zero_optimization": {"stage3_param_persistence_threshold": 1000}}),
             offload=PLAN.get("offload", "none"),
+            nvme_path=PLAN.get("nvme_path", ""),
             partition_at_build=PLAN.get("partition_at_build", False),
             gradient_checkpointing=PLAN.get("gradient_checkpointing", False),
             precision=PLAN.get("precision", "fp32"),
