@@ -158,6 +158,7 @@ def budgets(known: Known) -> str:
 def engine(known: Known) -> str:
     """Can the engine do what is asked, and does every stage train something?"""
     from deemo_dist.training.engine_config import check, check_quantised
+    from pipelines.room import check_disk
     from pipelines.stage_model import stage_model
 
     settings = known.config.engine
@@ -166,8 +167,10 @@ def engine(known: Known) -> str:
     for name in known.config.stages:
         model = known.models[name] = stage_model(known.config, name)
         check_quantised(settings, {name: each.numel() for name, each in model.named_parameters()}, world=known.world)
-        trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
-        told.append(f"{name} trains {trained:,} of {sum(each.numel() for each in model.parameters()):,}")
+        trained = [each.numel() for each in model.parameters() if each.requires_grad]
+        if settings.offload == "nvme" and known.gpu is None:
+            check_disk(settings, trained, known.world)
+        told.append(f"{name} trains {sum(trained):,} of {sum(each.numel() for each in model.parameters()):,}")
     return f"{known.world} ranks, ZeRO-{settings.zero_stage}, {settings.precision}; {'; '.join(told)}"
 
 

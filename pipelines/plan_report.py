@@ -84,6 +84,7 @@ def _memory_cells() -> dict[str, Cell]:
         "of": lambda row: f"{row.available / GIB:.0f}",
         "fits": lambda row: "yes" if row.fits else "NO",
         "host": lambda row: f"{row.memory.host / GIB:.1f}",
+        "disk": lambda row: f"{row.memory.disk / GIB:.1f}",
     }
 
 
@@ -166,7 +167,13 @@ def _plain_row(row: Capacity) -> dict[str, Any]:
         "gpus": row.ranks,
         "nodes": row.nodes,
         "fits": row.fits,
-        "bytes": {**row.memory.kinds(), "peak": row.memory.total, "host": row.memory.host, "available": row.available},
+        "bytes": {
+            **row.memory.kinds(),
+            "peak": row.memory.total,
+            "host": row.memory.host,
+            "disk": row.memory.disk,
+            "available": row.available,
+        },
         "packs_per_step": row.packs_per_step,
         "steps": row.steps,
         "step": asdict(row.time),

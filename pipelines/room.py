@@ -1,11 +1,11 @@
 """How much memory there is for a rank: of its GPU, or of this machine that the ranks share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deemo_dist.config import RunConfig
+from deemo_dist.config import EngineConfig, RunConfig
 from deemo_dist.environ import gpus
 from deemo_dist.planning.train.hardware import Gpu, Network, gpu_of, network_of
 from deemo_dist.planning.train.memory import Memory
@@ -63,6 +63,15 @@ def here(config: RunConfig, world: int, gpu: str | None) -> Room:
         what=f"of this machine, {ranks} ranks together",
         needs=lambda plan: ranks * (plan.total - plan.reserve + plan.host + base),
     )
+
+
+def check_disk(settings: EngineConfig, trained: Sequence[int], world: int) -> None:
+    """Refuse a disk of this machine that its ranks cannot swap the optimizer of so many trained elements (by parameter)
+    to. Raises ``TrainingError``."""
+    from deemo_dist.training.swap_folder import check_room, check_root, swap_bytes
+
+    check_root(settings.nvme_path)
+    check_room(settings.nvme_path, min(world, settings.ranks) * swap_bytes(trained, world))
 
 
 def _libraries() -> int:

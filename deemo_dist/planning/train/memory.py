@@ -18,6 +18,11 @@ ADAM = 8
 FP32 = 4
 MAX_LIVE = 1_000_000_000
 SUB_GROUP = 1_000_000_000
+SWAP = 36
+"""Bytes of a disk for a trained element that is swapped to it: the optimizer's state, and its copies for a checkpoint
+and from one (the training room's ``SWAP_BYTES``)."""
+SWAP_BUFFERS = 4
+"""fp32 buffers of a sub-group's size that are swapped through."""
 CONTEXT = round(1.5 * GIB)
 """CUDA's context and NCCL's buffers [ours]."""
 FRAGMENTATION = 0.05
@@ -36,7 +41,7 @@ class Parameter:
 class Zero:
     """How the engine cuts and where it keeps. ``bytes``: of an element in the working precision; sizes in elements.
     ``gradient_bytes``: of one of a summed gradient (0: the same). ``hpz``: ranks among which ZeRO++'s second copy
-    of the parameters is cut.
+    of the parameters is cut. ``swapped``: elements of a sub-group of the optimizer on a disk (0: it is on none).
     """
 
     stage: Literal[0, 1, 2, 3]
@@ -44,6 +49,7 @@ class Zero:
     gradient_bytes: int = 0
     offload_optimizer: bool = False
     offload_parameters: bool = False
+    swapped: int = 0
     reduce_bucket: int = 0
     persist_below: int = 0
     overlap: bool = False
@@ -61,12 +67,14 @@ class Zero:
     def of(cls, settings: Mapping[str, Any]) -> "Zero":
         """From the dictionary that DeepSpeed is given."""
         zero = settings["zero_optimization"]
+        on_disk = zero.get("offload_optimizer", {}).get("device") == "nvme"
         return cls(
             stage=zero["stage"],
             bytes=2 if settings.get("bf16", {}).get("enabled") else FP32,
             gradient_bytes=FP32 if settings.get("data_types", {}).get("grad_accum_dtype") == "fp32" else 0,
             offload_optimizer=zero.get("offload_optimizer", {}).get("device", "none") != "none",
             offload_parameters=zero.get("offload_param", {}).get("device", "none") != "none",
+            swapped=int(zero["sub_group_size"]) if on_disk else 0,
             reduce_bucket=int(zero.get("reduce_bucket_size", 0)),
             persist_below=int(zero.get("stage3_param_persistence_threshold", 0)),
             overlap=bool(zero.get("overlap_comm", False)),
@@ -79,7 +87,7 @@ class Zero:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes of one rank on its device by kind; ``host``: in its host's memory.
+    """Bytes of one rank on its device by kind; ``host``: in its host's memory; ``disk``: on its host's disk.
 
     ``parameters gradients optimizer``: what ZeRO cuts. ``gathered``: whole parameters for the moment. ``buckets``:
     of the collectives. ``update``: gradients in fp32 while the optimizer runs. ``activations``: kept for the backward
@@ -98,6 +106,7 @@ class Memory:
     buffers: float
     reserve: float
     host: float
+    disk: float = 0.0
 
     @property
     def total(self) -> float:
@@ -108,7 +117,7 @@ class Memory:
 
     def kinds(self) -> dict[str, float]:
         """Bytes by kind, on the device."""
-        return {part.name: getattr(self, part.name) for part in fields(self) if part.name != "host"}
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.name not in ("host", "disk")}
 
 
 def cut(parameters: Sequence[Parameter], ranks: int, *, trains: bool) -> int:
@@ -146,6 +155,7 @@ def memory(
         buffers=buffers,
         reserve=CONTEXT + FRAGMENTATION * device if device else 0.0,
         host=_host(whole, zero, parameters, ranks),
+        disk=float(SWAP * cut(parameters, ranks, trains=True)) if zero.swapped else 0.0,
     )
 
 
@@ -185,15 +195,19 @@ def _activations(pack: Unit | None, checkpointing: bool) -> float:
 
 
 def _host(whole: Mapping[str, float], zero: Zero, parameters: Sequence[Parameter], ranks: int) -> float:
-    """Bytes of a rank in its host's memory: what is offloaded, and the fp32 gradients that the CPU's Adam reads."""
-    fp32_gradients = cut(parameters, ranks, trains=True) * float(FP32)
-    optimizer = whole["gradients"] + whole["optimizer"] + fp32_gradients if zero.offload_optimizer else 0.0
+    """Bytes of a rank in its host's memory: what is offloaded, and the fp32 gradients that the CPU's Adam reads; of a
+    state on a disk, what it is swapped through."""
+    mine = cut(parameters, ranks, trains=True)
+    largest = max((-(-each.elements // ranks) for each in parameters if each.trains), default=0)
+    through = float(SWAP_BUFFERS * FP32 * min(mine, zero.swapped + largest))
+    state = through if zero.swapped else whole["optimizer"]
+    optimizer = whole["gradients"] + state + mine * float(FP32) if zero.offload_optimizer else 0.0
     return optimizer + (whole["parameters"] if zero.offload_parameters else 0.0)
 
 
 def other_ways(zero: Zero) -> dict[str, Zero]:
     """The same engine at every stage, and with what it can offload."""
-    here = replace(zero, offload_optimizer=False, offload_parameters=False)
+    here = replace(zero, offload_optimizer=False, offload_parameters=False, swapped=0)
     third = replace(here, stage=3)
     return {
         "ZeRO-0": replace(here, stage=0),

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from deemo_dist.planning.train.accounting import utilisation
 from deemo_dist.planning.train.hardware import Gpu, Network
-from deemo_dist.planning.train.memory import FP32, Parameter, Zero, cut
+from deemo_dist.planning.train.memory import ADAM, FP32, Parameter, Zero, cut
 from deemo_dist.planning.train.trace import Unit
 
+NVME = 5e9
+"""Bytes/s of a node's local disks, read or written, all its ranks together [ours]."""
 ADAM_TRAFFIC = 7 * FP32
 """Bytes an element that Adam moves: parameter, gradient and two moments read, the first and the moments written."""
 
@@ -131,8 +133,10 @@ def _memory_traffic(parameters: Sequence[Parameter], zero: Zero, pack: Unit, che
 
 
 def _update(parameters: Sequence[Parameter], zero: Zero, cluster: Cluster) -> float:
-    """Seconds of Adam over a rank's share; over the link to the host where the optimizer is there."""
+    """Seconds of Adam over a rank's share; over the link to the host where the optimizer is there, and to and from the
+    node's disks where its state is."""
     share = cut(parameters, cluster.ranks if zero.stage else 1, trains=True)
     if zero.offload_optimizer:
-        return share * (FP32 + zero.bytes) / cluster.gpu.host
+        disk = share * 2 * (ADAM + FP32) / (NVME / min(cluster.ranks, cluster.per_node)) if zero.swapped else 0.0
+        return share * (FP32 + zero.bytes) / cluster.gpu.host + disk
     return share * ADAM_TRAFFIC / cluster.gpu.bandwidth

@@ -114,6 +114,7 @@ def test_weights_of_another_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ({}, {"*ear*": TrainRule()}, "matches no parameter"),
         ({}, {"*projector*": TrainRule(mode="frozen")}, "nothing would train"),
         ({"offload": "nvme"}, {"*": TrainRule()}, "nvme"),
+        ({"offload": "nvme", "nvme_path": "/nowhere"}, {"*": TrainRule()}, "/nowhere is no folder of this machine"),
         ({"zero_stage": 0}, {"*": TrainRule()}, "zero_stage 0"),
     ],
 )
@@ -122,6 +123,18 @@ def test_engine(tmp_path: Path, engine: dict, rules: dict, told: str) -> None:
     stages = {"instruct": replace(config.stages["instruct"], trains=rules)}
     with pytest.raises(DeemoError, match=told):
         checks.engine(Known(config=replace(config, stages=stages), world=2))
+
+
+def test_a_disk_without_room_for_the_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shutil import disk_usage
+
+    config = run_in(tmp_path, offload="nvme", nvme_path=str(tmp_path))
+    assert checks.engine(Known(config=config, world=2))
+    usage = disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(TrainingError, match=r"0\.00 GiB free, swapping needs 0\.\d\d - free some"):
+        checks.engine(Known(config=config, world=2))
+    assert checks.engine(Known(config=config, world=2, gpu="h100"))  # of another machine
 
 
 def test_dataset(folder: Path) -> None:

@@ -170,6 +170,9 @@ def test_offloading_moves_the_bytes_and_costs_time() -> None:
     here, there = (capacity(each, cluster(8)) for each in (stage, away))
     assert there.memory.optimizer == there.memory.gradients == there.memory.parameters == 0
     assert there.memory.host > here.memory.optimizer and there.time.update > here.time.update
+    further = capacity(replace(away, zero=replace(away.zero, swapped=5 * 10**7)), cluster(8))
+    assert further.memory.host < there.memory.host and further.time.update > there.time.update
+    assert further.memory.disk > 0 == there.memory.disk
 
 
 def test_fp32_runs_at_the_fp32_peak() -> None:

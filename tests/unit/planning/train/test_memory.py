@@ -115,6 +115,23 @@ def test_zero_is_read_off_the_engine_s_own_settings() -> None:
     assert zero == replace(expected, persist_below=100_000, overlap=True, quantised_weights=True)
 
 
+def test_an_optimizer_on_a_disk_takes_its_bytes_there_and_buffers_on_the_host() -> None:
+    from deemo_dist.config import EngineConfig
+    from deemo_dist.training.engine_config import deepspeed_config
+    from deemo_dist.training.swap_folder import SWAP_BYTES, swap_bytes
+
+    sizes = {"largest_param": 10**6, "largest_trained": 10**6, "trainable_params": 10**8}
+    plans = {}
+    for offload in ("cpu", "nvme"):
+        config = EngineConfig(precision="bf16", offload=offload, nvme_path="/scratch")
+        zero = Zero.of(deepspeed_config(config, micro_steps=1, max_grad_norm=1.0, on_gpu=True, **sizes))
+        plans[offload] = memory([Parameter(elements=10**6, trains=True)] * 100, zero, ranks=4)
+    share, through = 100 * 250_000, 10**8 // 16 + 250_000
+    assert plans["nvme"].disk == swap_bytes([10**6] * 100, 4) == SWAP_BYTES * share and plans["cpu"].disk == 0.0
+    assert plans["cpu"].host - plans["nvme"].host == 12 * share - 16 * through
+    assert plans["nvme"].total == plans["cpu"].total and "disk" not in plans["nvme"].kinds()
+
+
 def test_only_zero_1_and_2_fill_a_second_bucket_meanwhile() -> None:
     one = [Parameter(elements=1_000, trains=True)]
     overlapping = Zero(stage=3, bytes=2, gradient_bytes=4, reduce_bucket=100, overlap=True)
