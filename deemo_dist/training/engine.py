@@ -8,6 +8,7 @@ import gc
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -171,7 +172,7 @@ def build_engine(
     check_quantised(config, sizes, world=ranks.world)
     trained = [sizes[name] for group in trainable.groups for name in group.names]
     swap = swap_folder(config.nvme_path, trained, ranks) if config.offload == "nvme" else None
-    with removed_on_failure(swap), ours():
+    with removed_on_failure(swap):
         return _engine(model, trainable, sizes, stage, config, ranks, swap)
 
 
@@ -199,9 +200,9 @@ def _engine(
     deepspeed = import_deepspeed()
     if config.zero_stage == 3:
         mark_leaves(model)
-    engine, *_ = deepspeed.initialize(
-        model=model, optimizer=_optimizer(model, trainable, config, ranks), config=settings, dist_init_required=False
-    )
+    optimizer = _optimizer(model, trainable, config, ranks)
+    with ours() if swap is not None else nullcontext():
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=settings, dist_init_required=False)
     return Engine(engine, trainable, ranks, micro=micro, zero_stage=config.zero_stage, swap=swap)
 
 

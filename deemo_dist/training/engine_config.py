@@ -30,6 +30,7 @@ OURS = {
     "zero_force_ds_cpu_optimizer": "leave it out",
     "activation_checkpointing": "engine.gradient_checkpointing",
     "checkpoint": "engine.checkpoint_every",
+    "aio": "leave it out: what is swapped to a disk goes there by files of our own",
     "zero_optimization.stage": "engine.zero_stage",
     "zero_optimization.offload_param": "engine.offload",
     "zero_optimization.offload_optimizer": "engine.offload",

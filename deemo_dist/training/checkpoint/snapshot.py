@@ -17,6 +17,9 @@ from deemo_dist.training.checkpoint.layout import KINDS, Fragment
 PART_BYTES = 2**28
 """Small enough that a slow store writes one well within the watchdog's time: each is told as progress."""
 
+MAPPED_PART_BYTES = 2**26
+"""Of a file that lies on a disk: so much of it is in memory while it is written to the store."""
+
 
 @contextmanager
 def always(write: bool) -> Iterator[None]:
@@ -67,7 +70,7 @@ class Part:
         for local in in_turn(self.locals, write=False):
             for kind in KINDS:
                 next(views).copy_(local.read(kind))
-        let_go(self.data)
+            let_go(self.data)
 
 
 class Snapshot:
@@ -77,7 +80,8 @@ class Snapshot:
     def __init__(
         self, locals_: Sequence[LocalFragment], *, part_bytes: int = PART_BYTES, make: MakeBuffer = bytearray
     ) -> None:
-        self.parts = [Part(group, make) for group in _packed(locals_, part_bytes)]
+        limit = part_bytes if make is bytearray else min(part_bytes, MAPPED_PART_BYTES)
+        self.parts = [Part(group, make) for group in _packed(locals_, limit)]
         self.nbytes = sum(len(part.data) for part in self.parts)
 
     def fill(self) -> None:

@@ -76,6 +76,7 @@ def test_own_keys_are_merged_over():
         {"deepspeed": {"fp16": {"enabled": True, "loss_scale": 1}}},
         {"deepspeed": {"optimizer": {"type": "Adam"}}},
         {"deepspeed": {"gradient_clipping": 0.01}},
+        {"deepspeed": {"aio": {"queue_depth": 32}}},
         {"deepspeed": {"zero_optimization": {"stage": 1}}},
     ],
 )

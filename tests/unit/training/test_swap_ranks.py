@@ -143,8 +143,8 @@ def test_bf16_goes_on_with_the_same_bits(swapped):
 
 
 def test_the_state_is_not_in_memory_and_a_stage_that_has_ended_leaves_nothing(wide, swapped, disk):
-    """Twenty million parameters: 230 MB of state, as much again of the snapshot."""
-    plan = {"hidden": 200_000, "steps": 2, "every": 1}
+    """Twenty million parameters in sixteen weights: 154 MB of moments, 230 MB of the snapshot."""
+    plan = {"hidden": 25_000, "blocks": 8, "steps": 2, "every": 1}
     whole = wide(1, **plan)
     assert whole.codes == [0], whole.output()
     job = swapped(1, **plan, stages=["a", "b"], left=True)
@@ -153,7 +153,7 @@ def test_the_state_is_not_in_memory_and_a_stage_that_has_ended_leaves_nothing(wi
     held = [
         next(row["held"] for row in each.rows(stage) if "held" in row) for each, stage in ((job, "a"), (whole, "s"))
     ]
-    assert held[0] < held[1] - 150_000_000, held
+    assert held[0] < held[1] - 250_000_000, held
     assert list(disk.iterdir()) == []
 
 

@@ -59,7 +59,8 @@ class Tiny(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.vision_tower = nn.Embedding(VOCABULARY, WIDTH)
-        self.video_projector = nn.Sequential(nn.Linear(WIDTH, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, WIDTH))
+        blocks = [(nn.Linear(WIDTH, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, WIDTH)) for _ in range(PLAN.get("blocks", 1))]
+        self.video_projector = nn.Sequential(*(layer for block in blocks for layer in block))
         if PLAN.get("unused"):
             self.video_projector_unused = nn.Linear(WIDTH, HIDDEN)
         self.language_model = nn.Linear(WIDTH, VOCABULARY)
