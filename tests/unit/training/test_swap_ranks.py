@@ -134,11 +134,13 @@ def test_updates_that_are_left_out_and_a_way_back_are_those_of_memory(wide, swap
 
 
 def test_bf16_goes_on_with_the_same_bits(swapped):
-    whole = swapped(2, "whole", precision="bf16", steps=4)
+    plan = {"precision": "bf16", "steps": 3, "packs": 2}
+    whole = swapped(2, "whole", **plan)
     assert whole.codes == [0, 0], whole.output()
-    assert swapped(2, "bf16", precision="bf16", steps=4, term_step=1).codes == [75, 75]
-    job = swapped(2, "bf16", precision="bf16", steps=4)
+    assert swapped(2, "bf16", **plan, term_step=0).codes == [75, 75]
+    job = swapped(2, "bf16", **plan)
     assert job.codes == [0, 0], job.output()
+    assert [row["start"] for row in job.rows() if "start" in row] == [0, 2]
     assert job.hexes() == whole.hexes()
 
 
@@ -174,3 +176,22 @@ def test_a_disk_that_is_lost_ends_the_run_and_the_same_command_goes_on(swapped, 
     job = swapped(1, "lost", every=2)
     assert job.codes == [0], job.output()
     assert [row["start"] for row in job.rows() if "start" in row] == [0, 4]
+
+
+def test_the_real_model_with_a_medium_that_one_rank_lacks(ranks, disk):
+    """Killed, built in partitions the second time, activations computed again."""
+    llm = {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 4}
+    trains = {"*_projector*": {"lr": 1e-3, "weight_decay": 0.1}, "language_model*": {"lr": 3e-4}}
+    plan = {"real": {"llm": llm, "lacking": ["audio"]}, "trains": trains, "steps": 4, "packs": 2, "every": 1,
+            "gradient_checkpointing": True}  # fmt: skip
+    whole = ranks(2, "whole", **plan)
+    assert whole.codes == [0, 0], whole.output()
+    plan = {**plan, "offload": "nvme", "nvme_path": str(disk)}
+    assert ranks(2, "real", **plan, kill_step=2).codes == [-9, -9]
+    assert swap_files(disk).count("exp_avg") == swap_files(disk).count("fp32") > 10
+    job = ranks(2, "real", **plan, partition_at_build=True)
+    assert job.codes == [0, 0], job.output() + job.output(1)
+    mine, theirs = job.losses(), whole.losses()
+    assert len(mine) == len(theirs) == 4
+    assert mine == pytest.approx(theirs, rel=1e-5)
+    assert list(disk.iterdir()) == []
