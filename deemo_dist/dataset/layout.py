@@ -40,9 +40,9 @@ def tombstone_key(prefix: str) -> str:
     return f"{prefix}/tombstone.json"
 
 
-def shard_name(unit: int, tar_sha256: str) -> str:
+def shard_name(unit: int, digest: str) -> str:
     """File name of a unit's shard: its number and the first 16 hex digits of its digest."""
-    return f"{unit:05d}-{tar_sha256[:16]}.tar"
+    return f"{unit:05d}-{digest[:16]}.tar"
 
 
 def shard_key(prefix: str, name: str) -> str:

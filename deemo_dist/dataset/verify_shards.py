@@ -8,7 +8,7 @@ from typing import Any
 from deemo_dist.dataset.codec import from_plain, parse_json
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.layout import shard_key
-from deemo_dist.digests import canonical_json, sha256_bytes
+from deemo_dist.digests import canonical_json
 from deemo_dist.errors import CorruptDataError, DeemoError, NotFoundError
 from deemo_dist.records import Attestation, IndexRow, Member, Receipt
 
@@ -39,10 +39,7 @@ def shard_problems(store: Door, prefix: str, receipt: Receipt, *, deep: bool) ->
 def _deep_problems(key: str, data: bytes, receipt: Receipt) -> list[str]:
     """Every member where and what the receipt says, and no other; the sample's own JSON as its row."""
     assert receipt.tar is not None
-    if sha256_bytes(data) == receipt.tar.sha256:
-        problems = []
-    else:
-        problems = [f"{key}: its bytes do not have the receipt's digest"]
+    problems = [] if receipt.tar.holds(data) else [f"{key}: its bytes do not have the receipt's digest"]
     expected = {f"{row.key}.{member.extension}": member for row in receipt.index for member in row.members}
     found = _members(data)
     if found is None:

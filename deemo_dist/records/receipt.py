@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deemo_dist.records.clip import Clip
+from deemo_dist.records.digested import Digested
 from deemo_dist.records.sample import Annotation, IndexRow, LedgerRow
 
-RECEIPT_VERSION = 1
+RECEIPT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,12 +19,11 @@ class Unit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TarReceipt:
-    """The shard a receipt commits: its file name under ``shards/``, size in bytes and hex SHA-256."""
+class TarReceipt(Digested):
+    """The shard a receipt commits: its file name under ``shards/``, size in bytes and digest."""
 
     name: str
     size: int
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from deemo_dist.digests import UNSAID, blake3_bytes, sha256_bytes
 from deemo_dist.records.clip import NFBL_LIST, STRING_MAP, NfblEvent
+from deemo_dist.records.digested import Digested
 
 INDEX_VERSION = 3
 LEDGER_VERSION = 1
@@ -45,21 +45,12 @@ class Attestation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
-    """One file of a sample inside its shard: ``offset`` and ``size`` in bytes of the content, and its hex digest:
-    ``blake3``, or ``sha256`` in an index of format 2."""
+class Member(Digested):
+    """One file of a sample inside its shard: ``offset`` and ``size`` in bytes of the content, and its digest."""
 
     extension: str
     offset: int
     size: int
-    blake3: str | None = field(default=None, metadata=UNSAID)
-    sha256: str | None = field(default=None, metadata=UNSAID)
-
-    def holds(self, content: bytes | memoryview) -> bool:
-        """Whether ``content`` is this member's by its digest; False where the index has none."""
-        if self.blake3 is not None:
-            return blake3_bytes(content) == self.blake3
-        return self.sha256 is not None and sha256_bytes(content) == self.sha256
 
 
 @dataclass(frozen=True, kw_only=True)

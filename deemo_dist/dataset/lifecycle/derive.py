@@ -99,7 +99,7 @@ def _unit(store: Store, prefix: str, number: int, part: Part, unreadable: str | 
     """Commit one unit; the receipt that stands."""
     tar = part.receipt.tar
     if tar is not None and len(part.kept) == len(part.receipt.index) and _is_whole(store, part, tar, unreadable):
-        source, name = shard_key(part.source, tar.name), shard_name(number, tar.sha256)
+        source, name = shard_key(part.source, tar.name), shard_name(number, tar.digest)
         members = {row.key: row.members for row in part.kept}
         receipt = replace(_receipt(number, part, name, members), tar=replace(tar, name=name))
         return commit_put(store, prefix, receipt, lambda key: store.copy(source, key))

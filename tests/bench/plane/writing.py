@@ -68,7 +68,7 @@ def write_ours(samples: Sequence[Sample], store: Store, unit: int) -> str:
         builder.written(sample, said)
     receipt = commit_unit(store, PREFIX, *builder.finish())
     assert receipt.tar is not None
-    return receipt.tar.sha256
+    return receipt.tar.digest
 
 
 def write_webdataset(samples: Sequence[Encoded], folder: Path) -> None:

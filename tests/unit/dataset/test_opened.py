@@ -1,5 +1,6 @@
 """What a reader refuses: weak policies, others than a run's, attestations that claim too much, formats too old."""
 
+import hashlib
 import io
 import json
 from dataclasses import replace
@@ -9,12 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deemo_dist.dataset import open_dataset, plan_units, shards, verify
+from deemo_dist.dataset import open_dataset, plan_units, read_receipt, shards, verify
 from deemo_dist.dataset.codec import encode_table, to_parquet
 from deemo_dist.dataset.lifecycle.derive import DamagedSampleError, read_sample
 from deemo_dist.digests import plain, sha256_bytes
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import IndexRow, Member
+from deemo_dist.records.receipt import TarReceipt
 from deemo_dist.records.sample import INDEX_SCHEMA
 from deemo_dist.storage import Store
 
@@ -82,15 +84,19 @@ def test_a_format_that_could_not_attest_captions_is_named(made: Any, store: Stor
             reader(store, "demo", "v1", allow_weak=True)
 
 
-def test_members_of_an_older_index_are_held_by_the_digest_they_have(
+def test_an_older_dataset_is_held_by_the_digests_it_has(
     made: Any, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as before:
         before.setattr(shards, "blake3_bytes", sha256_bytes)
+        before.setattr(shards, "blake3", hashlib.sha256)
         before.setattr(shards, "Member", lambda *, blake3, **place: Member(**place, sha256=blake3))
+        before.setattr(shards, "TarReceipt", lambda *, blake3, **place: TarReceipt(**place, sha256=blake3))
         made.dataset(store, plan_units(made.clips(3), 3000))
     row = open_dataset(store, "demo", "v1").index[0]
     assert set(plain(row)["members"][0]) == {"extension", "offset", "size", "sha256"}
+    tar = read_receipt(store, PREFIX, row.unit).tar
+    assert tar is not None and set(plain(tar)) == {"name", "size", "sha256"} and tar.digest == tar.sha256
     as_format_two(store)
     assert open_dataset(store, "demo", "v1").index[0] == row
     assert verify(store, "demo", "v1", deep=True) == []
@@ -119,4 +125,6 @@ def as_format_two(store: Store) -> None:
     schema = schema.with_metadata({**table.schema.metadata, b"deemo.version": b"2"})
     data = encode_table(pa.Table.from_pylist(rows, schema=schema))
     store.put(part["key"], data)
-    rewrite(store, index=[{**part, "sha256": sha256_bytes(data)}], versions={**info["versions"], "index": 2})
+    rewrite(
+        store, index=[{**part, "sha256": sha256_bytes(data)}], versions={**info["versions"], "index": 2, "receipt": 1}
+    )

@@ -14,7 +14,6 @@ from deemo_dist.config import StorageConfig
 from deemo_dist.dataset import UnitBuilder, commit_unit, committed_units, pending_units, plan_units, read_receipt
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.dataset.receipts import commit_put, decode_receipt, encode_receipt
-from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError, StorageError
 from deemo_dist.records import Unit
 from deemo_dist.storage import Store, open_store
@@ -37,10 +36,10 @@ def test_of_two_committers_one_receipt_wins(made: Any, unit: Unit, store: Store)
     works = [made.receipt(unit, {unit.clips[n].uri}, seconds=float(n)) for n in range(4)]
     with ThreadPoolExecutor(4) as pool:
         standing = list(pool.map(lambda work: commit_unit(store, PREFIX, *work), works))
-    assert len({receipt.tar.sha256 for receipt in standing}) == 1
+    assert len({receipt.tar.digest for receipt in standing}) == 1
     assert read_receipt(store, PREFIX, 3) == standing[0]
     tar = store.get(f"{PREFIX}/shards/{standing[0].tar.name}")
-    assert sha256_bytes(tar) == standing[0].tar.sha256
+    assert standing[0].tar.holds(tar)
     assert committed_units(store, PREFIX) == {3}
 
 
@@ -60,7 +59,7 @@ def test_only_units_without_a_receipt_are_pending(made: Any, store: Store) -> No
 
 def test_tar_and_receipt_must_belong_together(made: Any, unit: Unit, store: Store) -> None:
     receipt, shard = made.receipt(unit)
-    for other in (None, replace(shard, tar=replace(shard.tar, sha256="0" * 64))):
+    for other in (None, replace(shard, tar=replace(shard.tar, blake3="0" * 64))):
         with pytest.raises(DatasetError, match="not the one of its receipt"):
             commit_unit(store, PREFIX, receipt, other)
     assert store.list(f"{PREFIX}/") == []
@@ -171,4 +170,4 @@ def test_a_full_disk_commits_nothing_and_the_same_unit_comes_in_once_there_is_ro
     assert all(read_receipt(store, PREFIX, number).tar == receipt.tar for number in committed)
     filler.unlink()
     standing = commit_unit(store, PREFIX, receipt, shard)
-    assert sha256_bytes(store.get(f"{PREFIX}/shards/{standing.tar.name}")) == standing.tar.sha256
+    assert standing.tar.holds(store.get(f"{PREFIX}/shards/{standing.tar.name}"))
