@@ -68,7 +68,7 @@ def here(config: RunConfig, world: int, gpu: str | None) -> Room:
 def check_disk(settings: EngineConfig, trained: Sequence[int], world: int) -> None:
     """Refuse a disk of this machine that its ranks cannot swap the optimizer of so many trained elements (by parameter)
     to. Raises ``TrainingError``."""
-    from deemo_dist.training.swap_folder import check_room, check_root, swap_bytes
+    from deemo_dist.training.swap.folder import check_room, check_root, swap_bytes
 
     check_root(settings.nvme_path)
     check_room(settings.nvme_path, min(world, settings.ranks) * swap_bytes(trained, world))

@@ -25,8 +25,8 @@ from deemo_dist.training.modes import train_mode
 from deemo_dist.training.partitioned import settle_cut, working
 from deemo_dist.training.ranks import Ranks, import_deepspeed
 from deemo_dist.training.schedule import micro_steps
-from deemo_dist.training.swap_folder import SwapFolder, removed_on_failure, swap_folder
-from deemo_dist.training.swapping import forget_gradients, ours, sub_group_of
+from deemo_dist.training.swap.folder import SwapFolder, removed_on_failure, swap_folder
+from deemo_dist.training.swap.optimizer import forget_gradients, ours, sub_group_of
 from deemo_dist.training.trainable import Trainable, apply_rules, size_of
 
 BETAS = (0.9, 0.999)

@@ -10,7 +10,7 @@ from torch import nn
 from deemo_dist.training.checkpoint.layout import Fragment, partition
 from deemo_dist.training.checkpoint.snapshot import LocalFragment
 from deemo_dist.training.partitioned import Partitioned
-from deemo_dist.training.swapping import SubGroup, sub_group_of
+from deemo_dist.training.swap.optimizer import SubGroup, sub_group_of
 from deemo_dist.training.trainable import shape_of, size_of
 
 

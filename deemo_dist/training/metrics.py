@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from deemo_dist.training.spec import StepBatches
-from deemo_dist.training.swapping import held_gradient
+from deemo_dist.training.swap.optimizer import held_gradient
 
 if TYPE_CHECKING:
     from deemo_dist.training.engine import Engine

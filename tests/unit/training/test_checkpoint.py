@@ -30,7 +30,7 @@ from deemo_dist.training.checkpoint.restore import restore
 from deemo_dist.training.checkpoint.saver import FLAGS, Saver, Target
 from deemo_dist.training.checkpoint.snapshot import LocalFragment, Snapshot
 from deemo_dist.training.ranks import Ranks
-from deemo_dist.training.swap_folder import SwapFolder
+from deemo_dist.training.swap.folder import SwapFolder
 
 RUN, STAGE, KEY = "runs/r", "runs/r/s", "k" * 64
 State = dict[str, dict[str, torch.Tensor]]

@@ -118,7 +118,7 @@ def test_zero_is_read_off_the_engine_s_own_settings() -> None:
 def test_an_optimizer_on_a_disk_takes_its_bytes_there_and_buffers_on_the_host() -> None:
     from deemo_dist.config import EngineConfig
     from deemo_dist.training.engine_config import deepspeed_config
-    from deemo_dist.training.swap_folder import SWAP_BYTES, swap_bytes
+    from deemo_dist.training.swap.folder import SWAP_BYTES, swap_bytes
 
     sizes = {"largest_param": 10**6, "largest_trained": 10**6, "trainable_params": 10**8}
     plans = {}

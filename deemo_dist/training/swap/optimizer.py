@@ -1,7 +1,7 @@
 """An optimizer's state on a disk, by DeepSpeed's ZeRO-3 (``offload_optimizer`` with device ``nvme``), sub-group by
 sub-group: the fp32 copies and both of Adam's moments. A sub-group of less than a mebibyte stays in memory.
 
-Two things of DeepSpeed's swapper are replaced, for they give wrong numbers without a word (``direct_files`` says how):
+Two things of DeepSpeed's swapper are replaced, for they give wrong numbers without a word (``files`` says how):
 its files, and that gradients are swapped, of which it holds the sum in memory anyway.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from deemo_dist.errors import TrainingError
-from deemo_dist.training.direct_files import ALIGNED, DirectFiles
+from deemo_dist.training.swap.files import ALIGNED, DirectFiles
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from deemo_dist.errors import TrainingError
-from deemo_dist.training.swap_folder import SwapFolder, check_room, check_root, removed_on_failure
-from tests.unit.training.test_direct_files import files_up_to
+from deemo_dist.training.swap.folder import SwapFolder, check_room, check_root, removed_on_failure
+from tests.unit.training.swap.test_files import files_up_to
 
 HOLD = (
-    "import sys; from pathlib import Path; from deemo_dist.training.swap_folder import SwapFolder;"
+    "import sys; from pathlib import Path; from deemo_dist.training.swap.folder import SwapFolder;"
     " made = SwapFolder(sys.argv[1], 3); (made.path / 'state').write_bytes(bytes(9)); print(made.path, flush=True);"
     " sys.stdin.read()"
 )

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deemo_dist.training import direct_files
-from deemo_dist.training.direct_files import ALIGNED, DirectFiles
+from deemo_dist.training.swap import files as direct
+from deemo_dist.training.swap.files import ALIGNED, DirectFiles
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def files() -> Iterator[DirectFiles]:
 def test_what_is_written_is_read_in_pieces_and_together(
     tmp_path: Path, files: DirectFiles, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    monkeypatch.setattr(direct_files, "CHUNK", 2 * ALIGNED)
+    monkeypatch.setattr(direct, "CHUNK", 2 * ALIGNED)
     where = tmp_path if folder == "disk" else Path("/dev/shm") / tmp_path.name
     where.mkdir(exist_ok=True)
     sent = [files.new_cpu_locked_tensor(5 * ALIGNED, torch.zeros(1)).normal_() for _ in range(3)]
