@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.storage import Store, open_store
+from tests.unit.training.forks import fork_server
 
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[3]
@@ -60,6 +59,7 @@ def run_ranks(folder: Path, ranks: int, plan: dict) -> Job:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
+    server = fork_server()
     children = []
     for rank in range(ranks):
         env = {
@@ -74,10 +74,8 @@ def run_ranks(folder: Path, ranks: int, plan: dict) -> Job:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(port),
         }
-        with (folder / f"output-{rank}").open("w") as output:
-            command = [sys.executable, str(WORKER), str(folder / "plan.json")]
-            children.append(subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT))
-    codes = [child.wait(timeout=LIMIT) for child in children]
+        children.append(server.fork([str(WORKER), str(folder / "plan.json")], env, folder / f"output-{rank}"))
+    codes = [server.wait(child, LIMIT) for child in children]
     return Job(folder=folder, codes=codes)
 
 
