@@ -5,9 +5,10 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self
+from typing import Any, Literal, ParamSpec, Self
 
 from deemo_dist.console import logger
 from deemo_dist.errors import Interrupted
@@ -16,9 +17,6 @@ from deemo_dist.tracking.params import clean_key, flat_params, number
 from deemo_dist.tracking.pieces import COPIES
 from deemo_dist.tracking.secrets import redact, redact_all
 from deemo_dist.tracking.segment import Segment
-
-if TYPE_CHECKING:
-    from deemo_dist.tracking.tracker import Tracker
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 _TEXT = frozenset({".txt", ".json", ".jsonl", ".yaml", ".yml", ".md", ".csv", ".log", ".html"})
@@ -39,23 +37,39 @@ def _harmless(function: Callable[P, None]) -> Callable[P, None]:
     return call
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sink:
+    """Where all that is said of runs goes: ``spool``, the folder, with its segments of ``facts`` and ``files``.
+
+    Nothing is written unless ``enabled``; ``secrets`` are masked; ``reserved``: what was reserved by a name, None where
+    that is not known yet.
+    """
+
+    spool: Path
+    facts: Segment
+    files: Segment
+    enabled: bool
+    secrets: tuple[str, ...]
+    reserved: Callable[[str], str | None]
+
+
 class TrackedRun:
     """The parent or a stage. Every ``log_*`` returns at once; times are Unix seconds, now when not given."""
 
-    def __init__(self, tracker: "Tracker", name: str) -> None:
-        self.tracker, self.name = tracker, name
+    def __init__(self, sink: Sink, name: str) -> None:
+        self.sink, self.name = sink, name
         self.ended: Status | None = None
         self._odd: set[str] = set()
 
     @property
     def run_id(self) -> str | None:
         """The MLflow run id, None while no server has told one."""
-        return self.tracker.run_ids().get(self.name)
+        return self.sink.reserved(f"mlflow/{self.name}") or None
 
     @_harmless
     def log_params(self, params: Any) -> None:
         """Params from nested mappings or dataclasses, flattened with dots; secrets masked; any number, any length."""
-        self._fact("params", values=flat_params(params, self.tracker.secrets))
+        self._fact("params", values=flat_params(params, self.sink.secrets))
 
     @_harmless
     def log_metrics(self, values: Mapping[str, Any], step: int | None = None, timestamp: float | None = None) -> None:
@@ -77,14 +91,14 @@ class TrackedRun:
     @_harmless
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Tags to search by; the last value counts."""
-        self._fact("tags", values=flat_params(tags, self.tracker.secrets))
+        self._fact("tags", values=flat_params(tags, self.sink.secrets))
 
     @_harmless
     def log_dataset(
         self, name: str, digest: str, uri: str, *, context: str = "training", profile: Mapping[str, Any] | None = None
     ) -> None:
         """A dataset as input of this run: its name, digest and place; ``profile``: counts and the like."""
-        place = redact(uri, self.tracker.secrets)
+        place = redact(uri, self.sink.secrets)
         self._file("dataset", name=name, digest=digest, uri=place, context=context, profile=dict(profile or {}))
 
     @_harmless
@@ -93,7 +107,7 @@ class TrackedRun:
         path = Path(path).absolute()
         if not path.exists():
             raise FileNotFoundError(f"there is no file '{path.name}' to log")
-        if path.is_dir() or path.stat().st_size > _COPY_LIMIT or not self.tracker.config.enabled:
+        if path.is_dir() or path.stat().st_size > _COPY_LIMIT or not self.sink.enabled:
             self._file("artifact", path=str(path), to=folder)
             return
         self._file("artifact", path=self._copy(path), to=folder, copied=True)
@@ -102,10 +116,10 @@ class TrackedRun:
     def log_text(self, text: str, name: str, folder: str | None = None) -> None:
         """A small text as artifact ``name``, secrets masked."""
         copy = self._slot(Path(name).name)
-        if self.tracker.config.enabled:
+        if self.sink.enabled:
             copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_text(redact(text, self.tracker.secrets))
-        self._file("artifact", path=str(copy.relative_to(self.tracker.spool)), to=folder, copied=True)
+            copy.write_text(redact(text, self.sink.secrets))
+        self._file("artifact", path=str(copy.relative_to(self.sink.spool)), to=folder, copied=True)
 
     @_harmless
     def log_model(
@@ -142,24 +156,24 @@ class TrackedRun:
     def start(self, tags: Mapping[str, Any] | None = None) -> None:
         """The run begins, or goes on after a restart. Called by ``Tracker.parent`` and ``Tracker.stage``."""
         self.ended = None
-        self._fact("run", values=flat_params(tags or {}, self.tracker.secrets))
+        self._fact("run", values=flat_params(tags or {}, self.sink.secrets))
 
     def _fact(self, kind: str, timestamp: float | None = None, **content: Any) -> None:
-        self._write(self.tracker.facts, kind, timestamp, content)
+        self._write(self.sink.facts, kind, timestamp, content)
 
     def _file(self, kind: str, **content: Any) -> None:
-        self._write(self.tracker.files, kind, None, content)
+        self._write(self.sink.files, kind, None, content)
 
     def _write(self, segment: Segment, kind: str, timestamp: float | None, content: dict[str, Any]) -> None:
-        if self.tracker.config.enabled:
+        if self.sink.enabled:
             seconds = time.time() if timestamp is None else timestamp
-            said = content if kind == "metrics" else redact_all(content, self.tracker.secrets)
+            said = content if kind == "metrics" else redact_all(content, self.sink.secrets)
             segment.append({"kind": kind, "run": self.name, "time": int(seconds * 1000), **said})
             if kind != "metrics":
                 segment.sync()
 
     def _slot(self, name: str) -> Path:
-        return self.tracker.spool / COPIES / uuid.uuid4().hex / name
+        return self.sink.spool / COPIES / uuid.uuid4().hex / name
 
     def _copy(self, path: Path) -> str:
         """Copy a file into the spool, texts without secrets; its place relative to the spool."""
@@ -167,13 +181,13 @@ class TrackedRun:
         copy.parent.mkdir(parents=True)
         if path.suffix in _TEXT:
             copy.write_bytes(
-                redact(path.read_bytes().decode(errors="surrogateescape"), self.tracker.secrets).encode(
+                redact(path.read_bytes().decode(errors="surrogateescape"), self.sink.secrets).encode(
                     errors="surrogateescape"
                 )
             )
         else:
             shutil.copyfile(path, copy)
-        return str(copy.relative_to(self.tracker.spool))
+        return str(copy.relative_to(self.sink.spool))
 
     def __enter__(self) -> Self:
         return self

@@ -23,7 +23,7 @@ from deemo_dist.tracking.secrets import secret_values
 from deemo_dist.tracking.segment import Segment, new_segments
 from deemo_dist.tracking.sender import Sender
 from deemo_dist.tracking.spool import pending
-from deemo_dist.tracking.tracked_run import Status, TrackedRun, status_of
+from deemo_dist.tracking.tracked_run import Sink, Status, TrackedRun, status_of
 
 CLOSE_SECONDS = 30.0
 STOP_SECONDS = 10.0
@@ -48,9 +48,16 @@ class Tracker:
         patience: float,
         hurried: Callable[[], bool],
     ) -> None:
-        self.config, self.spool, self.facts, self.files = config, spool, facts, files
-        self.secrets = secret_values()
-        self._sender, self._carriage, self._reserved = sender, carriage, reserved
+        self.spool, self.facts, self.files = spool, facts, files
+        self._sink = Sink(
+            spool=spool,
+            facts=facts,
+            files=files,
+            enabled=config.enabled,
+            secrets=secret_values(),
+            reserved=reserved,
+        )
+        self._sender, self._carriage = sender, carriage
         self._patience, self._hurried = patience, hurried
         self._runs: dict[str, TrackedRun] = {}
 
@@ -119,10 +126,10 @@ class Tracker:
     def lost(self, stages: Iterable[str], status: Status = "FAILED") -> None:
         """End the chain and ``stages`` where MLflow takes them for running. For whoever saw their process go."""
         for name in (*(STAGES + stage for stage in stages), PARENT):
-            TrackedRun(self, name).lost(status)
+            TrackedRun(self._sink, name).lost(status)
 
     def _start(self, name: str, tags: Mapping[str, Any] | None) -> TrackedRun:
-        run = self._runs.setdefault(name, TrackedRun(self, name))
+        run = self._runs.setdefault(name, TrackedRun(self._sink, name))
         run.start(tags)
         self.facts.sync()
         if self._sender is not None:
@@ -131,8 +138,7 @@ class Tracker:
 
     def run_ids(self) -> dict[str, str]:
         """MLflow run ids known in this process: ``parent`` and ``stages/NAME``."""
-        ids = {name: self._reserved(f"mlflow/{name}") for name in self._runs}
-        return {name: run_id for name, run_id in ids.items() if run_id}
+        return {name: run.run_id for name, run in self._runs.items() if run.run_id}
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until everything logged so far was sent: True then, False when MLflow is away or ``timeout`` is over."""
