@@ -3,7 +3,6 @@
 import io
 import tarfile
 from collections.abc import Iterator
-from typing import Any
 
 from deemo_dist.dataset.codec import from_plain, parse_json
 from deemo_dist.dataset.door import Door
@@ -44,33 +43,29 @@ def _deep_problems(key: str, data: bytes, receipt: Receipt) -> list[str]:
     found = _members(data)
     if found is None:
         return [*problems, f"{key}: not a readable tar"]
-    wrong = sorted(name for name in expected.keys() | found.keys() if not _same(expected.get(name), found.get(name)))
+    wrong = sorted(
+        name for name in expected.keys() | found.keys() if not _same(expected.get(name), found.get(name), data)
+    )
     problems += [f"{key}: member {name} is not what the index says" for name in wrong]
     if not problems:
         problems = [f"{key}: {row.key} {fault}" for row in receipt.index for fault in _json_faults(row, data)]
     return problems
 
 
-def _members(data: bytes) -> dict[str, tuple[int, bytes]] | None:
-    """Offset and content of every member, as an independent reader (tarfile) sees them."""
+def _members(data: bytes) -> dict[str, tuple[int, int]] | None:
+    """Offset and size of every member, as an independent reader (tarfile) sees them."""
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            return {member.name: (member.offset_data, _content(tar, member)) for member in tar}
+            return {member.name: (member.offset_data, member.size) for member in tar}
     except tarfile.TarError:
         return None
 
 
-def _same(member: Member | None, found: tuple[int, bytes] | None) -> bool:
-    """Whether a member of the index is where and what it says in the tar."""
-    if member is None or found is None:
+def _same(member: Member | None, found: tuple[int, int] | None, data: bytes) -> bool:
+    """Whether a member of the index is where and what it says in the tar's ``data``."""
+    if member is None or (member.offset, member.size) != found:
         return False
-    offset, content = found
-    return (member.offset, member.size) == (offset, len(content)) and member.holds(content)
-
-
-def _content(tar: tarfile.TarFile, member: Any) -> bytes:
-    source = tar.extractfile(member)
-    return source.read() if source else b""
+    return member.holds(memoryview(data)[member.offset : member.offset + member.size])
 
 
 def _json_faults(row: IndexRow, data: bytes) -> Iterator[str]:

@@ -75,6 +75,10 @@ class Carrier:
         with sending(self.spool, _LOCK) as mine:
             return sum([self._take(name, stored) for name, stored in self.depot.pieces(stream)]) if mine else 0
 
+    def take_all(self) -> int:
+        """As :meth:`take`, of every stream."""
+        return sum(self.take(stream) for stream in STREAMS)
+
     def carry(self) -> int:
         """Bring to the depot what waits here and is not there yet; how many pieces were written."""
         with sending(self.spool, _LOCK) as mine:

@@ -1,5 +1,6 @@
 """Send later what a run left in its spool: after a server's outage, from the command line."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def replay(
     """
     spool = Path(spool_dir).absolute()
     carrier = Carrier(spool, depot) if depot is not None else None
-    trouble = _taken(carrier) if carrier is not None else None
+    trouble = _trouble(carrier.take_all) if carrier is not None else None
     headers = _headers(spool)
     if not headers and carrier is None and not was_sent(spool):
         raise TrackingError(f"there is no tracking spool in '{spool}'", hint="it is the folder 'spool' of a run")
@@ -42,7 +43,7 @@ def replay(
     check(config, place)
     sent = _sent(Drain(spool, Delivery(connection(config, place), reserve or _local(spool), spool, fetch)))
     if carrier is not None and trouble is None:
-        trouble = _settled(carrier)
+        trouble = _trouble(carrier.settle)
     if trouble is not None:
         raise TrackingError(
             f"{sent} records were sent from here; what other nodes left cannot be looked through: {trouble.message}",
@@ -61,20 +62,10 @@ def _sent(drain: Drain) -> int:
     return again + outcome.sent
 
 
-def _taken(carrier: Carrier) -> DeemoError | None:
-    """Bring here what other nodes left; what is wrong with the place where it lies."""
+def _trouble(work: Callable[[], int]) -> DeemoError | None:
+    """Do what is to be done on the run's storage; what is wrong with that place."""
     try:
-        for stream in STREAMS:
-            carrier.take(stream)
-    except DeemoError as error:
-        return error
-    return None
-
-
-def _settled(carrier: Carrier) -> DeemoError | None:
-    """Remove what was sent from where other nodes left it; what is wrong with that place."""
-    try:
-        carrier.settle()
+        work()
     except DeemoError as error:
         return error
     return None

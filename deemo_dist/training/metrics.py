@@ -89,7 +89,6 @@ class PartNorms:
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
-        self.stage = engine.zero_stage
         self.parts: dict[str, list[nn.Parameter]] = {}
         for name, parameter in engine.module.named_parameters():
             if parameter.requires_grad:
@@ -108,7 +107,7 @@ class PartNorms:
         """This rank's partition of a gradient."""
         if self.engine.swaps(parameter):
             return held_gradient(self.engine.deepspeed.optimizer, parameter)
-        if self.stage == 3:
+        if self.engine.zero_stage == 3:
             from deepspeed.utils import safe_get_local_grad
 
             return safe_get_local_grad(parameter)

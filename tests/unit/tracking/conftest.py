@@ -1,11 +1,12 @@
 """Fixtures of tracking: an embedded MLflow shared by the fast tests (its creation takes 3 s), a client to look into."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from deemo_dist.config import TrackingConfig
-from deemo_dist.tracking import Tracker
+from deemo_dist.tracking import TrackedRun, Tracker
 from deemo_dist.tracking.connection import Connection
 from deemo_dist.tracking.delivery import Delivery
 
@@ -33,6 +34,18 @@ class Fake(Delivery):
     def deliver_metrics(self, header, events) -> None:
         for event in events:
             self.deliver(header, event)
+
+
+def seconds_of_steps(run: TrackedRun, steps: int) -> list[float]:
+    """What logging 20 metrics takes a step, ascending."""
+    values = {f"metric.{n}": float(n) for n in range(20)}
+    took = []
+    for step in range(steps):
+        started = time.perf_counter()
+        run.log_metrics(values, step=step)
+        took.append(time.perf_counter() - started)
+        time.sleep(0.001)
+    return sorted(took)
 
 
 @pytest.fixture(scope="session")

@@ -9,24 +9,28 @@ import json
 import os
 import runpy
 import select
+import signal
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deemo_dist.launch.guard import bind_to_parent
+from deemo_dist.launch.process import guarded
+
 ROOT = Path(__file__).parents[3]
 START_SECONDS = 120
 
 
 class ForkServer:
-    """Forks ``program ARGUMENTS`` processes. They and it end when this process does."""
+    """Forks ``program ARGUMENTS`` processes. They end when it does, and it ends when this process does, however."""
 
     def __init__(self) -> None:
         paths = filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)])
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+            guarded([sys.executable, __file__]), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
         )
         assert self._answer(START_SECONDS) == {"threads": 1}, "a process with several threads is not to be forked"
 
@@ -72,6 +76,7 @@ def serve() -> dict[str, Any] | None:
     gc.collect()
     gc.freeze()
     answer({"threads": len(threads())})
+    server = os.getpid()
     while line := sys.stdin.readline():
         request = json.loads(line)
         if "wait" in request:
@@ -80,7 +85,7 @@ def serve() -> dict[str, Any] | None:
             answer({"pid": pid})
         else:
             answers.close()
-            return dict(request)
+            return {**request, "parent": server}
     return None
 
 
@@ -101,6 +106,7 @@ def import_all() -> None:
 
 def become(request: dict[str, Any]) -> None:
     """Run the program that was asked for, in this process."""
+    bind_to_parent(request["parent"], signal.SIGKILL)
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
