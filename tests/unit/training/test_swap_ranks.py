@@ -146,7 +146,7 @@ def test_bf16_goes_on_with_the_same_bits(swapped):
 
 def test_the_state_is_not_in_memory_and_a_stage_that_has_ended_leaves_nothing(wide, swapped, disk):
     """Twenty million parameters in sixteen weights: 154 MB of moments, 230 MB of the snapshot."""
-    plan = {"hidden": 25_000, "blocks": 8, "steps": 2, "every": 1}
+    plan = {"hidden": 25_000, "blocks": 8, "steps": 2, "every": 1, "watch": True}
     whole = wide(1, **plan)
     assert whole.codes == [0], whole.output()
     job = swapped(1, **plan, stages=["a", "b"], left=True)
@@ -155,7 +155,7 @@ def test_the_state_is_not_in_memory_and_a_stage_that_has_ended_leaves_nothing(wi
     held = [
         next(row["held"] for row in each.rows(stage) if "held" in row) for each, stage in ((job, "a"), (whole, "s"))
     ]
-    assert held[0] < held[1] - 250_000_000, held
+    assert 0 < held[0] < held[1] - 300_000_000, held
     assert list(disk.iterdir()) == []
 
 

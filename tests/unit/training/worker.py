@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -142,10 +143,25 @@ def hang(how: str) -> None:
     time.sleep(600)
 
 
-def most_held() -> int:
-    """The most memory that this process had, in bytes (``getrusage`` would tell of the one that started it)."""
+def memory(kind: str) -> int:
+    """What /proc tells of this process's memory, in bytes: ``VmHWM`` is the most that it had (``getrusage`` would tell
+    of the process that started it), ``RssAnon`` what it has now that is no file's."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
+class Watch(threading.Thread):
+    """The most memory that is no file's. A mapped file's pages are the kernel's to take back, and how many of them are
+    there at once depends on how a save and a step happen to meet."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.most = 0
+
+    def run(self) -> None:
+        while True:
+            self.most = max(self.most, memory("RssAnon"))
+            time.sleep(0.005)
 
 
 class Listener:
@@ -153,9 +169,12 @@ class Listener:
 
     def __init__(self, out: Path) -> None:
         self.out = out
+        self.watch = Watch()
+        if PLAN.get("watch"):
+            self.watch.start()
 
     def on_start(self, spec, *, start_step, attempt, trainable):
-        self.say({"start": start_step, "attempt": attempt, "trainable": trainable, "built": most_held()})
+        self.say({"start": start_step, "attempt": attempt, "trainable": trainable, "built": memory("VmHWM")})
 
     def on_step(self, report):
         self.say({"step": report.step, "loss": report.loss, "hex": report.loss.hex(), "lr": dict(report.lr),
@@ -177,7 +196,7 @@ class Listener:
 
     def on_end(self, result):
         self.say({"end": result.steps, "stall": result.save_stall_seconds, "seconds": result.seconds,
-                  "held": most_held()})  # fmt: skip
+                  "held": self.watch.most})  # fmt: skip
 
     def say(self, row):
         with self.out.open("a") as file:
