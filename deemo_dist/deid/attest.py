@@ -56,6 +56,7 @@ def figures(seen: Seen, heard: Heard, released: Released, cues: np.ndarray) -> d
         "body_frames": float(tracked.mean()),
         "keypoint_confidence": float(confidence[tracked].mean()) if tracked.any() else None,
         "audit_inside_rate": checked.inside,
+        "mended_frames": float(released.mended),
         "audit_unsure_rate": checked.unsure,
         "audit_sensitivity": checked.sensitivity,
         "residual_text_rate": checked.residual_text,

@@ -19,6 +19,7 @@ from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.captions import CaptionScan
 from deemo_dist.deid.faces.cover import cover_clip
 from deemo_dist.deid.faces.detectors import BlazeFace, FaceDetector
+from deemo_dist.deid.faces.mending import Mending
 from deemo_dist.deid.faces.scan import FaceModels, FaceScan
 from deemo_dist.deid.faces.text import PaddleText, TextDetector
 from deemo_dist.deid.findings import Heard, Released, Seen, Voice
@@ -167,20 +168,25 @@ class Deidentifier:
         return None if figures is None else Voice(flac, writer.samples, figures)
 
     def release(self, source: ClipSource, sink: FrameSink, seen: Seen) -> Released:
-        """The second pass: every frame masked, audited, written; and a few of what was written read again."""
+        """The second pass: every frame masked, audited, mended where the audit sees more, written; and a few of what
+        was written read again."""
         meter, info, cover = self.meter, source.info, seen.cover
         shown = with_face(cover.detected, self.policy.detect_every)
         audit = ClipAudit(self.policy, self.auditor, detected=shown, small=self.small, text=self.texts)
+        mending = Mending(self.policy, lambda frame, time: meter.run("encode", sink.write, frame, time))
         share = _MaskedShare(info.width, info.height)
         meter.run("encode", sink.begin, width=info.width, height=info.height, fps=info.fps, times=seen.times)
         for number, time, frame in meter.each("decode", source.frames()):
             regions = cover.regions[number]
             masked = meter.run("faces", masking.mask, frame[None], [regions], kind=self.policy.faces)[0]
             meter.run("faces", share.add, regions)
-            meter.run("audit", audit.see, number, time, frame, masked, regions)
-            meter.run("encode", sink.write, masked, time)
+            mending.hold(masked, time)
+            found = meter.run("audit", audit.see, number, time, frame, masked, regions)
+            if found is not None:
+                mending.looked(found)
+        mending.finish(meter.run("audit", audit.see_last))
         video = meter.run("encode", sink.close)
-        return Released(video, meter.run("audit", audit.finish, sink.shown), share.mean)
+        return Released(video, meter.run("audit", audit.finish, sink.shown), share.mean, mending.frames)
 
     def _movement(self, seen: Seen) -> tuple[np.ndarray, np.ndarray | None, tuple[NfblEvent, ...]]:
         """Body cues, hand cues and proposed events; facial landmarks end here."""

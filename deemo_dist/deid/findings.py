@@ -41,8 +41,10 @@ class Heard:
 
 @dataclass(frozen=True)
 class Released:
-    """What the second pass wrote, and what the audit saw of it. ``masked_area``: mean share of a frame."""
+    """What the second pass wrote, and what the audit saw of it. ``masked_area``: mean share of a frame that was masked
+    before the audit; ``mended``: frames in which something was filled because the audit saw it."""
 
     video: VideoInfo
     checked: FaceAudit
     masked_area: float
+    mended: int = 0

@@ -66,10 +66,12 @@ class _Round:
     sure: bool = False
     unsure: bool = False
 
-    def take(self, scores: np.ndarray, hidden: np.ndarray) -> None:
-        open_to_see = scores[hidden < COVERED]
-        self.sure |= bool((open_to_see >= SURE).any())
-        self.unsure |= bool((open_to_see < SURE).any())
+    def take(self, boxes: np.ndarray, scores: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        """Note what tiles showed; the boxes of what is open to see for sure."""
+        seen, sure = hidden < COVERED, scores >= SURE
+        self.sure |= bool((seen & sure).any())
+        self.unsure |= bool((seen & ~sure).any())
+        return boxes[seen & sure]
 
 
 class ClipAudit:
@@ -105,54 +107,69 @@ class ClipAudit:
         self._looked: int | None = None
         self._looked_at: float | None = None
 
-    def see(self, number: int, time: float, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> None:
+    def see(
+        self, number: int, time: float, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray
+    ) -> np.ndarray | None:
         """Frame ``number`` at ``time`` s: ``raw`` and ``masked`` uint8 [H, W, 3], neither changed afterwards;
-        ``regions`` int [N, 4], the pixel boxes that were masked."""
+        ``regions`` int [N, 4], the pixel boxes that were masked. What this look, if it is one, showed outside of them:
+        float64 [N, 4], hits that may not count for the figures among them; None: it is not looked at."""
         self._masked = self._masked or len(regions) > 0
         since = time if self._looked_at is None else self._looked_at
         late = time - since >= LONGEST_STEP - 1e-6
-        if late and self._last is not None and self._looked is None:
-            self._look(*self._last)
+        found = [self._look(*self._last)] if late and self._last is not None and self._looked is None else []
         self._looked_at = since
         self._last = (number, raw, masked, regions)
         due = number == self._every // 2 if self._looked is None else number - self._looked >= self._every
-        if late or due:
-            self._look(*self._last)
-            self._looked_at = time
-            if self._text is not None and time - self._text_at >= TEXT_SECONDS:
-                self._texts.append(bool((hits_covered(self._text(masked), regions) < COVERED).any()))
-                self._text_at = time
+        if not (late or due):
+            return None
+        found.append(self._look(*self._last))
+        self._looked_at = time
+        if self._text is not None and time - self._text_at >= TEXT_SECONDS:
+            self._texts.append(bool((hits_covered(self._text(masked), regions) < COVERED).any()))
+            self._text_at = time
+        return np.concatenate(found)
+
+    def see_last(self) -> np.ndarray:
+        """No more frames come: the last is looked at as well as any, in the tiles that are left, too. What this shows
+        outside the masks, as :meth:`see` gives it."""
+        if self._last is None:
+            return np.zeros((0, 4))
+        number, _, masked, regions = self._last
+        found = [np.zeros((0, 4))]
+        if number != self._looked:
+            found.append(self._look(*self._last))
+        if self._tiles is not None and not self._tiles.whole:
+            found.append(self._take(self._tiles.all_of(masked), regions))
+        self._last = None
+        return np.concatenate(found)
 
     def finish(self, shown: Callable[[int], np.ndarray]) -> FaceAudit:
         """What was found; all zeros for a clip without frames. ``shown``: a frame of the released file by its number,
         uint8 [H, W, 3]."""
-        if self._last is not None:
-            number, _, masked, regions = self._last
-            if number != self._looked:
-                self._look(*self._last)
-            if self._tiles is not None and not self._tiles.whole:
-                self._take(self._tiles.all_of(masked), regions)
-            self._last = None
+        self.see_last()
         known = self._masked if self._detected is None else bool(self._detected)
         found = summary(self._looks, self._rounds, self._pixels.against(shown), enough=0.0 if known else SURE)
         return replace(found, residual_text=_share(self._texts) if self._texts else None)
 
-    def _look(self, number: int, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> None:
-        """Audit a frame."""
+    def _look(self, number: int, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> np.ndarray:
+        """Audit a frame; what is open to see, float64 [N, 4]."""
         self._looked = number
         hits, scores = self._detector(masked)
         known = len(regions) > 0 if self._detected is None else number in self._detected
         asked = known and len(self._looks) % SENSED == 0
         seen = len(self._detector(raw)[0]) > 0 if asked else None
-        self._looks.append(_Look(number, scores, hits_covered(hits, regions), seen))
+        hidden = hits_covered(hits, regions)
+        self._looks.append(_Look(number, scores, hidden, seen))
         self._pixels.see(number, raw, regions)
-        if self._tiles is not None:
-            if self._tiles.whole:
-                self._rounds.append(_Round())
-            self._take(self._tiles(masked), regions)
+        found = hits[hidden < COVERED]
+        if self._tiles is None:
+            return found
+        if self._tiles.whole:
+            self._rounds.append(_Round())
+        return np.concatenate([found, self._take(self._tiles(masked), regions)])
 
-    def _take(self, found: tuple[np.ndarray, np.ndarray], regions: np.ndarray) -> None:
-        self._rounds[-1].take(found[1], hits_covered(found[0], regions))
+    def _take(self, found: tuple[np.ndarray, np.ndarray], regions: np.ndarray) -> np.ndarray:
+        return self._rounds[-1].take(*found, hits_covered(found[0], regions))
 
 
 def summary(

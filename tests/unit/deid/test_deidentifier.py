@@ -8,6 +8,7 @@ import pytest
 
 from deemo_dist.config import GatesConfig, KeysConfig, PolicyConfig
 from deemo_dist.deid import Deidentifier, DeidResult, KeyRing, policy_digest, toolchain
+from deemo_dist.deid.audit.coverage import covered, filled
 from deemo_dist.deid.body.people import Bodies, BodyModels, BodyScan
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.cover import cover_clip
@@ -162,6 +163,19 @@ def test_a_face_the_masker_missed_is_caught_by_the_audit(ring: KeyRing) -> None:
         deidentify(careless, make_clip(), footage("clip-single-face", count=24))
     assert (caught.value.stage, caught.value.reason) == ("audit", "residual_face")
     assert "anna" not in str(caught.value).lower()
+
+
+def test_what_the_audit_sees_is_filled_before_it_leaves(ring: KeyRing) -> None:
+    gates = GatesConfig(uncertain=1.0, residual_faces=1.0)
+    careless = Deidentifier(PolicyConfig(mask_heads=False, captions="keep", audit_every=4, gates=gates), ring)
+    careless.faces = BLIND
+    made, shown = deidentify(careless, make_clip(), footage("clip-single-face", count=24))
+    assert made.attestation.residual_face_rate == 1.0  # what masking had missed is told
+    assert made.attestation.figures["mended_frames"] == len(shown) == 24
+    auditor = BlazeFace()
+    for frame in shown:
+        opaque = filled(frame)
+        assert all(covered(hit, opaque) >= 0.5 for hit in auditor(frame)[0])
 
 
 def test_a_body_without_a_face_is_uncertain_where_heads_are_not_masked(ring: KeyRing) -> None:
