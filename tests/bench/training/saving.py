@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -57,7 +58,8 @@ def batches(start: int, place: Placement) -> Iterator[StepBatches]:
 def train(every: int) -> tuple[float, float]:
     """One stage with a checkpoint each ``every`` steps (0: at its end alone): steps a second, and its stall."""
     clock = Clock()
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    Path("build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir="build") as folder:  # a disk, which /tmp need not be
         result = train_stage(
             StageSpec(
                 name="bench",
