@@ -16,6 +16,9 @@ from deemo_dist.storage.keys import TEMPORARY
 VECTOR = min(1024, os.sysconf("SC_IOV_MAX"))
 """Pieces that one ``writev`` takes."""
 
+AHEAD = 16 * 2**20
+"""Bytes after which the disk is set to work, while the rest is still on its way from memory."""
+
 _HINTS: dict[int, str] = {
     errno.ENOSPC: "free some space, or choose another storage.root",
     errno.EDQUOT: "the quota is used up: free some space, or choose another storage.root",
@@ -71,10 +74,34 @@ def write_whole(target: Path, fill: Callable[[BinaryIO], object], *, new: bool =
 
 
 def write_chunks(file: BinaryIO, chunks: Sequence[bytes]) -> None:
-    """Write pieces to a file of the disk as they lie in memory, many by one call. Raises ``OSError`` as it comes."""
+    """Write pieces to a file of the disk as they lie in memory, many by one call; the disk begins with the first while
+    the last are copied. Raises ``OSError`` as it comes."""
     file.flush()
-    for start in range(0, len(chunks), VECTOR):
-        _write_all(file.fileno(), chunks[start : start + VECTOR])
+    number, start = file.fileno(), file.tell()
+    for pieces in _portions(chunks):
+        size = sum(map(len, pieces))
+        _write_all(number, pieces)
+        with contextlib.suppress(OSError):  # advice: Linux begins to write out what is dirty, and waits for nothing
+            os.posix_fadvise(number, start, size, os.POSIX_FADV_DONTNEED)
+        start += size
+
+
+def _portions(chunks: Sequence[bytes]) -> Iterator[list[bytes | memoryview]]:
+    """The pieces, cut where they are large, in portions that one call takes: of about ``AHEAD`` bytes at most."""
+    portion, filled = list[bytes | memoryview](), 0
+    for chunk in chunks:
+        for piece in (chunk,) if len(chunk) <= AHEAD else _cut(chunk):
+            if len(portion) == VECTOR or (filled + len(piece) > AHEAD and portion):
+                yield portion
+                portion, filled = [], 0
+            portion.append(piece)
+            filled += len(piece)
+    if portion:
+        yield portion
+
+
+def _cut(chunk: bytes) -> list[memoryview]:
+    return [memoryview(chunk)[start : start + AHEAD] for start in range(0, len(chunk), AHEAD)]
 
 
 def copy_whole(source: Path, target: Path) -> None:
@@ -83,9 +110,9 @@ def copy_whole(source: Path, target: Path) -> None:
         write_whole(target, lambda file: shutil.copyfileobj(stream, file, 1 << 20))
 
 
-def _write_all(number: int, chunks: Sequence[bytes]) -> None:
+def _write_all(number: int, pieces: Sequence[bytes | memoryview]) -> None:
     """``writev`` until all is written: a kernel may take less at once."""
-    left = list(chunks)
+    left = list(pieces)
     while left:
         done = os.writev(number, left)
         if done == sum(map(len, left)):

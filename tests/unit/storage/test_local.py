@@ -1,5 +1,6 @@
 """Files as objects: atomic writes, put-if-absent among processes, and the faults of a disk."""
 
+import mmap
 import multiprocessing
 import os
 import pickle
@@ -13,7 +14,7 @@ import pytest
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.errors import AlreadyExistsError, CorruptDataError, NotFoundError, StorageError
-from deemo_dist.storage import Store, fetch_uri, open_store, read_uri
+from deemo_dist.storage import Store, fetch_uri, files, open_store, read_uri
 
 
 @pytest.fixture
@@ -58,6 +59,31 @@ def test_a_write_that_takes_less_than_it_was_given_goes_on(store: Store, monkeyp
     monkeypatch.setattr(os, "writev", lambda number, pieces: writev(number, [pieces[0][:3]]))
     store.put_chunks("k", [b"0123456789", b"", b"abc"])
     assert store.get("k") == b"0123456789abc"
+
+
+def test_large_pieces_are_written_in_portions_that_the_disk_begins_with_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portions, advised, writev, advise = list[int](), list[tuple[int, int]](), os.writev, os.posix_fadvise
+
+    def counted(number: int, pieces: list[bytes]) -> int:
+        portions.append(sum(map(len, pieces)))
+        return writev(number, pieces)
+
+    def noted(number: int, start: int, size: int, advice: int) -> None:
+        advised.append((start, size))
+        advise(number, start, size, advice)
+
+    monkeypatch.setattr(files, "AHEAD", 100)
+    monkeypatch.setattr(os, "writev", counted)
+    monkeypatch.setattr(os, "posix_fadvise", noted)
+    mapped = mmap.mmap(-1, 250)
+    mapped[:] = bytes(range(250))
+    pieces = [b"a" * 40, b"b" * 70, b"", mapped, b"c" * 100, b"d"]
+    store.put_chunks("k", pieces)  # type: ignore[arg-type]
+    assert store.get("k") == b"".join(map(bytes, pieces))
+    assert portions == [40, 70, 100, 100, 50, 100, 1]
+    assert advised == [(sum(portions[:number]), size) for number, size in enumerate(portions)]
 
 
 def test_one_object_is_told_as_the_listing_tells_it(store: Store) -> None:
