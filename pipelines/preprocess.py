@@ -132,7 +132,8 @@ class UnitWorker:
         return result, buffer.getvalue()
 
     def _fetch(self, clip: Clip, key: str, into: Path) -> Path:
-        """A raw clip as a local file. One that is gone is rejected; a store that does not answer ends the run."""
+        """A raw clip as a local file. One that is gone from beside others is rejected; a store that does not answer, or
+        a place that this machine does not have, is no fault of the clip and ends the run."""
         started = time.monotonic()
         try:
             path = fetch_uri(clip.uri, self.config.storage, into=into, label=f"clip {key}")

@@ -1,9 +1,11 @@
 """Opening the project's store, and reading any single URI (raw clips, manifests)."""
 
 import dataclasses
+import socket
 from pathlib import Path
 
 from deemo_dist.config import StorageConfig
+from deemo_dist.errors import StorageError
 from deemo_dist.storage.files import copy_whole, translated
 from deemo_dist.storage.keys import file_path, scheme_of, split_s3
 from deemo_dist.storage.local import LocalStore
@@ -26,14 +28,40 @@ def read_uri(uri: str, config: StorageConfig, *, label: str = "the object") -> b
 
 
 def fetch_uri(uri: str, config: StorageConfig, into: Path, *, label: str = "the object") -> Path:
-    """Copy a file:// or s3:// URI or plain path to the file ``into``, whole or not at all; returns ``into``."""
+    """Copy a file:// or s3:// URI or plain path to the file ``into``, whole or not at all; returns ``into``.
+
+    Raises ``NotFoundError`` for an object that is missing beside others. Where its folder is not there or has nothing
+    in it, as where this machine has not mounted a file system, or its bucket is not there: ``StorageError``.
+    """
     if scheme_of(uri) == "s3":
         store, name = _bucket_of(uri, config)
         store.download_named(name, label, into)
         return into
+    source = file_path(uri)
     with translated("copy", label, "file storage"):
-        copy_whole(file_path(uri), into)
+        try:
+            copy_whole(source, into)
+        except (FileNotFoundError, NotADirectoryError):
+            if not _holds_something(source.parent):
+                raise _no_place(label) from None
+            raise
     return into
+
+
+def _holds_something(folder: Path) -> bool:
+    """Whether a folder is there and is not empty. To list it also mounts what is mounted on demand."""
+    try:
+        return any(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _no_place(label: str) -> StorageError:
+    """The folder is not named: it may be called after a person."""
+    where = f"its folder is not there, or has nothing in it, on the machine {socket.gethostname()}"
+    return StorageError(
+        f"{label} cannot be looked for: {where}", hint="is the file system of the raw clips mounted there?"
+    )
 
 
 def _bucket_of(uri: str, config: StorageConfig) -> tuple[S3Store, str]:

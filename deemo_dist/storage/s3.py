@@ -251,7 +251,8 @@ class S3Store(Store):
         self.download_named(self._name(key), key, path)
 
     def download_named(self, name: str, label: str, path: Path) -> None:
-        """Stream the object of the bucket called ``name`` to ``path``; messages call it ``label``."""
+        """Stream the object of the bucket called ``name`` to ``path``; messages call it ``label``. A 404 is believed of
+        the object alone where the bucket is there: what is no S3 server says 404 to everything."""
 
         def receive(attempt: int) -> None:
             answer = self.client.get_object(Bucket=self.bucket, Key=name)
@@ -261,7 +262,11 @@ class S3Store(Store):
             except bodies.BrokenBodyError as broken:
                 raise broken.cause from None
 
-        self._try(receive, label)
+        try:
+            self._try(receive, label)
+        except NotFoundError:
+            self._try(lambda attempt: self._head_bucket(), label)
+            raise
 
     def _name(self, key: str) -> str:
         return self.prefix + check_key(key)

@@ -161,6 +161,25 @@ def test_a_lost_answer_does_not_lose_the_claim(faulty: Start, http: Any) -> None
         opened(server).put_new("k", b"data")
 
 
+@pytest.mark.parametrize("bucket", [True, False])
+def test_a_file_is_missing_only_from_a_bucket_that_is_there(
+    faulty: Start, http: Any, tmp_path: Any, bucket: bool
+) -> None:
+    """What is no S3 server, or another one, answers 404 to whatever is asked."""
+
+    def answer(handler: Any, number: int) -> None:
+        if handler.command == "GET":
+            http.reply(handler, 404)
+        else:
+            http.reply(handler, 200 if bucket else 404)
+
+    config = StorageConfig(endpoint=faulty(answer).endpoint)
+    words = "clip 1 is not in s3://raw" if bucket else "there is no bucket raw at http"
+    with pytest.raises(StorageError, match=words) as caught:
+        fetch_uri("s3://raw/x.mp4", config, tmp_path / "k", label="clip 1")
+    assert isinstance(caught.value, NotFoundError) == bucket
+
+
 def test_what_cannot_pass_is_not_retried(faulty: Start, http: Any) -> None:
     cases: list[tuple[int, str, type[DeemoError], str]] = [
         (403, "SignatureDoesNotMatch", StorageError, "refused the credentials.*AWS_SECRET_ACCESS_KEY"),

@@ -186,6 +186,25 @@ def test_errors_about_a_uri_do_not_quote_it(tmp_path: Path) -> None:
     assert "serena" not in str(caught.value) and "clip 17" in str(caught.value)
 
 
+@pytest.mark.parametrize("place", ["absent", "empty", "a file"])
+def test_a_file_whose_folder_this_machine_does_not_have_is_not_called_missing(tmp_path: Path, place: str) -> None:
+    """As where a file system is not mounted: nothing is known of the file."""
+    folder = tmp_path / "Serena Williams"
+    if place == "empty":
+        folder.mkdir()
+    elif place == "a file":
+        folder.touch()
+    with pytest.raises(StorageError, match=r"clip 17 cannot be looked for: .* mounted") as caught:
+        fetch_uri(f"file://{folder}/serena-williams.mp4", StorageConfig(), tmp_path / "copy", label="clip 17")
+    assert not isinstance(caught.value, NotFoundError) and "serena" not in str(caught.value).lower()
+
+
+def test_a_file_that_is_gone_from_beside_others_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "other.mp4").touch()
+    with pytest.raises(NotFoundError, match="clip 17 is not in file storage"):
+        fetch_uri(f"file://{tmp_path}/gone.mp4", StorageConfig(), tmp_path / "into" / "copy", label="clip 17")
+
+
 def test_a_relative_root_is_relative_to_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     store = open_store(StorageConfig(root="file://build/store"))
