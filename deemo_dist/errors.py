@@ -46,6 +46,10 @@ class NotFoundError(StorageError):
     """The object does not exist."""
 
 
+class NoSpaceError(StorageError):
+    """There is no space left where something is written."""
+
+
 class CorruptDataError(DeemoError):
     """Bytes do not match their digest, or a stored file cannot be parsed."""
 

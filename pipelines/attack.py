@@ -35,8 +35,8 @@ from deemo_dist.deid.voice.disguise import GRID
 from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
-from deemo_dist.storage import Store, fetch_uri
-from pipelines.private import private_folder
+from deemo_dist.storage import Store
+from pipelines.private import fetch_raw, private_folder
 
 RATE = utility.RATE
 POSE_LOOKS = 64
@@ -144,10 +144,11 @@ class Attacker:
         if clip is None:
             findings.clips.append(self._observe(row, None, {}))
             return
-        with private_folder() as folder, hiding(clip.uri, clip.subject, clip.transcript):
+        chosen = self._config.execution.raw_folder
+        with private_folder(chosen) as folder, hiding(clip.uri, clip.subject, clip.transcript):
             label = f"the raw clip of {row.key}"
             try:
-                path = fetch_uri(clip.uri, self._config.storage, into=folder / row.key, label=label)
+                path = fetch_raw(clip, self._config.storage, folder / row.key, label=label)
                 source = sandbox.open(path, self._bounds)
                 finding = self._observe(row, source, self._boxes.get(row.key, {}))
                 heard = self._hear(row, source)

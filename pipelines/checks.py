@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import ModelConfig, RunConfig, TaskConfig
-from deemo_dist.dataset import Dataset
+from deemo_dist.dataset import Dataset, read_manifest
 from deemo_dist.environ import Placement, gpus
 from deemo_dist.errors import (
     AlreadyExistsError,
@@ -101,6 +101,24 @@ def tracking(known: Known) -> str:
         return "off"
     check(settings, tracking_folder(known.config))
     return "an embedded MLflow on this machine" if settings.uri is None else "the server answers"
+
+
+def raw(known: Known) -> str:
+    """Does every worker's raw clip fit where it is kept while it is worked on?"""
+    from pipelines.private import check_room, private_base
+
+    config, where = known.config, known.config.execution
+    if not config.data.manifest:
+        return "no data.manifest: nothing is preprocessed"
+    if where.address is not None:
+        return "workers are on the nodes of a Ray cluster, which are not looked at"
+    try:
+        clips = read_manifest(config.data.manifest, config.storage)
+    except StorageError:
+        return "the manifest cannot be read from here: nothing is known of raw clips"
+    base, largest = private_base(where.raw_folder), max((clip.size_bytes for clip in clips), default=0)
+    check_room(base, where.workers * largest, f"the largest clip at each of {where.workers} workers")
+    return f"{where.workers} workers' largest clips fit into {base}"
 
 
 def weights(known: Known) -> str:
@@ -316,6 +334,7 @@ CHECKS = (
     (versions, ()),
     (storage, ()),
     (tracking, ()),
+    (raw, ()),
     (weights, ()),
     (engine, ("weights",)),
     (dataset, ("storage",)),

@@ -77,7 +77,7 @@ def _clip(place: str, config: RunConfig) -> Clip:
 @contextmanager
 def _deidentified(clip: Clip, config: RunConfig) -> Iterator[tuple[Store, Dataset]]:
     """A dataset of one clip, made as every other and gone afterwards."""
-    with private_folder() as folder:
+    with private_folder(config.execution.raw_folder) as folder:
         storage = replace(config.storage, root=f"file://{folder}/store")
         store = open_store(storage)
         key, _ = write_manifest([clip], store)

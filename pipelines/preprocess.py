@@ -49,11 +49,11 @@ from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundErr
 from deemo_dist.execution import run, share
 from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, steady
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
-from deemo_dist.storage import Store, fetch_uri, open_store
+from deemo_dist.storage import Store, open_store
 from deemo_dist.weights import use
 from pipelines.array import preprocess_array
 from pipelines.erasure.withdrawn import refuse_withdrawn, without_withdrawn
-from pipelines.private import by_place, private_folder
+from pipelines.private import by_place, fetch_raw, private_folder
 from pipelines.sealed import SealedUnit, units_of
 
 READERS = 16
@@ -123,7 +123,7 @@ class UnitWorker:
         spent = self.sandbox.cpu_seconds
         buffer = io.BytesIO()
         try:
-            with private_folder() as folder:
+            with private_folder(self.config.execution.raw_folder) as folder:
                 path = self._fetch(clip, key, folder / key)
                 with VideoWriter(buffer) as writer:
                     result = self.deidentify(clip, self.sandbox.open(path, self.bounds), writer)
@@ -132,11 +132,11 @@ class UnitWorker:
         return result, buffer.getvalue()
 
     def _fetch(self, clip: Clip, key: str, into: Path) -> Path:
-        """A raw clip as a local file. One that is gone from beside others is rejected; a store that does not answer, or
-        a place that this machine does not have, is no fault of the clip and ends the run."""
+        """A raw clip as a local file. One that is gone from beside others is rejected; a store that does not answer,
+        a place that this machine does not have or one too small is no fault of the clip and ends the run."""
         started = time.monotonic()
         try:
-            path = fetch_uri(clip.uri, self.config.storage, into=into, label=f"clip {key}")
+            path = fetch_raw(clip, self.config.storage, into, label=f"clip {key}")
         except NotFoundError as error:
             raise MediaError(error.message, stage="fetch", reason="missing") from None
         figures = {"seconds.fetch": time.monotonic() - started, FETCHED: path.stat().st_size}

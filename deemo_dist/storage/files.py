@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from deemo_dist.errors import AlreadyExistsError, NotFoundError, StorageError
+from deemo_dist.errors import AlreadyExistsError, NoSpaceError, NotFoundError, StorageError
 from deemo_dist.storage.keys import TEMPORARY
 
 VECTOR = min(1024, os.sysconf("SC_IOV_MAX"))
@@ -47,7 +47,8 @@ def translated(verb: str, label: str, where: str) -> Iterator[None]:
     except OSError as error:
         hint = _HINTS.get(error.errno or 0)
         reason = error.strerror or type(error).__name__
-        raise StorageError(f"cannot {verb} {label} in {where}: {reason}", hint=hint) from None
+        kind = NoSpaceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+        raise kind(f"cannot {verb} {label} in {where}: {reason}", hint=hint) from None
 
 
 def write_whole(target: Path, fill: Callable[[BinaryIO], object], *, new: bool = False) -> None:

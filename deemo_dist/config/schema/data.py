@@ -153,7 +153,8 @@ class ExecutionConfig:
 
     ``address``: of a Ray cluster, None starts a local one. ``unit_seconds``: a unit that takes longer is taken from its
     worker and done elsewhere, with twice the time; no clip is rejected for it. ``requests_per_second``: to the store,
-    of all workers together; each has its static share, at most ``storage.requests_per_second``.
+    of all workers together; each has its static share, at most ``storage.requests_per_second``. ``raw_folder``: where a
+    worker keeps a raw clip while it works on it, None for ``/dev/shm``: a folder in memory (a tmpfs), not a shared one.
     """
 
     executor: Literal["local", "ray", "slurm"] = operational("ray")
@@ -164,5 +165,6 @@ class ExecutionConfig:
     memory_mb_per_worker: int = operational(0)
     unit_seconds: float = operational(7200.0)
     requests_per_second: float = operational(3000.0)
+    raw_folder: str | None = operational(None)
     task: int = operational(0)
     tasks: int = operational(1)

@@ -1,6 +1,7 @@
 """The doctor: a run that would work, and each check failing for what it is there for."""
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 import torch
 
 from deemo_dist.config import RunConfig, TrainRule
+from deemo_dist.dataset import write_manifest
 from deemo_dist.errors import DeemoError, StorageError, TrainingError, WeightsError
+from deemo_dist.storage import open_store
 from deemo_dist.storage.local import LocalStore
 from pipelines import checks, room
 from pipelines.checks import Known
 from pipelines.doctor import Finding, examine, preflight
+from tests import parts
 from tests.ready import prepared_in, run_in
 
 
@@ -81,6 +85,26 @@ def test_tracking(tmp_path: Path) -> None:
         checks.tracking(Known(config=replace(config, tracking=nowhere), world=1))
     off = replace(config.tracking, enabled=False)
     assert checks.tracking(Known(config=replace(config, tracking=off), world=1)) == "off"
+
+
+def test_room_for_the_raw_clips_of_every_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run_in(tmp_path)
+    assert "nothing is preprocessed" in checks.raw(Known(config=config, world=1))
+    store = open_store(config.storage)
+    clips = [replace(clip, size_bytes=40_000_000 + number) for number, clip in enumerate(parts.clips(3))]
+    manifest = store.uri(write_manifest(clips, store)[0])
+    where = replace(config.execution, executor="local", workers=2, raw_folder=str(tmp_path))
+    config = replace(config, data=replace(config.data, manifest=manifest), execution=where)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(total=64 * 10**6, free=64 * 10**6))
+    with pytest.raises(DeemoError, match=r"at each of 2 workers needs 81 MB in .* 64 MB of 64 are free.*--shm-size"):
+        checks.raw(Known(config=config, world=1))
+    alone = replace(config, execution=replace(where, workers=1))
+    assert "1 workers' largest clips fit" in checks.raw(Known(config=alone, world=1))
+    elsewhere = replace(config, execution=replace(where, executor="ray", address="auto"))
+    assert "not looked at" in checks.raw(Known(config=elsewhere, world=1))
+    gone = replace(config, data=replace(config.data, manifest=f"{manifest}.gone"))
+    assert "cannot be read" in checks.raw(Known(config=gone, world=1))
 
 
 def test_weights(tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
 """The folder of a raw clip: private, short-lived, and swept when its owner was killed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deemo_dist.errors import DatasetError, DeemoError
+from deemo_dist.config import StorageConfig
+from deemo_dist.errors import ConfigError, DatasetError, DeemoError, RejectedClipError, StorageError
+from deemo_dist.records import Clip
 from pipelines import private
-from pipelines.private import PREFIX, by_place, private_folder, sweep
+from pipelines.private import PREFIX, by_place, fetch_raw, private_folder, sweep
 
 HOLD = """
 import sys, time
@@ -47,6 +51,59 @@ def test_without_such_memory_the_temporary_folder_serves(memory: Path, monkeypat
     monkeypatch.setattr("tempfile.tempdir", str(memory))
     with private_folder() as folder:
         assert folder.parent == memory
+
+
+def test_a_chosen_folder_serves_and_one_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    with private_folder(str(tmp_path / "own")) as folder:
+        assert folder.parent == tmp_path / "own"
+    with pytest.raises(ConfigError, match=r"raw_folder is .*nowhere, which is no folder"), private_folder("/nowhere"):
+        pass
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of a megabyte, as /dev/shm is small in a container."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def raw_clip(tmp_path: Path, *, said: int) -> Clip:
+    """A clip of three megabytes of which a manifest says another size."""
+    path = tmp_path / "Serena.mp4"
+    path.write_bytes(bytes(3_000_000))
+    return Clip(uri=f"file://{path}", subject="7", split="train", source="s", size_bytes=said)
+
+
+@pytest.mark.parametrize("said", [3_000_000, 0])
+def test_a_clip_that_does_not_fit_ends_the_run_and_is_not_rejected(small: Path, tmp_path: Path, said: int) -> None:
+    """By what the manifest says before it is fetched, else when the space ends."""
+    clip = raw_clip(tmp_path, said=said)
+    told = rf"clip k needs (3 MB|more than there is) in {small}, where 1 MB of 1 are free: .*--shm-size.*raw_folder"
+    with private_folder(str(small)) as folder:
+        with pytest.raises(DeemoError, match=told) as caught:
+            fetch_raw(clip, StorageConfig(), folder / "k", label="clip k")
+        assert not list(folder.iterdir())
+    assert not isinstance(caught.value, (RejectedClipError, StorageError))
+    assert "Serena" not in str(caught.value) and "storage.root" not in str(caught.value)
+
+
+def test_a_clip_is_not_fetched_where_it_does_not_fit(
+    memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = raw_clip(tmp_path, said=3_000_000)
+    usage = shutil.disk_usage(memory)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(total=64 * 10**6, free=2_999_999))
+    with private_folder() as folder:
+        with pytest.raises(DeemoError, match=rf"clip k needs 3 MB in {memory}, where 2 MB of 64 are free"):
+            fetch_raw(clip, StorageConfig(), folder / "k", label="clip k")
+        monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=3_000_000))
+        assert fetch_raw(clip, StorageConfig(), folder / "k", label="clip k").stat().st_size == 3_000_000
 
 
 def test_what_a_killed_process_left_is_swept_and_what_a_living_one_holds_is_not(
