@@ -2,34 +2,40 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from deemo_dist.config import RunConfig, to_yaml
+from deemo_dist.config import RunConfig
+from deemo_dist.console import logger
 from deemo_dist.dataset import committed_units, read_receipt
-from deemo_dist.digests import digest_of
+from deemo_dist.errors import LaunchError
 from deemo_dist.execution import Array
 from deemo_dist.launch import Job
 from deemo_dist.launch.slurm import alive_tasks, cancel_named, output_path, submit_tasks
 from deemo_dist.records import Receipt, Unit
 from deemo_dist.storage import Store
 from pipelines.sealed import SealedUnit
+from pipelines.told import Told
 
 
 def preprocess_array(config: RunConfig, store: Store, prefix: str, units: Sequence[Unit]) -> Array:
     """The array of ``launch.tasks`` tasks that does ``units``, all of the dataset's: a task takes every so-many-th.
 
     The array is called after the dataset and where it is stored, so that a driver that comes back finds the tasks
-    of the one before. What the tasks run is written beside their output, readable by its owner alone.
+    of the one before. What the tasks run is there while there are tasks, readable by its owner alone.
     """
-    tasks = config.launch.tasks
+    tasks, told = config.launch.tasks, Told.of(config)
     job = Job(
         verb="preprocess",
-        run=str(_written(config)),
+        run=str(told.path),
         launch=config.launch,
         threads=config.engine.threads,
         root_key=config.keys.variable,
     )
     place: Mapping[int, int] = {unit.index: number for number, unit in enumerate(units)}
+    one = replace(config, execution=replace(config.execution, executor="local", task=0, tasks=1))
+
+    def submit(numbers: Sequence[int]) -> None:
+        told.write(one)
+        submit_tasks(job, numbers)
 
     def results(waiting: Sequence[SealedUnit]) -> Iterable[tuple[SealedUnit, Receipt]]:
         done = committed_units(store, prefix)
@@ -37,26 +43,22 @@ def preprocess_array(config: RunConfig, store: Store, prefix: str, units: Sequen
 
     return Array(
         task_of=lambda unit: place[unit.index] % tasks,
-        submit=lambda numbers: _submit(job, numbers),
+        submit=submit,
         alive=lambda: alive_tasks(job.name),
         cancel=lambda: cancel_named(job.name),
         results=results,
+        ended=lambda: _end(job, told),
         logs=output_path(job, number="*"),
     )
 
 
-def _submit(job: Job, numbers: Sequence[int]) -> None:
-    submit_tasks(job, numbers)
-
-
-def _written(config: RunConfig) -> Path:
-    """The run's configuration as the tasks read it. It says where the manifest is."""
-    data = config.data
-    told = replace(config, execution=replace(config.execution, executor="local", task=0, tasks=1))
-    place = digest_of({"root": config.storage.root, "tasks": config.launch.tasks})[:8]
-    folder = Path(config.launch.workdir or Path.cwd(), config.launch.logs)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{data.name}-{data.version}-{place}.yaml"
-    path.touch(mode=0o600)
-    path.write_text(to_yaml(told))
-    return path
+def _end(job: Job, told: Told) -> None:
+    """Take away what tasks were told, and tasks that have not begun: they would look for it, and find nothing to do."""
+    if not told.exists():
+        return
+    try:
+        cancel_named(job.name, waiting=True)
+    except LaunchError as error:
+        logger.warning("%s; %s is left for tasks that may wait: remove it after them", error.message, told.path)
+        return
+    told.remove()

@@ -237,6 +237,9 @@ def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Uni
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     pending = pending_units(store, prefix, units)
     done = {unit.index for unit in units} - {unit.index for unit in pending}
+    array = preprocess_array(config, store, prefix, everything) if config.execution.executor == "slurm" else None
+    if array and not pending:  # what a driver that was killed has left
+        array.ended()
     if not pending and _whole(config, store):
         logger.info("preprocess: nothing to do, all %d shards have their receipts", len(units))
         return
@@ -254,7 +257,6 @@ def _do_units(config: RunConfig, units: Sequence[Unit], everything: Sequence[Uni
             budget.spend(receipt)
 
         sealed = [SealedUnit.of(unit, ring) for unit in pending]
-        array = preprocess_array(config, store, prefix, everything) if config.execution.executor == "slurm" else None
         factory = UnitWorkerFactory(config=_told(config))
         run(sealed, factory, config=config.execution, on_result=committed, array=array)
 

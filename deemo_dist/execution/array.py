@@ -23,7 +23,8 @@ class Array:
 
     ``task_of``: the task that does a unit. ``submit``: send these tasks. ``alive``: the tasks that wait or run, sent by
     this process or by one before it. ``cancel``: end them all. ``results``: of these units, those that are committed,
-    each with its result. ``logs``: where tasks write, for a person. Units are told apart by their hash.
+    each with its result. ``ended``: called once no task has anything left to do. ``logs``: where tasks write, for a
+    person. Units are told apart by their hash.
     """
 
     task_of: Callable[[Any], int]
@@ -31,6 +32,7 @@ class Array:
     alive: Callable[[], set[int]]
     cancel: Callable[[], None]
     results: Callable[[Sequence[Any]], Iterable[tuple[Any, Any]]]
+    ended: Callable[[], None] = lambda: None
     logs: str = ""
 
 
@@ -61,7 +63,9 @@ def run_as_array(
                 time.sleep(POLL_SECONDS if poll is None else poll)
     except BaseException:
         array.cancel()
+        array.ended()
         raise
+    array.ended()
 
 
 def _asked(array: Array, silent: int) -> set[int] | None:

@@ -71,9 +71,10 @@ def alive_tasks(name: str) -> set[int]:
     return {int(word) for word in listed.split() if word.isdigit()}
 
 
-def cancel_named(name: str) -> None:
-    """End this user's jobs called ``name``. Raises ``LaunchError`` when SLURM does not answer."""
-    _ask(["scancel", f"--user={os.getuid()}", f"--name={name}"])
+def cancel_named(name: str, *, waiting: bool = False) -> None:
+    """End this user's jobs called ``name``, or those of them that wait. Raises ``LaunchError``: no answer."""
+    state = ["--state=PENDING"] if waiting else []
+    _ask(["scancel", f"--user={os.getuid()}", f"--name={name}", *state])
 
 
 def render_job(job: Job) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """Jobs on a real SLURM of two nodes: placement, requeue, preemption, failures."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,13 @@ import pytest
 
 from cluster.local.slurm import LocalSlurm
 from deemo_dist.config import LaunchConfig
+from deemo_dist.dataset import write_manifest
+from deemo_dist.errors import LaunchError
 from deemo_dist.launch import Job, JobHandle
 from deemo_dist.launch.submission import send
+from deemo_dist.storage import open_store
+from pipelines.preprocess import run_preprocess
+from tests.made import clips_of, config_of
 
 pytestmark = pytest.mark.slow
 
@@ -220,3 +227,23 @@ def test_the_end_of_preprocessing_does_not_run_after_a_failed_task(slurm: LocalS
     launch = LaunchConfig(tasks=2, minutes=5, logs=str(tmp_path / "logs"))
     handle = send("slurm", Job(verb="preprocess", run="tiny", launch=launch, body=("false",)))
     assert handle.wait(60, poll=1) in ("failed", "stopped")
+
+
+def test_nothing_is_left_of_what_the_tasks_of_a_failing_array_were_told(
+    slurm: LocalSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each task reads it, and fails: the raw clips are on a file system that is not mounted."""
+    monkeypatch.setenv("DEEMO_ROOT_KEY", os.urandom(32).hex())
+    monkeypatch.setattr("deemo_dist.execution.array.POLL_SECONDS", 1.0)
+    config, clips = config_of(tmp_path), clips_of(1)
+    store = open_store(config.storage)
+    launch = LaunchConfig(tasks=1, minutes=5, logs=str(tmp_path / "logs"))
+    where = replace(config.execution, executor="slurm", workers=1)
+    data = replace(config.data, manifest=store.uri(write_manifest(clips, store)[0]))
+    with pytest.raises(LaunchError, match="task 0 ended 3 times without a new result"):
+        run_preprocess(replace(config, data=data, launch=launch, execution=where))
+    outputs = [path.read_text() for path in (tmp_path / "logs").iterdir()]
+    assert len(outputs) == 3 and all("cannot be looked for: its folder is not there" in text for text in outputs)
+    assert not any(clips[0].uri in text for text in outputs)
+    assert [path.name for path in (tmp_path / "logs").iterdir() if path.suffix != ".out"] == []
+    assert list((tmp_path / "logs.private").iterdir()) == []

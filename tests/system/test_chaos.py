@@ -188,6 +188,8 @@ def test_a_slurm_array_whose_task_and_driver_die(place: Place, tmp_path: Path, m
     print(f"{sent}\n{chaos.story()}")
     assert chaos.struck == ["task", "driver"] and chaos.lives == 2
     assert len(sent) == 3
+    told = [*tmp_path.glob("chaos-slurm-*.yaml"), *tmp_path.parent.glob(f"{tmp_path.name}.private/*")]
+    assert not told, "what the tasks were told says where raw clips are"
     assert_same(place, "slurm")
 
 

@@ -24,6 +24,7 @@ class Batch:
     done: set[int] = field(default_factory=set)
     sent: list[tuple[int, ...]] = field(default_factory=list)
     cancelled: bool = False
+    ended: list[bool] = field(default_factory=list)
 
     def array(self) -> Array:
         return Array(
@@ -32,6 +33,7 @@ class Batch:
             alive=self.alive,
             cancel=self.cancel,
             results=self.results,
+            ended=lambda: self.ended.append(self.cancelled),
             logs="build/logs/x.out",
         )
 
@@ -71,7 +73,7 @@ def squares(batch: Batch) -> dict[int, int]:
 def test_every_unit_comes_back_and_each_task_is_sent_once() -> None:
     batch = Batch(list(range(10)))
     assert squares(batch) == {n: n * n for n in range(10)}
-    assert batch.sent == [(0, 1, 2)] and not batch.cancelled
+    assert batch.sent == [(0, 1, 2)] and not batch.cancelled and batch.ended == [False]
 
 
 def test_only_tasks_with_units_to_do_are_sent() -> None:
@@ -90,7 +92,7 @@ def test_a_task_that_always_dies_ends_the_run_and_the_array() -> None:
     batch = Batch(list(range(6)), dies={1: 99})
     with pytest.raises(LaunchError, match=r"task 1 ended 3 times without a new result - look at .*build/logs/x.out"):
         squares(batch)
-    assert batch.cancelled
+    assert batch.cancelled and batch.ended == [True], "ended once it is cancelled"
 
 
 def test_tasks_of_a_driver_that_died_are_not_sent_twice() -> None:

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from deemo_dist.config import ExecutionConfig, RunConfig, StorageConfig, load
-from pipelines.array import _written
+from deemo_dist.config import ExecutionConfig, RunConfig, StorageConfig
 from pipelines.preprocess import _rough, _told
 from pipelines.work import work_lines
 
@@ -48,18 +47,6 @@ def test_each_worker_has_its_share_of_the_requests(
     worker = _told(replace(config, execution=where, storage=storage))
     assert worker.storage.requests_per_second == told
     assert worker.data.manifest is None
-
-
-def test_what_a_slurm_task_reads_is_the_run_itself_for_its_owner_alone(
-    config: RunConfig, tmp_path: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launch = replace(config.launch, logs=str(tmp_path), tasks=3)
-    slurm = replace(config, execution=replace(config.execution, executor="slurm", workers=4), launch=launch)
-    path = _written(slurm)
-    assert path.stat().st_mode & 0o077 == 0
-    assert load(path) == replace(slurm, execution=replace(slurm.execution, executor="local"))
-    other = _written(replace(slurm, launch=replace(launch, tasks=4)))
-    assert other != path
 
 
 def test_what_was_fetched_is_not_said_to_the_byte() -> None:
