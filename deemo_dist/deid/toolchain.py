@@ -13,8 +13,10 @@ PACKAGES = (
 )  # fmt: skip
 WEIGHTS = (
     "centerface", "text-detector", "pose-detector", "pose-full", "palm-lite", "hand-lite", "blazeface-short",
-    "spacy-en-sm", "english-words", "whisper-tiny",
+    "blazeface-full", "spacy-en-sm", "english-words", "whisper-tiny",
 )  # fmt: skip
+"""All that the de-identification loads; of the audit only what decides, clip by clip, what is released."""
+
 FLAGS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
