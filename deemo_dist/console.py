@@ -10,7 +10,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
@@ -48,19 +48,21 @@ def bind(**fields: Any) -> None:
 
 
 @contextmanager
-def hiding(*names: str | None) -> Iterator[None]:
+def hiding(*names: str | None, words: Collection[str] = ()) -> Iterator[None]:
     """Keep ``names`` out of every line that this process logs meanwhile.
 
     A name is hidden whole, and if it is a path or a URI so are its last folder, its file name and its stem; each also
-    percent-encoded, and whatever its case. What other libraries log or warn of is said by its place alone: some quote
-    the text they work on. Not seen: what a C library prints by itself.
+    percent-encoded, and whatever its case. ``words`` are hidden where no letter or digit stands beside them. What other
+    libraries log or warn of is said by its place alone: some quote the text they work on. Not seen: what a C library
+    prints by itself.
     """
-    forms = {form for name in names if name for form in _forms(name)}
+    forms = [re.escape(form) for name in names if name for form in _forms(name)]
+    forms += [rf"(?<![^\W_]){re.escape(form)}(?![^\W_])" for word in words if word for form in (word, quote(word))]
     if not forms:
         yield
         return
-    longest_first = sorted(forms, key=lambda form: (-len(form), form))
-    pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+    longest_first = sorted(set(forms), key=lambda form: (-len(form), form))
+    pattern = re.compile("|".join(longest_first), re.IGNORECASE)
     _hidden.append(pattern)
     before, warn = logging.getLogRecordFactory(), warnings.showwarning
     if len(_hidden) == 1:

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 import numpy as np
 
 from deemo_dist.config import RunConfig
-from deemo_dist.console import hiding, progress
+from deemo_dist.console import progress
 from deemo_dist.dataset import load_member
 from deemo_dist.deid.audit import utility
 from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
@@ -36,7 +36,7 @@ from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
 from deemo_dist.storage import Store
-from pipelines.private import fetch_raw, private_folder
+from pipelines.private import fetch_raw, hiding_clip, private_folder
 
 RATE = utility.RATE
 POSE_LOOKS = 64
@@ -145,7 +145,7 @@ class Attacker:
             findings.clips.append(self._observe(row, None, {}))
             return
         chosen = self._config.execution.raw_folder
-        with private_folder(chosen) as folder, hiding(clip.uri, clip.subject, clip.transcript):
+        with private_folder(chosen) as folder, hiding_clip(clip):
             label = f"the raw clip of {row.key}"
             try:
                 path = fetch_raw(clip, self._config.storage, folder / row.key, label=label)

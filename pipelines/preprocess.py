@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deemo_dist.config import RunConfig
-from deemo_dist.console import hiding, logger, progress
+from deemo_dist.console import logger, progress
 from deemo_dist.dataset import (
     DatasetHeader,
     DatasetInfo,
@@ -53,7 +53,7 @@ from deemo_dist.storage import Store, open_store
 from deemo_dist.weights import use
 from pipelines.array import preprocess_array
 from pipelines.erasure.withdrawn import refuse_withdrawn, without_withdrawn
-from pipelines.private import by_place, fetch_raw, private_folder
+from pipelines.private import by_place, fetch_raw, hiding_clip, private_folder
 from pipelines.sealed import SealedUnit, units_of
 
 READERS = 16
@@ -95,7 +95,7 @@ class UnitWorker:
             unit.index, len(unit.clips), policy_digest=self.policy_digest, toolchain_digest=self.toolchain_digest
         )
         for clip in unit.clips:
-            with hiding(clip.uri, clip.subject, clip.transcript):
+            with hiding_clip(clip):
                 self._take(clip, builder)
         spent = {**self.deidentify.meter.figures(), **_rough(self.fetched)}
         receipt, shard = builder.finish({"seconds": time.monotonic() - started, **spent})

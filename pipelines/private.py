@@ -6,10 +6,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from deemo_dist.config import StorageConfig
+from deemo_dist.console import hiding
+from deemo_dist.deid.terms import telling_words
 from deemo_dist.errors import ConfigError, DeemoError, NoSpaceError
 from deemo_dist.execution import placed
 from deemo_dist.records import Clip
@@ -49,6 +51,12 @@ def private_folder(chosen: str | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def hiding_clip(clip: Clip) -> AbstractContextManager[None]:
+    """Keep who a clip shows and what it says out of every line that is logged meanwhile: its place, its person's name
+    whole and by each word that is no ordinary one, its texts."""
+    return hiding(clip.uri, clip.subject, clip.transcript, *clip.texts.values(), words=telling_words(clip.subject))
 
 
 def private_base(chosen: str | None) -> Path:

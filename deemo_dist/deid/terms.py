@@ -45,6 +45,29 @@ def refuse_names(clips: Sequence[Clip]) -> None:
                 )
 
 
+def telling_words(name: str) -> set[str]:
+    """The words of a person's name that are no ordinary words, as they stand and without accents and case: each of them
+    may tell who it is. Numbers are none, nor is what stands for anybody (speaker)."""
+    written = {form for each in _WORD.findall(name) for form in (each, unicodedata.normalize("NFD", each))}
+    return {word for word in {*written, *words_of_name(name)} if _is_telling(word)}
+
+
+def _is_telling(word: str) -> bool:
+    plain = "".join(_words(word))
+    return len(plain) > 1 and plain.isalpha() and plain not in NOBODY and not _is_ordinary(plain)
+
+
+def _is_ordinary(word: str) -> bool:
+    frequent = counts().get(word, 0) >= ORDINARY and word not in _listed()
+    return frequent or word in COMMON | EMOTIONS
+
+
+@lru_cache(maxsize=1)
+def _listed() -> frozenset[str]:
+    lists = gazetteer()
+    return frozenset(lists.sure | lists.likely)
+
+
 def _terms(clip: Clip) -> Iterator[tuple[str, str]]:
     """Field and term of all that is released unscrubbed."""
     yield "source", clip.source
@@ -72,9 +95,7 @@ class _Names:
     """What names the people of a manifest: whole names word by word, and what of them tells by itself."""
 
     def __init__(self, clips: Sequence[Clip]) -> None:
-        lists = gazetteer()
-        self._listed = lists.sure | lists.likely
-        self._counts = counts()
+        self._listed = _listed()
         words = {_words(text) for clip in clips for text in (clip.subject, *_stems(clip.uri))}
         self._whole = {each for each in words if len(each) > 1}
         self._single = {each for clip in clips if len(each := _words(clip.subject)) == 1 and each[0].isalpha()}
@@ -112,11 +133,7 @@ class _Names:
         return {part for part, who in people.items() if len(who) < MANY and self._is_listed(part)}
 
     def _tells(self, part: frozenset[str]) -> bool:
-        return len(part) > 1 or not any(self._is_ordinary(word) for word in part)
-
-    def _is_ordinary(self, word: str) -> bool:
-        frequent = self._counts.get(word, 0) >= ORDINARY and word not in self._listed
-        return frequent or word in COMMON | EMOTIONS
+        return len(part) > 1 or not any(_is_ordinary(word) for word in part)
 
     def _is_listed(self, part: frozenset[str]) -> bool:
         """Whether a list of names has a word of it, or (written as one) two lists' words make it."""

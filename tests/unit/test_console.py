@@ -47,6 +47,14 @@ def test_a_name_is_hidden_however_it_is_written(text: str) -> None:
     assert scrub(text) == text
 
 
+def test_a_word_is_hidden_where_it_is_one() -> None:
+    with hiding(words={"Ann", "Žofia"}):
+        assert (
+            scrub("ann_3, ANN's and %C5%BDofia of Annapolis planned it")
+            == f"{MASK}_3, {MASK}'s and {MASK} of Annapolis planned it"
+        )
+
+
 def test_log_lines_tracebacks_and_other_libraries_are_scrubbed(lines: io.StringIO) -> None:
     others = io.StringIO()
     stranger = logging.getLogger("another.library")

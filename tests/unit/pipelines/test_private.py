@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from deemo_dist.config import StorageConfig
+from deemo_dist.console import MASK, scrub
 from deemo_dist.errors import ConfigError, DatasetError, DeemoError, RejectedClipError, StorageError
 from deemo_dist.records import Clip
 from pipelines import private
-from pipelines.private import PREFIX, by_place, fetch_raw, private_folder, sweep
+from pipelines.private import PREFIX, by_place, fetch_raw, hiding_clip, private_folder, sweep
 
 HOLD = """
 import sys, time
@@ -91,6 +92,31 @@ def test_a_clip_that_does_not_fit_ends_the_run_and_is_not_rejected(small: Path, 
         assert not list(folder.iterdir())
     assert not isinstance(caught.value, (RejectedClipError, StorageError))
     assert "Serena" not in str(caught.value) and "storage.root" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "no face of Zamboni", "zora_3", "of Žofia", "of zofia", "a title: Zora-Žofia Zamboni, again",
+        "Nobody saw what she did.", "she said: I saw it all", "/raw/Interview 3.mp4",
+    ],
+)  # fmt: skip
+def test_neither_a_word_of_a_persons_name_nor_a_text_is_said_while_a_clip_is_at_hand(said: str) -> None:
+    clip = Clip(
+        uri="file:///raw/Interview 3.mp4",
+        subject="Zora-Žofia Zamboni Speaker 3",
+        split="train",
+        source="s",
+        size_bytes=1,
+        transcript="I saw it all",
+        texts={"reasoning": "Nobody saw what she did."},
+    )
+    with hiding_clip(clip):
+        assert MASK in scrub(said)
+        assert not any(
+            word in scrub(said).lower() for word in ("zora", "žofia", "zofia", "zamboni", "saw", "interview")
+        )
+        assert scrub("speaker 3 of 3: no will") == "speaker 3 of 3: no will"
 
 
 def test_a_clip_is_not_fetched_where_it_does_not_fit(
