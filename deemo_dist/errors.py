@@ -62,6 +62,11 @@ class WeightsError(DeemoError):
     """A pinned weight is missing, unreachable or has another digest."""
 
 
+class StalledError(DeemoError):
+    """Work got no further for want of the machine's time. It says nothing of what was worked on, which is tried again a
+    bounded number of times."""
+
+
 class RejectedClipError(DeemoError):
     """A clip must be rejected: ``stage`` and ``reason`` (short stable words) go to the ledger."""
 

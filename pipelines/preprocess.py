@@ -45,7 +45,7 @@ from deemo_dist.deid import (
 )
 from deemo_dist.deid.terms import refuse_names
 from deemo_dist.digests import digest_of
-from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundError, RejectedClipError
+from deemo_dist.errors import ConfigError, DatasetError, MediaError, NotFoundError, RejectedClipError, StalledError
 from deemo_dist.execution import run, share
 from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, steady
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
@@ -102,13 +102,15 @@ class UnitWorker:
         return commit_unit(self.store, self.prefix, receipt, shard)
 
     def _take(self, clip: Clip, builder: UnitBuilder) -> None:
-        """One clip: written, or rejected with its stage and reason."""
+        """One clip: written, or rejected with its stage and reason. What stalls is neither (``StalledError``)."""
         key = self.ring.sample_key(clip.uri)
         try:
             result, video = self._deidentify(clip, key)
         except RejectedClipError as rejection:
             builder.rejected(key, stage=rejection.stage, reason=rejection.reason)
             return
+        except StalledError as stall:
+            raise StalledError(f"clip {key}: {stall.message}", hint=stall.hint) from None
         annotation = Annotation(
             key=key,
             labels=dict(clip.labels),

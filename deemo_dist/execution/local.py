@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from deemo_dist.config import ExecutionConfig
-from deemo_dist.errors import DeemoError
+from deemo_dist.errors import DeemoError, StalledError
 from deemo_dist.execution.tries import Tries
 from deemo_dist.execution.work import Outcome, Worker
 
@@ -55,11 +55,13 @@ def run_locally(
                 if outcome is None:
                     _bury(child, children, tries)
                     continue
-                if outcome.error is not None:
-                    raise outcome.error
                 number, child.unit = child.unit, None
                 assert number is not None
-                if number < 0:
+                if isinstance(outcome.error, StalledError) and number >= 0:
+                    tries.stalled(number, outcome.error)
+                elif outcome.error is not None:
+                    raise outcome.error
+                elif number < 0:
                     tries.started(number)
                 else:
                     on_result(tries.done(number), outcome.result)

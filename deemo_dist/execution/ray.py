@@ -14,7 +14,7 @@ from typing import Any
 
 from deemo_dist.config import ExecutionConfig
 from deemo_dist.console import logger
-from deemo_dist.errors import LaunchError
+from deemo_dist.errors import LaunchError, StalledError
 from deemo_dist.execution.tries import Tries
 from deemo_dist.execution.work import Outcome, Worker
 
@@ -128,11 +128,13 @@ def _settle(
         actors.busy[actor.handle.prepare.remote()] = actor
         return
     outcome: Outcome = answer
-    if outcome.error is not None:
-        raise outcome.error
     number, actor.unit = actor.unit, None
     actors.idle.append(actor)
-    if number < 0:
+    if isinstance(outcome.error, StalledError) and number >= 0:
+        tries.stalled(number, outcome.error)
+    elif outcome.error is not None:
+        raise outcome.error
+    elif number < 0:
         tries.started(number)
     else:
         on_result(tries.done(number), outcome.result)

@@ -27,8 +27,9 @@ def run(
     calling process, in the order of completion; what it raises ends the run.
 
     The death of a worker, or of its node, loses only its unit, which is tried elsewhere a bounded number of times; so
-    is a unit that takes longer than ``config.unit_seconds``; its worker is killed. Raises what the function raised if
-    that is a ``DeemoError``, else ``DeemoError``. Under ``slurm`` the units are done by the tasks of ``array``, which
+    is a unit that takes longer than ``config.unit_seconds``; its worker is killed. A unit whose function raises
+    ``StalledError`` is tried again so often, too. Raises what the function raised if that is a ``DeemoError``, else
+    ``DeemoError``. Under ``slurm`` the units are done by the tasks of ``array``, which
     run the project's own command; the factory is not called. However it ends (Ctrl-C too), no worker process is left.
     """
     if config.executor == "slurm":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from deemo_dist.console import logger
-from deemo_dist.errors import DeemoError, LaunchError
+from deemo_dist.errors import DeemoError, LaunchError, StalledError
 
 U = TypeVar("U")
 MAX_TRIES = 3
@@ -17,7 +17,8 @@ MAX_BAD_STARTS = 10
 class Tries(Generic[U]):
     """A queue of unit numbers. A unit whose worker died or hung comes back, ``MAX_TRIES`` times in all.
 
-    A node's death says nothing about the unit: it is counted apart, up to ``MAX_NODE_DEATHS``. A unit may take
+    A node's death says nothing about the unit: it is counted apart, up to ``MAX_NODE_DEATHS``. Nor does a want of the
+    machine's time, which is counted apart too. A unit may take
     ``seconds``, or twice what the longest so far took, and twice as long at each try after it was hung. So may a
     worker's start, which has a number below 0. Starts that are lost together, those that began before the last counted
     loss of one, count once: what ended them is one thing, such as the node they were on.
@@ -30,7 +31,7 @@ class Tries(Generic[U]):
         self.waiting = deque(range(len(units)))
         self.open = len(units)
         self._seconds, self._start_seconds, self._clock = seconds, seconds, clock
-        self._deaths, self._node_deaths, self._hung = ([0] * len(units) for _ in range(3))
+        self._deaths, self._node_deaths, self._hung, self._stalls = ([0] * len(units) for _ in range(4))
         self._starts = self._bad_starts = self._node_losses = 0
         self.generation = 0
         self._born: dict[int, int] = {}
@@ -101,6 +102,13 @@ class Tries(Generic[U]):
                 hint="raise execution.unit_seconds, or lower data.shard_bytes",
             )
         self._again(number, "a worker hangs")
+
+    def stalled(self, number: int, error: StalledError) -> None:
+        """A unit got no further for want of the machine's time: put it back. Raises ``error`` after the last try."""
+        self._stalls[number] += 1
+        if self._stalls[number] >= MAX_TRIES:
+            raise error
+        self._again(number, error.message)
 
     def _begin(self, number: int, seconds: float) -> None:
         self._began[number] = self._clock()

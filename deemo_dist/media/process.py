@@ -30,7 +30,12 @@ class ChildDiedError(Exception):
 
 
 class ChildSilentError(ChildDiedError):
-    """The child did not answer in time: it hangs, or its machine does. It counts as a death."""
+    """The child did not answer in time: it hangs, or its machine does. It counts as a death. ``cpu_seconds``: processor
+    time that it had spent on the request."""
+
+    def __init__(self, cpu_seconds: float) -> None:
+        super().__init__(cpu_seconds)
+        self.cpu_seconds = cpu_seconds
 
 
 class Child:
@@ -66,6 +71,7 @@ class Child:
         self.poll = select.poll()
         self.poll.register(self.out, select.POLLIN)
         self.patience = START_SECONDS
+        self.spent = 0.0
         self.idle = True
         self.ready = False
         self.closed = False
@@ -76,7 +82,7 @@ class Child:
         if not self.ready:
             self.ready = self.message(SMALL)[0] == b"R"
         with opened(clip) as descriptor:
-            self.patience = patience
+            self.patience, self.spent = patience, self.cpu_seconds()
             self.idle = False
             line = json.dumps(request | {"ending": clip.suffix}).encode() + b"\n"
             try:
@@ -106,13 +112,21 @@ class Child:
         while filled < count:
             begun = time.monotonic()
             if self.patience <= 0 or not self.poll.poll(self.patience * 1000):
-                raise ChildSilentError
+                raise ChildSilentError(self.cpu_seconds() - self.spent)
             self.patience -= time.monotonic() - begun
             part = os.readv(self.out, [view[filled:]])
             if not part:
                 raise ChildDiedError
             filled += part
         return data
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the child so far, by the kernel's account of it; 0 where there is none to be had."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, see proc(5)
 
     def kill(self) -> int:
         """End the process and its pipes; how it ended."""

@@ -1,6 +1,8 @@
 """The sandbox: a spawned child process that decodes raw clips under resource limits, without network or write access.
 
 A clip that kills the child is tried once more, alone, in a fresh child; only if that one dies too is the clip rejected.
+The clock rejects nothing: a child that does not answer is given up, which is the clip's fault only if the child had its
+processor time.
 """
 
 import json
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from deemo_dist.errors import DeemoError, MediaError
+from deemo_dist.errors import DeemoError, MediaError, StalledError
 from deemo_dist.media.container import check_pixels
 from deemo_dist.media.decode import Collector, Tail
 from deemo_dist.media.process import Child, ChildDiedError, ChildSilentError
@@ -24,6 +26,13 @@ from deemo_dist.media.tape import KEEP_SOUND
 from deemo_dist.media.types import Bounds, DecodedClip, VideoInfo, info_from_plain
 
 SOUND_BYTES = 1 << 22
+GRACE_SECONDS = 30.0
+"""That a child may keep its parent waiting, beyond twice its processor time."""
+
+STALLED = (
+    "nothing is known of the clip: this machine is overloaded or was suspended; lower execution.workers, and leave a "
+    "clip with which it happens on an idle machine out of the manifest"
+)
 NO_START = "nothing is wrong with the clip: look at this machine's memory, load and limits"
 
 
@@ -70,8 +79,9 @@ class Sandbox:
         ends the one under way.
 
         Raises ``MediaError`` with a reason: missing, empty, not_media, no_video, corrupt, too_long, too_large,
-        bad_audio, timed_out (processor time, or no answer from two children), crashed (two died of it); so does each
-        pass. A child that does not start is no fault of the clip: ``DeemoError``.
+        bad_audio, timed_out (processor time), crashed (two died of it); so does each pass. No fault of the clip: a
+        child that does not start (``DeemoError``), two that do not answer in time and had not their processor time
+        either (``StalledError``).
         """
         return SandboxClip(
             lambda picture, sound: self._stream(path, bounds, picture=picture, sound=sound),
@@ -150,14 +160,14 @@ class Sandbox:
         if not ready:
             raise DeemoError("the process that decodes does not start", hint=NO_START)
         if isinstance(death, ChildSilentError):
-            raise MediaError("decoding it took too long, in a fresh process too", reason="timed_out")
+            raise _given_up(death.cpu_seconds, bounds)
         raise MediaError("decoding it killed two processes", reason="crashed")
 
     def _ask(self, request: dict[str, Any], path: Path, bounds: Bounds) -> Child:
         if self._child is None or self._child.process.poll() is not None or not self._child.idle:
             self.close()
             self._child = self._started()
-        self._child.ask({**request, "bounds": asdict(bounds)}, path, patience=2 * bounds.cpu_seconds + 30)
+        self._child.ask({**request, "bounds": asdict(bounds)}, path, patience=2 * bounds.cpu_seconds + GRACE_SECONDS)
         return self._child
 
     def _started(self) -> Child:
@@ -169,6 +179,14 @@ class Sandbox:
     def _count(self, message: tuple[bytes, float, np.ndarray]) -> None:
         if message[0] == b"E":
             self.cpu_seconds += float(json.loads(message[2].tobytes())["cpu_seconds"])
+
+
+def _given_up(spent: float, bounds: Bounds) -> DeemoError:
+    """Of a child that does not answer in time: the clip's fault where the child had its processor time."""
+    if spent >= bounds.cpu_seconds:
+        return MediaError(f"more than {bounds.cpu_seconds:.0f} s of processor time", reason="timed_out")
+    said = f"decoding got {spent:.1f} of {bounds.cpu_seconds:.0f} s of processor time in more than twice as long, twice"
+    return StalledError(said, hint=STALLED)
 
 
 def _answer(child: Child, bounds: Bounds) -> Iterator[tuple[bytes, float, np.ndarray]]:

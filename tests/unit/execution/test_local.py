@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from deemo_dist.config import ExecutionConfig
-from deemo_dist.errors import ConfigError, DatasetError, DeemoError, LaunchError
+from deemo_dist.errors import ConfigError, DatasetError, DeemoError, LaunchError, StalledError
 from deemo_dist.execution import run, share
-from deemo_dist.execution.tries import MAX_BAD_STARTS, MAX_NODE_DEATHS, Tries
+from deemo_dist.execution.tries import MAX_BAD_STARTS, MAX_NODE_DEATHS, MAX_TRIES, Tries
 
 LOCAL = ExecutionConfig(executor="local", workers=2)
 
@@ -57,6 +57,15 @@ def test_an_error_of_the_function_ends_the_run(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="this unit is refused - as told"):
         squares(tmp_path, [0, 1, 2], refuse=1)
     assert not any(alive(pid) for pid in workers(tmp_path))
+
+
+def test_a_unit_that_stalls_is_tried_again_within_bounds(tmp_path: Path) -> None:
+    assert squares(tmp_path, [0, 1, 2], stall=1, stall_times=MAX_TRIES - 1) == {n: n * n for n in range(3)}
+    assert len(list(tmp_path.glob("try-1-*"))) == MAX_TRIES and len(list(tmp_path.glob("try-0-*"))) == 1
+    again = tmp_path / "again"
+    again.mkdir()
+    with pytest.raises(StalledError, match="the machine stood still"):
+        squares(again, [0, 1, 2], stall=1, stall_times=MAX_TRIES)
 
 
 def test_an_unexpected_exception_is_shown_by_place_without_its_text(tmp_path: Path) -> None:

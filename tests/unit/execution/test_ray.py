@@ -72,6 +72,10 @@ def test_errors_end_the_run(local_ray: None, tmp_path: Path) -> None:
     assert "jane" not in str(caught.value)
 
 
+def test_a_unit_that_stalls_is_tried_again(local_ray: None, tmp_path: Path) -> None:
+    assert squares(tmp_path, [0, 1, 2], stall=1, stall_times=2) == {n: n * n for n in range(3)}
+
+
 def test_a_unit_that_always_kills_is_given_up(local_ray: None, tmp_path: Path) -> None:
     with pytest.raises(DeemoError, match="ended its worker 3 times"):
         squares(tmp_path, [4], kill=4, kill_times=9)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from deemo_dist.deid.meter import Meter
-from deemo_dist.errors import DeemoError, MediaError, RejectedClipError
+from deemo_dist.errors import DeemoError, MediaError, RejectedClipError, StalledError
 from deemo_dist.media import Bounds, MemoryClip, Sandbox, VideoWriter, decode_here, encode_video, mux, probe, resample
 from deemo_dist.media.resampling import Resampler
 
@@ -147,18 +147,33 @@ def test_a_user_whose_pipes_are_many_still_decodes(clip, frames, monkeypatch):
         assert len(looked(sandbox.open(clip, BOUNDS, keep_bytes=0))[0]) == len(frames)
 
 
+def decoding_by(body: str) -> tuple[str, ...]:
+    """A child that decodes by ``body``."""
+    made = f"def decode(*_, **__):\n  {body}\nchild.decode_into = decode\nchild.main()"
+    return (sys.executable, "-c", f"import signal, time\nfrom deemo_dist.media import child\n{made}")
+
+
 @pytest.mark.slow
-def test_a_decoder_that_never_ends_is_given_up(clip):
-    asleep = "child.decode_into = lambda *_, **__: time.sleep(60)"
-    hang = f"import time\nfrom deemo_dist.media import child\n{asleep}\nchild.main()"
-    with Sandbox(command=(sys.executable, "-c", hang)) as sandbox:
+def test_a_decoder_that_sleeps_for_ever_is_given_up_and_no_clip_s_fault(clip, monkeypatch):
+    """As where a machine was suspended, or has too much to do: the clock alone rejects nothing."""
+    monkeypatch.setattr("deemo_dist.media.sandbox.GRACE_SECONDS", 0.2)
+    with Sandbox(command=decoding_by("time.sleep(60)")) as sandbox:
         source = sandbox.open(clip, BOUNDS)
-        passing = sandbox._stream(clip, Bounds(cpu_seconds=-14.9), picture=True, sound=True)
-        with pytest.raises(MediaError) as caught:
-            next(passing)
-        assert caught.value.reason == "timed_out"
+        with pytest.raises(StalledError, match=r"got 0\.\d of 1 s of processor time .*- nothing is known of the clip"):
+            next(sandbox._stream(clip, Bounds(cpu_seconds=1), picture=True, sound=True))
         assert sandbox.pid is None
         assert source.info.frames == 30
+
+
+@pytest.mark.slow
+def test_a_decoder_that_had_its_processor_time_and_never_ends_is_the_clip_s_fault(clip, monkeypatch):
+    """One that the kernel's signal does not end."""
+    monkeypatch.setattr("deemo_dist.media.sandbox.GRACE_SECONDS", 6.0)
+    burning = "signal.signal(signal.SIGXCPU, signal.SIG_IGN)\n  while True: pass"
+    with Sandbox(command=decoding_by(burning)) as sandbox:
+        with pytest.raises(MediaError, match="more than 1 s of processor time") as caught:
+            sandbox.decode(clip, Bounds(cpu_seconds=1))
+        assert caught.value.reason == "timed_out"
 
 
 def test_the_child_has_no_network_starts_nothing_and_writes_nothing(tmp_path):

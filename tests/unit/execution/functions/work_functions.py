@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deemo_dist.errors import DatasetError
+from deemo_dist.errors import DatasetError, StalledError
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Squares:
     stop: int = -1
     refuse: int = -1
     crash: int = -1
+    stall: int = -1
+    stall_times: int = 1
     sleep: float = 0.0
 
     def __call__(self) -> Callable[[int], tuple[int, int]]:
@@ -35,6 +37,8 @@ class Squares:
             os.kill(os.getpid(), signal.SIGSTOP)
         if unit == self.refuse:
             raise DatasetError("this unit is refused", hint="as told")
+        if unit == self.stall and tries < self.stall_times:
+            raise StalledError("the machine stood still")
         if unit == self.crash:
             raise RuntimeError("a secret path /raw/jane-doe.mp4")
         time.sleep(self.sleep)
