@@ -60,7 +60,9 @@ class StepPlan:
         groups and how much each gives, which takes the place of the settings' epochs. With ``store``, the table of
         packs is kept there.
 
-        Raises ``DatasetError`` for no examples, settings below 1, or an example that no pack can hold.
+        Raises ``DatasetError`` for no examples, settings below 1, or an example that no pack can hold;
+        ``CorruptDataError`` for a kept table that cannot be right, as later does whatever packs a window of which it
+        gives a wrong count.
         """
         self.lengths, self.settings = lengths, settings
         made_of = shards if isinstance(shards, Groups | Mix) else Groups.of(shards)
@@ -77,13 +79,16 @@ class StepPlan:
                 "settings": settings,
             }
         )
-        key = plan_key(self.digest)
-        table = _stored(store, key)
+        self._key = plan_key(self.digest)
+        table = _stored(store, self._key)
         if isinstance(made_of, Mix):
-            self._windows: Windows = MixedWindows(made_of, settings.seed, settings.window, table.get("starts"), key)
+            starts = table.get("starts")
+            self._windows: Windows = MixedWindows(made_of, settings.seed, settings.window, starts, self._key)
         else:
             self._windows = EpochWindows(made_of, settings.seed, settings.epochs, settings.window)
-        self._starts = np.concatenate([[0], np.cumsum(self._tabulated(store, key, table))]).astype(np.int64)
+        self._said = table_of_packs(table, self._key, windows=len(self._windows)) if table else None
+        counts = self._counted(store) if self._said is None else self._said
+        self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
     @property
     def packs_per_step(self) -> int:
@@ -171,6 +176,7 @@ class StepPlan:
         """The packs of a window, counted over all epochs, and their costs (int64 [P, 3]); the last few are kept."""
         if flat not in self._kept:
             packs = self._make(flat)
+            self._refuse_other(flat, len(packs))
             costs = self.lengths.costs(packs.items)
             self._kept[flat] = packs, np.add.reduceat(costs, packs.offsets[:-1], axis=0)
             while len(self._kept) > KEPT_WINDOWS:
@@ -188,23 +194,29 @@ class StepPlan:
         starts = np.repeat(packed.offsets[:-1][order] - offsets[:-1], lengths)
         return Packs(items=examples[packed.items[starts + np.arange(len(examples))]], offsets=offsets)
 
-    def _tabulated(self, store: Door | None, key: str, table: dict[str, Any]) -> list[int]:
-        """Packs of each window: of the stored table, else counted (and put there)."""
-        if table:
-            return _counts(table, len(self._windows), key)
-        counts = self._counted()
+    def _refuse_other(self, window: int, packs: int) -> None:
+        """Raise ``CorruptDataError`` where the table that was kept gives a window another count of packs: by it, packs
+        would be left out or come at another step."""
+        if self._said is not None and self._said[window] != packs:
+            raise CorruptDataError(
+                f"{self._key}: window {window} has {packs} packs, and {self._said[window]} by the table",
+                hint="delete the table: it is counted anew; what was trained by it did not see the packs of this plan",
+            )
+
+    def _counted(self, store: Door | None) -> list[int]:
+        """Packs of each window, counted and put into the store: many windows at once where there are more than are
+        kept."""
+        windows = range(len(self._windows))
+        if len(windows) <= KEPT_WINDOWS:
+            counts = [len(self._window(flat)[0]) for flat in windows]
+        else:
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="deemo-plan") as threads:
+                counts = list(threads.map(lambda flat: len(self._make(flat)), windows))
         if store is not None:
             made_of = {"lengths": self.lengths.digest, "measured": self.lengths.measured}
-            found = {"version": PLAN_VERSION, "packs": counts, **made_of}
-            store.put(key, canonical_json({**found, **self._windows.stored()}))
+            found = {"version": PLAN_VERSION, "packs": counts, "packs_digest": digest_of(counts), **made_of}
+            store.put(self._key, canonical_json({**found, **self._windows.stored()}))
         return counts
-
-    def _counted(self) -> list[int]:
-        """Packs of each window, many windows at once where there are more than are kept."""
-        if len(self._windows) <= KEPT_WINDOWS:
-            return [len(self._window(flat)[0]) for flat in range(len(self._windows))]
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="deemo-plan") as threads:
-            return list(threads.map(lambda flat: len(self._make(flat)), range(len(self._windows))))
 
 
 def _stored(store: Door | None, key: str) -> dict[str, Any]:
@@ -215,12 +227,17 @@ def _stored(store: Door | None, key: str) -> dict[str, Any]:
     return {}
 
 
-def _counts(value: dict[str, Any], windows: int, key: str) -> list[int]:
-    """The stored table, checked."""
-    counts = value.get("packs")
-    if not isinstance(counts, list) or len(counts) != windows or not all(type(n) is int and n > 0 for n in counts):
-        raise CorruptDataError(f"{key}: not a table of {windows} windows", hint="delete it: it is counted anew")
-    return counts
+def table_of_packs(value: dict[str, Any], key: str, *, windows: int | None = None) -> list[int]:
+    """Packs of each window, of a stored table of that many ``windows`` (None: of any number). Raises
+    ``CorruptDataError`` for what is none, or has not the digest that it names (older ones name none)."""
+    counts: Any = value.get("packs")
+    right = isinstance(counts, list) and bool(counts) and all(type(n) is int and n > 0 for n in counts)
+    if not right or (windows is not None and len(counts) != windows):
+        of = "the packs of windows" if windows is None else f"{windows} windows"
+        raise CorruptDataError(f"{key}: not a table of {of}", hint="delete it: it is counted anew")
+    if value.get("packs_digest", digest := digest_of(counts)) != digest:
+        raise CorruptDataError(f"{key}: its counts are not those it names", hint="delete it: it is counted anew")
+    return list(counts)
 
 
 def _check_fits(lengths: LengthTable, budget: Budget) -> None:

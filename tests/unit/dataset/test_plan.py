@@ -1,5 +1,6 @@
 """The step plan's laws."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,29 @@ def test_a_damaged_table_of_windows_is_refused(store: Store) -> None:
     store.put(f"plans/{plan.digest}/windows.json", b'{"packs": [1]}')
     with pytest.raises(CorruptDataError, match="windows"):
         StepPlan(lengths_of(300), np.arange(300) // 20, settings, store=store)
+
+
+@pytest.mark.parametrize("off", [1, -1])
+def test_a_table_that_gives_a_window_another_count_of_packs_is_refused(store: Store, off: int) -> None:
+    """At opening by its digest; where it names none (older ones), by whatever packs that window."""
+    settings = PlanSettings(seed=1, epochs=1, packs_per_step=4, budget=BUDGET, window=100)
+    lengths, shards = lengths_of(500), np.arange(500) // 20
+    plan = StepPlan(lengths, shards, settings, store=store)
+    key = f"plans/{plan.digest}/windows.json"
+    table = json.loads(store.get(key))
+    packs = table["packs"][1]
+    table["packs"][1] += off
+    store.put(key, json.dumps(table).encode())
+    with pytest.raises(CorruptDataError, match="its counts are not those it names"):
+        StepPlan(lengths, shards, settings, store=store)
+    del table["packs_digest"]
+    store.put(key, json.dumps(table).encode())
+    again = StepPlan(lengths, shards, settings, store=store)
+    assert again.step(0) == plan.step(0)
+    with pytest.raises(CorruptDataError, match=f"window 1 has {packs} packs, and {packs + off} by .* delete the table"):
+        [again.step(step) for step in range(again.steps)]
+    with pytest.raises(CorruptDataError, match="window 1 has"):
+        again.window(1)
 
 
 def test_the_digest_names_everything_the_plan_depends_on() -> None:
