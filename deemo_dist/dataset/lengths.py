@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from blake3 import blake3
 
 from deemo_dist.dataset.codec import check_version
 from deemo_dist.dataset.door import Door
@@ -32,6 +33,8 @@ _SCHEMA = pa.schema(
     [("tokens", pa.int32()), ("targets", pa.int32()), ("frames", pa.int32()), ("audio_ms", pa.int32())],
     metadata={"deemo.kind": "lengths", "deemo.version": str(LENGTHS_VERSION)},
 )
+_CONTENT = b"deemo.content"
+"""Where a table's schema says the digest of its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +156,11 @@ def lengths_of_what(data: bytes) -> str:
 
 
 def write_lengths(store: Door, key: str, columns: Sequence[np.ndarray], *, dataset_digest: str) -> None:
-    """Put a table: tokens, targets, frames, audio milliseconds, integers [N] each, in groups of ``ROWS`` rows."""
+    """Put a table: tokens, targets, frames, audio milliseconds, integers [N] each, in groups of ``ROWS`` rows. Its
+    schema says of what dataset it is, and the digest of the numbers in it."""
     sink = io.BytesIO()
-    schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, b"deemo.dataset": dataset_digest.encode()})
+    said = {b"deemo.dataset": dataset_digest.encode(), _CONTENT: _digest_of_content(columns).encode()}
+    schema = _SCHEMA.with_metadata({**_SCHEMA.metadata, **said})
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for start in range(0, len(columns[0]), ROWS):
             part = [pa.array(column[start : start + ROWS], pa.int32()) for column in columns]
@@ -163,26 +168,38 @@ def write_lengths(store: Door, key: str, columns: Sequence[np.ndarray], *, datas
     store.put(key, sink.getvalue())
 
 
-def read_lengths(store: Door, key: str, count: int, *, digest: str) -> LengthTable:
-    """A stored table of ``count`` rows, one column after the other and a group of rows at a time: no more than one
-    group is wide or packed in memory.
+def read_lengths(store: Door, key: str, count: int | None, *, digest: str) -> LengthTable:
+    """A stored table of ``count`` rows (None: of any number), one column after the other and a group of rows at a time:
+    no more than one group is wide or packed in memory.
 
-    Raises ``NotFoundError`` where there is none, ``CorruptDataError`` for a damaged one.
+    Raises ``NotFoundError`` where there is none, ``CorruptDataError`` for a damaged one: also where its numbers do not
+    have the digest that it names (older ones name none).
     """
     file = ObjectFile(store, key)
+    anew = "delete it: it is measured anew"
     try:
         table = pq.ParquetFile(pa.PythonFile(file, mode="r"))
-        found = int((table.schema_arrow.metadata or {}).get(b"deemo.version", b"0"))
-        check_version("lengths", found, LENGTHS_VERSION, key)
+        metadata = table.schema_arrow.metadata or {}
+        check_version("lengths", int(metadata.get(b"deemo.version", b"0")), LENGTHS_VERSION, key)
         rows = int(table.metadata.num_rows)
-        columns = [_column(table, name) for name in _SCHEMA.names] if rows == count else []
+        columns = [_column(table, name) for name in _SCHEMA.names] if count in (None, rows) else []
     except (pa.ArrowException, KeyError, OSError):
-        raise CorruptDataError(
-            f"{key}: not a readable table of lengths", hint="delete it: it is measured anew"
-        ) from None
-    if rows != count:
-        raise CorruptDataError(f"{key}: {rows} rows instead of {count}", hint="delete it: it is measured anew")
+        raise CorruptDataError(f"{key}: not a readable table of lengths", hint=anew) from None
+    if count not in (None, rows):
+        raise CorruptDataError(f"{key}: {rows} rows instead of {count}", hint=anew)
+    named = metadata.get(_CONTENT)
+    if named is not None and named.decode() != _digest_of_content(columns):
+        raise CorruptDataError(f"{key}: its lengths do not have the digest that it names", hint=anew)
     return _table(digest, columns)
+
+
+def _digest_of_content(columns: Sequence[np.ndarray]) -> str:
+    """Hex BLAKE3 of the columns, integers [N] each, one after the other as little-endian int32, a chunk at a time."""
+    state = blake3()
+    for column in columns:
+        for start in range(0, len(column), CHUNK):
+            state.update(np.ascontiguousarray(column[start : start + CHUNK], "<i4").tobytes())
+    return str(state.hexdigest())
 
 
 def _column(table: pq.ParquetFile, name: str) -> np.ndarray:

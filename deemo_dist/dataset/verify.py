@@ -21,6 +21,7 @@ from deemo_dist.dataset.ordered import in_order
 from deemo_dist.dataset.receipts import committed_units, read_receipt
 from deemo_dist.dataset.rows import Rows
 from deemo_dist.dataset.verify_shards import shard_problems
+from deemo_dist.dataset.verify_tables import table_problems
 from deemo_dist.digests import digest_of_rows
 from deemo_dist.errors import CorruptDataError, DeemoError
 from deemo_dist.records import Annotation, IndexRow, LedgerRow, Receipt
@@ -42,8 +43,9 @@ def verify(
     """Problems of the dataset ``name``/``version``, empty when there are none.
 
     Checks counts, attestations, sizes of shards, and every row of index, ledger and annotations against the receipts
-    and these against their digest; ``deep`` also reads every shard and checks its digest, each member, and what the
-    sample says of itself. Raises ``DatasetError`` when the dataset is not complete, of another format, or of a policy
+    and these against their digest, and reads the tables of lengths and plans that were made of the dataset; ``deep``
+    also reads every shard and checks its digest, each member, and what the sample says of itself. Raises
+    ``DatasetError`` when the dataset is not complete, of another format, or of a policy
     that is weak (without ``allow_weak``) or not the ``allowed`` one.
     """
     info = read_info(store, name, version)
@@ -73,7 +75,7 @@ def verify(
     if not totals.missing:
         problems += totals.problems(info)
         problems += tables.leftovers() if tables is not None else []
-    return problems
+    return [*problems, *table_problems(store, info)]
 
 
 def ledger_totals(ledger: Sequence[LedgerRow]) -> dict[str, int]:

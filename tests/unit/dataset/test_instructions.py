@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deemo_dist.config import TaskConfig
@@ -149,6 +151,26 @@ def test_stored_lengths_come_back_narrow_and_damaged_ones_are_refused(
         store.put("lengths/b", damage)
         with pytest.raises(CorruptDataError, match="lengths/b: not a readable table"):
             read_lengths(store, "lengths/b", 20, digest="a")
+
+
+def test_a_stored_length_that_changed_is_refused(store: Store) -> None:
+    columns = [np.arange(20) + least for least in (1, 0, 300, 70_000)]
+    write_lengths(store, "lengths/a", columns, dataset_digest="d")
+    schema = pq.read_schema(pa.BufferReader(store.get("lengths/a")))
+
+    def put(metadata: dict[bytes, bytes]) -> None:
+        """One target more in row 3, as if the bytes had turned."""
+        changed = [columns[0], columns[1] + (np.arange(20) == 3), *columns[2:]]
+        arrays = [pa.array(column, pa.int32()) for column in changed]
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_arrays(arrays, schema=schema.with_metadata(metadata)), sink)
+        store.put("lengths/a", sink.getvalue().to_pybytes())
+
+    put(schema.metadata)
+    with pytest.raises(CorruptDataError, match=r"lengths/a: its lengths do not have the digest .* measured anew"):
+        read_lengths(store, "lengths/a", 20, digest="a")
+    put({name: value for name, value in schema.metadata.items() if name != b"deemo.content"})  # as older ones are
+    assert read_lengths(store, "lengths/a", 20, digest="a").targets[3] == 4
 
 
 def test_examples_that_no_pack_holds_are_left_out_and_counted(

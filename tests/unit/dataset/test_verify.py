@@ -5,15 +5,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from deemo_dist.dataset import ShardWriter, open_dataset, plan_units, read_receipt, verify
 from deemo_dist.dataset.codec import parse_json, to_parquet
 from deemo_dist.dataset.layout import receipt_key, shard_key
+from deemo_dist.dataset.lengths import write_lengths
 from deemo_dist.dataset.lifecycle.derive import read_sample
 from deemo_dist.dataset.receipts import encode_receipt
 from deemo_dist.dataset.verify_shards import shard_problems
-from deemo_dist.digests import canonical_json, digest_of_rows, sha256_bytes
+from deemo_dist.digests import canonical_json, digest_of, digest_of_rows, sha256_bytes
 from deemo_dist.records.sample import ANNOTATION_SCHEMA, INDEX_SCHEMA, LEDGER_SCHEMA
 from deemo_dist.storage import Store
 
@@ -139,3 +143,24 @@ def test_a_sample_that_says_otherwise_than_its_row_is_found(whole: Store, field:
     index = tuple(replace(row, shard=shard.tar.name, members=shard.members[row.key]) for row in receipt.index)
     found = shard_problems(whole, PREFIX, replace(receipt, tar=shard.tar, index=index), deep=True)
     assert len(found) == len(index) and all(f"says another {field} than its index row" in each for each in found)
+
+
+def test_damaged_tables_of_lengths_and_plans_are_found(whole: Store) -> None:
+    info = open_dataset(whole, "demo", "v1").info
+    columns = [np.arange(8) + 1] * 4
+    write_lengths(whole, "lengths/ours.parquet", columns, dataset_digest=info.dataset_digest)
+    write_lengths(whole, "lengths/theirs.parquet", columns, dataset_digest="another")
+    packs = {"packs": [3, 4], "packs_digest": digest_of([3, 4])}
+    whole.put("plans/p/windows.json", canonical_json({**packs, "measured": ["ours"]}))
+    whole.put("plans/q/windows.json", canonical_json({"packs": [], "measured": ["theirs"]}))
+    assert verify(whole, "demo", "v1") == []
+    whole.put("plans/p/windows.json", canonical_json({**packs, "packs": [3, 5], "measured": ["ours"]}))
+    table = pq.read_table(pa.BufferReader(whole.get("lengths/ours.parquet")))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.set_column(1, "targets", pa.array([9] * 8, pa.int32())).cast(table.schema), sink)
+    whole.put("lengths/ours.parquet", sink.getvalue().to_pybytes())
+    whole.put("lengths/rubbish.parquet", b"rubbish")
+    lengths, rubbish, plan = verify(whole, "demo", "v1")
+    assert lengths.startswith("lengths/ours.parquet: its lengths do not have the digest")
+    assert rubbish.startswith("lengths/rubbish.parquet: not a readable table")
+    assert plan.startswith("plans/p/windows.json: its counts are not those it names")
