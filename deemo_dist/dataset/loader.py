@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.dropout import drop_modalities
+from deemo_dist.dataset.layout import lengths_key
 from deemo_dist.dataset.lifecycle.tombstones import refuse_tombstoned
 from deemo_dist.dataset.media import spans
 from deemo_dist.dataset.mixed import MixedExamples
 from deemo_dist.dataset.opened import Dataset
-from deemo_dist.dataset.packload import Loaded, Packer, PackLoading, pinned
+from deemo_dist.dataset.packload import Loaded, Packer, PackLoading, Planned, pinned, refuse_unplanned
 from deemo_dist.dataset.plan import StepPlan
 from deemo_dist.dataset.workers import Workers
 from deemo_dist.errors import DatasetError, DeemoError
@@ -161,37 +164,44 @@ class Loader:
         """This rank's packs of a step, modalities dropped by their place alone."""
         for micro, numbers in enumerate(self.plan.slice(step, self.rank, self.world)):
             place = micro * self.world + self.rank
-            examples = drop_modalities(
-                [self.examples[number] for number in numbers or ()],
-                self.modality_dropout,
-                seed=self.seed,
-                step=step,
-                pack=place,
-            )
-            yield _Pack(step=step, place=place, numbers=numbers or (), examples=examples)
+            whole = [self.examples[number] for number in numbers or ()]
+            shown = drop_modalities(whole, self.modality_dropout, seed=self.seed, step=step, pack=place)
+            same = tuple(one.modalities == other.modalities for one, other in zip(whole, shown, strict=True))
+            yield _Pack(step=step, place=place, numbers=numbers or (), examples=shown, whole=same)
 
     def reads(self, step: int) -> list[tuple[str, int, int]]:
         """(shard, offset, bytes) of every read that a step asks of the store, in this rank's order of packs."""
         return [span for pack in self.packs(step) for span in spans(pack.examples)]
 
     def _micro(self, pack: "_Pack", loaded: Loaded) -> MicroBatch:
+        """Raises ``DatasetError`` for a batch that is not as it was planned."""
+        lengths, numbers = self.plan.lengths, list(pack.numbers)
+        planned = Planned(
+            tokens=lengths.tokens[numbers],
+            targets=lengths.targets[numbers],
+            whole=np.array(pack.whole, bool),
+            measured=tuple(map(lengths_key, lengths.measured)),
+        )
+        refuse_unplanned(loaded, planned, pack.name)
         return MicroBatch(
             batch=loaded.batch,
             keys=loaded.fed,
             examples=len(loaded.fed),
-            tokens=int(self.plan.lengths.tokens[list(pack.numbers)].sum()),
+            tokens=int(planned.tokens.sum()),
             bytes=loaded.bytes,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pack:
-    """One pack to load: its step, its place in the step, and its examples as they are shown (none: a null pack)."""
+    """One pack to load: its step, its place in the step, its examples as they are shown (none: a null pack), and which
+    of them show all their modalities."""
 
     step: int
     place: int
     numbers: tuple[int, ...]
     examples: tuple[Example, ...]
+    whole: tuple[bool, ...]
 
     @property
     def name(self) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.media import Files, decode_example, read_members
 from deemo_dist.environ import gpus
@@ -81,6 +83,43 @@ def _refuse_loss(batch: Mapping[str, Any], count: int) -> None:
         raise DatasetError(
             f"the processor put {len(ends) - 1} examples into a pack of {count}", hint="a processor drops none"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What a plan says of a pack's examples: ``tokens`` and ``targets`` (integers [n]), and which of them are shown
+    ``whole`` (bool [n]): one with a modality dropped has the same targets, and no more tokens. ``measured``: the keys
+    of the tables of lengths that say so."""
+
+    tokens: np.ndarray
+    targets: np.ndarray
+    whole: np.ndarray
+    measured: tuple[str, ...]
+
+
+def refuse_unplanned(loaded: Loaded, planned: Planned, pack: str) -> None:
+    """Raise ``DatasetError`` where a batch has not the tokens and targets that ``pack`` was planned with: the loss of
+    the step would be divided by another number than it is summed over, or the pack be over its budget.
+
+    A batch says its tokens by ``cu_seqlens`` ([n + 1]) and its targets by ``label_rows`` ([targets], each the place
+    before one); one that does not is not judged.
+    """
+    if "cu_seqlens" not in loaded.batch or not loaded.fed:
+        return
+    ends = np.asarray(loaded.batch["cu_seqlens"])
+    if len(ends) - 1 != len(planned.tokens):
+        raise DatasetError(f"{pack}: {len(ends) - 1} examples are in it, and {len(planned.tokens)} by its plan")
+    tokens = np.diff(ends)
+    found = [("tokens", tokens, np.where(planned.whole, planned.tokens, np.minimum(tokens, planned.tokens)))]
+    if "label_rows" in loaded.batch:
+        places = np.asarray(loaded.batch["label_rows"]) + 1
+        found.append(("targets", np.diff(np.searchsorted(places, ends)), planned.targets))
+    for what, made, said in found:
+        for number in np.flatnonzero(made != said)[:1].tolist():
+            raise DatasetError(
+                f"{pack}: example {loaded.fed[number]} has {made[number]} {what}, and {said[number]} by its plan",
+                hint=f"delete {' and '.join(planned.measured)}: measured anew; else it is the processor's fault",
+            )
 
 
 def pinned(loaded: Loaded) -> Loaded:

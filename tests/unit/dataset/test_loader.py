@@ -197,6 +197,48 @@ def test_a_processor_that_drops_an_example_is_refused(
         shown(dataclasses.replace(loader_of(dataset, store, examples, plan), processor=Losing()))
 
 
+class Telling(Packer):
+    """A processor that says how many tokens and targets each example has: ``planned`` by key, one token fewer for each
+    modality that is not shown."""
+
+    def __init__(self, planned: dict[str, tuple[int, int]], modalities: dict[str, tuple[str, ...]]) -> None:
+        self.planned, self.modalities = planned, modalities
+
+    def pack(self, examples: Any) -> dict[str, Any]:
+        found = [(self.planned[e.example.key], self._dropped(e.example)) for e in examples]
+        ends = np.cumsum([0, *(tokens - dropped for (tokens, _), dropped in found)])
+        rows = [
+            np.arange(end - targets, end) - 1 for end, ((_, targets), _) in zip(ends[1:].tolist(), found, strict=True)
+        ]
+        return {**super().pack(examples), "cu_seqlens": ends, "label_rows": np.concatenate(rows)}
+
+    def _dropped(self, example: Example) -> int:
+        return len(self.modalities[example.key]) - len(example.modalities)
+
+
+@pytest.mark.parametrize(("off", "what"), [((1, 0), "tokens"), ((-1, 0), "tokens"), ((0, 1), "targets")])
+def test_a_pack_that_is_not_as_planned_is_refused(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan, off: tuple[int, int], what: str
+) -> None:
+    """With dropout: an example that shows less has fewer tokens, and the same targets."""
+    planned = {example.key: (90 + number, 1) for number, example in enumerate(examples)}
+    modalities = {example.key: example.modalities for example in examples}
+    loader = loader_of(dataset, store, examples, plan)
+    pack = next(pack for pack in loader.packs(0) if any(pack.whole))
+    number = pack.numbers[pack.whole.index(True)]
+    key = examples[number].key
+    told = dataclasses.replace(loader, processor=Telling(planned, modalities))
+    assert shown(told) == shown(loader)
+    tokens, targets = planned[key][0] + off[0], planned[key][1] + off[1]
+    wrong = dataclasses.replace(loader, processor=Telling({**planned, key: (tokens, targets)}, modalities))
+    figures = {"tokens": (tokens, 90 + number), "targets": (targets, 1)}[what]
+    said = (
+        rf"{pack.name}: example {key}:emotion has {figures[0]} {what}, and {figures[1]} by its plan - delete lengths/"
+    )
+    with pytest.raises(DatasetError, match=said):
+        shown(wrong)
+
+
 def test_errors_of_processes_reach_the_loop(
     dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan
 ) -> None:

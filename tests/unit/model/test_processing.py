@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoProcessor, WhisperFeatureExtractor
 
+from deemo_dist.dataset import restrict
 from deemo_dist.errors import ModelError
 from deemo_dist.model.configuration import MediaShape
 from deemo_dist.model.features import audio_features, cue_tensor, pick, video_tensor
@@ -48,6 +49,18 @@ def test_length_is_what_a_pack_holds(loaded, processor, specs):
     )
     assert cues % processor.projectors["cue"].tokens == 0
     assert not torch.isnan(torch.cat([pack["input_features"].flatten(), pack["cue_values"].flatten()])).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(examples(), st.text(min_size=1, max_size=40), st.sets(st.sampled_from(MODALITIES)))
+def test_what_shows_less_has_the_same_targets_and_no_more_tokens(loaded, processor, spec, said, kept):
+    """What a loader holds a pack with dropped modalities to."""
+    spec = {**spec, "modalities": MODALITIES, "answer": "negative"}
+    whole = loaded("a", **{**spec, "question": f"They said: {said}\nWhich?"}).example
+    bare = loaded("a", **{**spec, "question": "Which?"}).example.turns
+    shown = restrict(dataclasses.replace(whole, turns_without_text=bare), sorted(kept))
+    most, length = processor.length_of(whole), processor.length_of(shown)
+    assert length.targets == most.targets and length.tokens <= most.tokens
 
 
 def test_loss_falls_on_the_assistants_text_alone(processor, loaded):
