@@ -51,7 +51,7 @@ def from_plain(kind: type[T], data: Any, where: str) -> T:
 
 
 @functools.cache
-def _hints(kind: type) -> dict[str, Any]:
+def field_hints(kind: type) -> dict[str, Any]:
     """Type hints of a dataclass's fields."""
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
@@ -62,7 +62,7 @@ def _decode(hint: Any, value: Any) -> Any:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if value is None:
             return None  # a null struct: its reader says what is missing
-        return hint(**{name: _decode(inner, value[name]) for name, inner in _hints(hint).items() if name in value})
+        return hint(**{name: _decode(inner, value[name]) for name, inner in field_hints(hint).items() if name in value})
     origin = get_origin(hint)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _decode(get_args(hint)[0], value)

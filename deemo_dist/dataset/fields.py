@@ -2,15 +2,25 @@
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from deemo_dist.records import Annotation, NfblEvent
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 
 
+@lru_cache(maxsize=1024)
+def names_in(template: str) -> tuple[str, ...]:
+    """The names of a template's placeholders, in their order."""
+    return tuple(FIELD.findall(template))
+
+
 def fill(template: str, annotation: Annotation) -> str | None:
     """A template with its placeholders filled in; None when a value is missing or empty."""
-    values = {name: _value(name, annotation) for name in FIELD.findall(template)}
+    names = names_in(template)
+    if not names:
+        return template
+    values = {name: _value(name, annotation) for name in names}
     if any(not value for value in values.values()):
         return None
     return FIELD.sub(lambda match: values[match.group(1)] or "", template)
@@ -25,7 +35,7 @@ def fill_prompt(template: str, annotation: Annotation, *, text: bool) -> tuple[s
     kept: list[str] = []
     uses_text = False
     for line in template.split("\n"):
-        textual = any(is_textual(name) for name in FIELD.findall(line))
+        textual = any(is_textual(name) for name in names_in(line))
         filled = fill(line, annotation)
         if filled is None or (textual and not text):
             continue

@@ -18,6 +18,7 @@ from deemo_dist.console import logger
 from deemo_dist.dataset import columns
 from deemo_dist.dataset.fields import FIELD, fill, fill_prompt
 from deemo_dist.dataset.opened import Dataset
+from deemo_dist.dataset.rows import BATCH
 from deemo_dist.dataset.windows import CHUNK, Groups, digest_of_integers
 from deemo_dist.digests import digest_of, digest_of_rows
 from deemo_dist.errors import ConfigError
@@ -54,12 +55,22 @@ class Examples(Sequence[Example]):
 
     def __getitem__(self, number: int | slice) -> Example | list[Example]:
         if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
-        return self._made(self.dataset.index[int(self.rows[number])], self.names[int(self.asked[number])])
+            return self.at(np.arange(*number.indices(len(self))))
+        return self.at(np.array([range(len(self))[number]]))[0]
 
     def __iter__(self) -> Iterator[Example]:
-        for row, asked in zip(self.dataset.index.take(self.rows), self.asked.tolist(), strict=True):
-            yield self._made(row, self.names[asked])
+        for start in range(0, len(self), BATCH):
+            yield from self.at(np.arange(start, min(start + BATCH, len(self))))
+
+    def at(self, numbers: np.ndarray) -> list[Example]:
+        """The examples of these numbers (integers [N]), in their order: their rows are read all at once."""
+        rows = self.dataset.index.at(self.rows[numbers])
+        said = self.dataset.annotations.at([row.key for row in rows])
+        names = [self.names[asked] for asked in self.asked[numbers].tolist()]
+        return [
+            make_example(row, annotation, name, self.tasks[name], self.wanted)
+            for row, annotation, name in zip(rows, said, names, strict=True)
+        ]
 
     @property
     def groups(self) -> Groups:
@@ -79,9 +90,6 @@ class Examples(Sequence[Example]):
                 "asked": digest_of_integers(self.asked),
             }
         )
-
-    def _made(self, row: IndexRow, name: str) -> Example:
-        return make_example(row, self.dataset.annotations[row.key], name, self.tasks[name], self.wanted)
 
 
 def build_examples(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from deemo_dist.dataset.dropout import drop_modalities
 from deemo_dist.dataset.layout import lengths_key
 from deemo_dist.dataset.lifecycle.tombstones import refuse_tombstoned
 from deemo_dist.dataset.media import spans
-from deemo_dist.dataset.mixed import MixedExamples
+from deemo_dist.dataset.mixed import MixedExamples, examples_at
 from deemo_dist.dataset.opened import Dataset
 from deemo_dist.dataset.packload import Loaded, Packer, PackLoading, Planned, pinned, refuse_unplanned
 from deemo_dist.dataset.plan import StepPlan
@@ -162,12 +163,14 @@ class Loader:
 
     def packs(self, step: int) -> Iterator["_Pack"]:
         """This rank's packs of a step, modalities dropped by their place alone."""
-        for micro, numbers in enumerate(self.plan.slice(step, self.rank, self.world)):
+        dealt = [numbers or () for numbers in self.plan.slice(step, self.rank, self.world)]
+        made = iter(examples_at(self.examples, [number for numbers in dealt for number in numbers]))
+        for micro, numbers in enumerate(dealt):
             place = micro * self.world + self.rank
-            whole = [self.examples[number] for number in numbers or ()]
+            whole = list(islice(made, len(numbers)))
             shown = drop_modalities(whole, self.modality_dropout, seed=self.seed, step=step, pack=place)
             same = tuple(one.modalities == other.modalities for one, other in zip(whole, shown, strict=True))
-            yield _Pack(step=step, place=place, numbers=numbers or (), examples=shown, whole=same)
+            yield _Pack(step=step, place=place, numbers=numbers, examples=shown, whole=same)
 
     def reads(self, step: int) -> list[tuple[str, int, int]]:
         """(shard, offset, bytes) of every read that a step asks of the store, in this rank's order of packs."""

@@ -37,13 +37,21 @@ class MixedExamples(Sequence[Example]):
 
     def __getitem__(self, number: int | slice) -> Example | list[Example]:
         if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
+            return self.at(np.arange(*number.indices(len(self))))
         place = int(number) + (len(self) if number < 0 else 0)
         if not 0 <= place < len(self):
             raise IndexError(f"there are {len(self)} examples, none has the number {number}")
-        part = int(np.searchsorted(self.starts, place, side="right")) - 1
-        examples = list(self.parts.values())[part]
-        return _placed(examples[place - int(self.starts[part])], examples)
+        return self.at(np.array([place]))[0]
+
+    def at(self, numbers: np.ndarray) -> list[Example]:
+        """The examples of these numbers (integers [N]), in their order: the rows of a dataset are read all at once."""
+        part = np.searchsorted(self.starts, numbers, side="right") - 1
+        found: dict[int, Example] = {}
+        for place, examples in enumerate(self.parts.values()):
+            here = np.flatnonzero(part == place)
+            made = examples.at(numbers[here] - self.starts[place])
+            found.update(zip(here.tolist(), (_placed(example, examples) for example in made), strict=True))
+        return [found[number] for number in range(len(numbers))]
 
     def __iter__(self) -> Iterator[Example]:
         for examples in self.parts.values():
@@ -64,6 +72,13 @@ class MixedExamples(Sequence[Example]):
 
 def _placed(example: Example, examples: Examples) -> Example:
     return replace(example, prefix=examples.dataset.prefix)
+
+
+def examples_at(examples: Sequence[Example], numbers: Sequence[int]) -> list[Example]:
+    """The examples of these numbers, in their order: at once where they are a dataset's, or several's."""
+    if isinstance(examples, Examples | MixedExamples):
+        return examples.at(np.array(numbers, np.int64))
+    return [examples[number] for number in numbers]
 
 
 def mixed_lengths(tables: Sequence[LengthTable]) -> LengthTable:

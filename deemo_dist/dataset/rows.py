@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deemo_dist.dataset.codec import from_plain
+from deemo_dist.dataset.decoding import records
 
 T = TypeVar("T")
 BATCH = 1024
@@ -35,7 +35,7 @@ class Rows(Sequence[T]):
 
     def __getitem__(self, number: int | slice) -> T | list[T]:
         if isinstance(number, slice):
-            return [self[one] for one in range(*number.indices(len(self)))]
+            return self.at(np.arange(*number.indices(len(self))))
         place = int(number) + (len(self) if number < 0 else 0)
         if not 0 <= place < len(self):
             raise IndexError(f"{self.where} has {len(self)} rows, not {number}")
@@ -44,6 +44,10 @@ class Rows(Sequence[T]):
     def __iter__(self) -> Iterator[T]:
         for start in range(0, len(self), BATCH):
             yield from self._made(self.table.slice(start, BATCH))
+
+    def at(self, numbers: np.ndarray) -> list[T]:
+        """The records of these rows (integers [N]), in their order: all at once, many times as fast as one by one."""
+        return self._made(self.table.take(pa.array(numbers, pa.int64())))
 
     def column(self, name: str) -> pa.Array:
         """A whole column, undecoded."""
@@ -55,7 +59,7 @@ class Rows(Sequence[T]):
         return Rows(self.kind, self.table.take(pa.array(numbers, pa.int64())), self.where)
 
     def _made(self, part: pa.Table) -> list[T]:
-        return [from_plain(self.kind, row, self.where) for row in part.to_pylist(maps_as_pydicts="strict")]
+        return records(self.kind, part, self.where)
 
 
 class ByKey(Mapping[str, T], Generic[T]):
@@ -79,25 +83,42 @@ class ByKey(Mapping[str, T], Generic[T]):
 
     def place(self, key: str) -> int:
         """The row number of ``key``. Raises ``KeyError``."""
-        keys, order = self._keys, self._order
-        low, high = 0, len(keys)
-        while low < high:
+        return int(self.places([key])[0])
+
+    def places(self, keys: Sequence[str]) -> np.ndarray:
+        """The row numbers of ``keys``, int64 [n], all searched for at once. Raises ``KeyError`` for one that is not
+        there."""
+        wanted = pa.array(keys, pa.string())
+        low, high = np.zeros(len(keys), np.int64), np.full(len(keys), len(self), np.int64)
+        while (going := low < high).any():
             middle = (low + high) // 2
-            if keys[middle if order is None else int(order[middle])].as_py() <= key:
-                low = middle + 1
-            else:
-                high = middle
-        found = low - 1 if order is None else int(order[low - 1])
-        if not low or keys[found].as_py() != key:
-            raise KeyError(key)
+            upto = self._at_most(np.minimum(middle, len(self) - 1), wanted)
+            low, high = np.where(going & upto, middle + 1, low), np.where(going & ~upto, middle, high)
+        found = self._numbers(np.maximum(low - 1, 0)) if len(self) else low
+        there = pc.equal(self._keys.take(pa.array(found)), wanted) if len(self) else pa.repeat(False, len(keys))
+        if not pc.all(there, min_count=0).as_py():
+            raise KeyError(keys[pc.index(there, False).as_py()])
         return found
 
+    def _at_most(self, middle: np.ndarray, wanted: pa.Array) -> np.ndarray:
+        """Whether the keys at these places in their order are at most the ``wanted`` ones: bool [n]."""
+        keys = self._keys.take(pa.array(self._numbers(middle)))
+        return np.asarray(pc.less_equal(keys, wanted).to_numpy(zero_copy_only=False), bool)
+
+    def _numbers(self, places: np.ndarray) -> np.ndarray:
+        """The row numbers at these places in the order of keys."""
+        return places if self._order is None else self._order[places]
+
     def __getitem__(self, key: str) -> T:
-        return self.rows[self.place(key)]
+        return self.at([key])[0]
+
+    def at(self, keys: Sequence[str]) -> list[T]:
+        """The records of these keys, in their order, all at once. Raises ``KeyError``."""
+        return self.rows.at(self.places(keys))
 
     def __contains__(self, key: object) -> bool:
         try:
-            return isinstance(key, str) and self.place(key) >= 0
+            return isinstance(key, str) and len(self.places([key])) == 1
         except KeyError:
             return False
 

@@ -2,48 +2,62 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
-
-import numpy as np
 
 from cluster.local.s3 import LocalS3
 from deemo_dist.config import StorageConfig
-from deemo_dist.dataset import Budget, CachedStore, PlanSettings, StepPlan, table_of
-from deemo_dist.dataset.media import spans
-from deemo_dist.records import Example, Length, Member
+from deemo_dist.dataset import (
+    CachedStore,
+    Loader,
+    build_examples,
+    measure_lengths,
+    open_dataset,
+    plan_stage,
+)
+from deemo_dist.records import Example, LoadedExample
 from deemo_dist.storage import Store, open_store
+from tests import large
 from tests.bench.plane.reading import packs_of, stream
-from tests.bench.plane.samples import PREFIX, example_of, plan_of
+from tests.bench.plane.samples import PREFIX, plan_of
 from tests.proxies.s3 import FaultProxy
 
-EXAMPLES, SHARD = 100_000, 640
-BUDGET = Budget(tokens=4096, frames=512, audio_seconds=600.0)
-PACKS_PER_STEP = 64
+EXAMPLES = 100_000
+STAGE = replace(large.STAGE, packs_per_step=64, max_tokens=4096, epochs=1)
+
+
+class Unused:
+    """A processor of a loader that makes no batch."""
+
+    def pack(self, examples: Sequence[LoadedExample]) -> dict[str, Any]:
+        """Nobody asks."""
+        raise AssertionError("no batch is made")
+
+    def null_pack(self) -> dict[str, Any]:
+        """Nobody asks."""
+        raise AssertionError("no batch is made")
 
 
 def resumes(folder: Path) -> Callable[[float], float]:
-    """A function of a position in the epoch (0 to 1): resumes a second at it, of a plan freshly opened."""
+    """A function of a position in the epoch (0 to 1): resumes a second at it, of a plan freshly opened, by the loader
+    over the examples of an opened dataset."""
     store = open_store(StorageConfig(root=f"file://{folder}"))
-    draw = np.random.default_rng(0)
-    tokens = draw.integers(60, 1200, EXAMPLES).tolist()
-    lengths = table_of([Length(tokens=count, targets=1, frames=8, audio_seconds=1.0) for count in tokens])
-    shards = np.arange(EXAMPLES) // SHARD
-    members = (
-        Member(extension="mp4", offset=512, size=65_536, blake3=""),
-        Member(extension="json", offset=66_560, size=600, blake3=""),
-    )
-    examples = [example_of(f"{n:032x}", n // SHARD, f"{n // SHARD:05d}.tar", members) for n in range(EXAMPLES)]
-    settings = PlanSettings(seed=1, epochs=1, packs_per_step=PACKS_PER_STEP, budget=BUDGET)
-    StepPlan(lengths, shards, settings, store=store)
+    large.make_large(store, EXAMPLES)
+    dataset = open_dataset(store, "demo", "v1")
+    examples = build_examples(dataset, large.TASKS, ["emotion"], "train")
+    how = {"dataset_digest": dataset.digest, "processor_digest": "p", "store": store}
+    lengths = measure_lengths(examples, large.never, **how)
+    plan_stage(examples, lengths, STAGE, seed=1, store=store)
 
     def resume(position: float) -> float:
-        plan = StepPlan(lengths, shards, settings, store=store)
+        plan = plan_stage(examples, lengths, STAGE, seed=1, store=store)
+        loader = Loader(dataset=dataset, store=store, examples=examples, plan=plan, processor=Unused())
         started = time.perf_counter()
-        for numbers in plan.slice(int(plan.steps * position), 0, 1):
-            spans([examples[number] for number in numbers or ()])
+        loader.reads(int(plan.steps * position))
         return 1 / (time.perf_counter() - started)
 
     return resume

@@ -27,6 +27,7 @@ from deemo_dist.dataset import (
 from deemo_dist.dataset.lifecycle.tombstones import put_tombstone
 from deemo_dist.dataset.media import wanted_members
 from deemo_dist.dataset.packload import Loaded, PackLoading, pinned
+from deemo_dist.dataset.rows import Rows
 from deemo_dist.dataset.workers import Workers
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Example, Length
@@ -258,6 +259,20 @@ def test_the_reads_of_a_step_are_known_without_its_media(
     assert not asked
     shown(loader)
     assert asked == [(f"{dataset.prefix}/shards/{shard}", start, length) for shard, start, length in expected]
+
+
+def test_a_step_reads_its_rows_at_once(
+    dataset: Dataset, store: Store, examples: list[Example], plan: StepPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All packs of a rank together: a resume does not wait for one row after another."""
+    reads: list[int] = []
+    real = Rows._made
+    monkeypatch.setattr(Rows, "_made", lambda rows, part: reads.append(len(part)) or real(rows, part))
+    packs = list(loader_of(dataset, store, examples, plan).packs(1))
+    numbers = [number for pack in packs for number in pack.numbers]
+    assert len(packs) == 3 and reads == [len(numbers)] * 2
+    whole = list(loader_of(dataset, store, examples, plan, modality_dropout=0.0).packs(1))
+    assert [pack.examples for pack in whole] == [tuple(examples[n] for n in pack.numbers) for pack in packs]
 
 
 def test_batches_are_pinned_where_there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

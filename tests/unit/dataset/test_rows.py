@@ -1,5 +1,6 @@
 """Records found by their key, whatever the order of their rows."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -24,6 +25,25 @@ def test_every_key_is_found_and_no_other(keys: list[str], ordered: bool) -> None
     assert list(found) == keys and len(found) == len(keys)
     for other in ("", "a", "zzzzz", *(key + "x" for key in keys)):
         assert (other in found) == (other in places)
+
+
+@pytest.mark.parametrize("keys", [["a", "b", "b", "d"], ["d", "b", "a", "b"]])
+def test_records_are_found_all_at_once(keys: list[str]) -> None:
+    """Of those with one key the last counts."""
+    found = by_key(keys)
+    assert found.places(["d", "b", "a", "b"]).tolist() == [found.place(key) for key in ("d", "b", "a", "b")]
+    last = str(max(number for number, key in enumerate(keys) if key == "b"))
+    assert [row.transcript for row in found.at(["b", "b"])] == [last, last]
+    assert found.at([]) == [] and by_key([]).at([]) == []
+    for missing in (["a", "c"], ["0"], ["e", "a"]):
+        with pytest.raises(KeyError, match=r"[c0e]"):
+            found.at(missing)
+
+
+def test_rows_are_read_in_the_order_asked() -> None:
+    rows = by_key(["a", "b", "c", "d"]).rows
+    assert [row.key for row in rows.at(np.array([3, 0, 3]))] == ["d", "a", "d"] == [rows[n].key for n in (3, 0, -1)]
+    assert [row.key for row in rows[1:3]] == ["b", "c"] and rows[4:] == []
 
 
 def test_a_record_is_made_when_it_is_asked_for() -> None:
