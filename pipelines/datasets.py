@@ -16,15 +16,17 @@ from pipelines.work import work_lines
 MANIFEST_ORDER = "  order      the manifest's: who knows it knows whose a key is; preprocess anew or rotate the key"
 
 
-def open_allowed(config: RunConfig, store: Store, name: str = "", version: str = "") -> Dataset:
+def open_allowed(config: RunConfig, store: Store, name: str = "", version: str = "", *, ledger: bool = True) -> Dataset:
     """The dataset of a run, or another that it uses, refused (``DatasetError``) unless it was made under the run's
-    policy, and that is strong or ``data.allow_weak_policy`` is set; and where somebody who withdrew is in it."""
+    policy, and that is strong or ``data.allow_weak_policy`` is set; and where somebody who withdrew is in it.
+    ``ledger`` as for ``open_dataset``."""
     dataset = open_dataset(
         store,
         name or config.data.name,
         version or config.data.version,
         allow_weak=config.data.allow_weak_policy,
         allowed=_allowed(config),
+        ledger=ledger,
     )
     _refuse_withdrawn(store, dataset)
     return dataset

@@ -16,6 +16,7 @@ from deemo_dist.config import RunConfig
 from deemo_dist.dataset import Dataset, Examples, Loader, MixedExamples, StepPlan
 from deemo_dist.dataset.layout import plan_key
 from deemo_dist.dataset.packload import PackLoading
+from deemo_dist.dataset.rows import joined
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import ConfigError
 from deemo_dist.planning.data.forecast import Cluster, Forecast, Limit, Measured, Scale, forecast
@@ -66,7 +67,7 @@ def plan_data(config: RunConfig, cluster: Cluster, *, samples: int | None = None
     if cluster.nodes > cluster.ranks:
         raise ConfigError(f"{cluster.nodes} nodes for {cluster.ranks} ranks", hint="a rank a node at least")
     store = open_store(config.storage)
-    dataset = open_allowed(config, store)
+    dataset = open_allowed(config, store, ledger=False)
     processor = build_processor(config.model)
     asked = _Asked(config=config, cluster=cluster, dataset=dataset, processor=processor, store=store, samples=samples)
     return [_forecast(asked, stage) for stage in plan_stages(config, dataset, processor, store)]
@@ -236,9 +237,8 @@ def measured(
     config: RunConfig, stage: PlannedStage, processor: "DeemoLlamaProcessor", store: Store, window_seconds: float
 ) -> Measured:
     """What one row, one example and one pack of the real data take here; ``window_seconds``: as timed."""
-    tables = [table for each in stage.datasets for table in (each.index.table, each.ledger.table)]
-    tables += [each.annotations.rows.table for each in stage.datasets]
-    parts = [part for each in stage.datasets for part in (*each.info.index, *each.info.ledger, *each.info.annotations)]
+    tables = [table for each in stage.datasets for table in (each.index.table, each.annotations.rows.table)]
+    parts = [part for each in stage.datasets for part in (*each.info.index, *each.info.annotations)]
     rows = sum(len(each.index) for each in stage.datasets)
     lengths = stage.plan.lengths
     columns = (lengths.tokens, lengths.targets, lengths.frames, lengths.audio_ms)
@@ -253,13 +253,18 @@ def measured(
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return Measured(
         row_seconds=sum(_reading(table) * len(table) for table in tables) / rows,
-        row_memory=(sum(table.nbytes for table in tables) + max(table.nbytes for table in tables)) / rows,
+        row_memory=(sum(table.nbytes for table in tables) + _widest(tables)) / rows,
         row_stored=sum(store.size(part.key) for part in parts) / rows,
         example_memory=item + ROW_NUMBER,
         window_seconds=window_seconds,
         sample_seconds=cpu / _count(packs),
         pack_seconds=wall / len(packs),
     )
+
+
+def _widest(tables: Sequence[pa.Table]) -> int:
+    """Bytes of the largest column: what opening has in memory twice."""
+    return max(column.nbytes for table in tables for column in table.columns)
 
 
 def _count(packs: Sequence[Sequence[Example]]) -> int:
@@ -277,7 +282,7 @@ def _reading(table: pa.Table) -> float:
     for _ in range(TIMES):
         started = time.perf_counter()
         sha256_bytes(data)
-        parquet_table(data).combine_chunks()
+        joined([parquet_table(data)])
         seconds.append(time.perf_counter() - started)
     return min(seconds) / len(many)
 

@@ -137,7 +137,7 @@ def open_sources(config: RunConfig, dataset: Dataset, store: Store) -> dict[str,
     for stage in config.stages.values():
         for key, (name, version) in dataset_names(stage.mix).items():
             if key not in sources:
-                sources[key] = open_allowed(config, store, name, version)
+                sources[key] = open_allowed(config, store, name, version, ledger=False)
     return sources
 
 

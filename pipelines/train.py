@@ -45,7 +45,7 @@ def run_train(run: str, overrides: Sequence[str], selection: Selection = ALL) ->
         return
     selection.bounds(list(config.stages))
     check(config.tracking, tracking_folder(config))
-    open_allowed(config, open_store(config.storage))
+    open_allowed(config, open_store(config.storage), ledger=False)
     told = [each for each in overrides if not each.startswith("data.manifest=")]  # no rank reads raw clips
     command = [sys.executable, "-m", "pipelines.cli", "train", "-c", run, "--worker", *selection.arguments(), *told]
     code = run_ranks(command, ranks=config.engine.ranks, threads=config.engine.threads)
@@ -123,7 +123,7 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
 
     ranks.progress.during("plans")
     store = open_store(config.storage)
-    dataset = open_allowed(config, store)
+    dataset = open_allowed(config, store, ledger=False)
     processor = build_processor(config.model)
     stages = _planned(ranks, lambda: plan_stages(config, dataset, processor, store))
     check_ranks(stages, ranks.world)
@@ -300,7 +300,7 @@ def run_export(config: RunConfig, last: str | None, *, adapters: bool) -> str:
     from deemo_dist.model import build_processor
 
     store = open_store(config.storage)
-    dataset = open_allowed(config, store)
+    dataset = open_allowed(config, store, ledger=False)
     stages = plan_stages(config, dataset, build_processor(config.model), store)
     _, end = Selection(last=last).bounds([stage.name for stage in stages])
     chosen = stages[:end]

@@ -45,7 +45,7 @@ def planned(config: RunConfig) -> dict[str, Workload]:
     from pipelines.stages import plan_stages
 
     store = open_store(config.storage)
-    dataset = open_allowed(config, store)
+    dataset = open_allowed(config, store, ledger=False)
     processor = build_processor(config.model)
     name = f"dataset {config.data.name}/{config.data.version}"
     return {stage.name: of_plan(stage, processor, name) for stage in plan_stages(config, dataset, processor, store)}

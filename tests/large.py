@@ -93,7 +93,7 @@ def never(example: Example) -> Length:
 
 def start(store: Store, task: str = "emotion") -> tuple[StepPlan, Examples, list[Any]]:
     """From nothing to the reads of the first step, as every rank does it."""
-    dataset = open_dataset(store, "demo", "v1")
+    dataset = open_dataset(store, "demo", "v1", ledger=False)
     examples = build_examples(dataset, TASKS, [task], "train")
     lengths = measure_lengths(examples, never, dataset_digest=dataset.digest, processor_digest="p", store=store)
     plan = plan_stage(examples, lengths, STAGE, seed=1, store=store)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 from deemo_dist.dataset.codec import read_table
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.info import DatasetInfo, PartFile, read_info
-from deemo_dist.dataset.rows import ByKey, Rows
+from deemo_dist.dataset.rows import ByKey, Rows, joined
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Annotation, IndexRow, LedgerRow
@@ -25,13 +26,22 @@ REBUILD = "run again what made the version (preprocess, merge, filter, rotate): 
 class Dataset:
     """A complete dataset: ``index`` in the order of units, ``annotations`` by sample key, ``ledger`` one row a clip.
 
-    All three stay in their tables; a record is made when it is asked for.
+    All three stay in their tables; a record is made when it is asked for. ``store``: where the ledger is read, by who
+    asks for it.
     """
 
     info: DatasetInfo
     index: Rows[IndexRow]
     annotations: ByKey[Annotation]
-    ledger: Rows[LedgerRow]
+    store: Door
+
+    @cached_property
+    def ledger(self) -> Rows[LedgerRow]:
+        """What became of each clip; read when it is first asked for. Raises ``CorruptDataError`` for damaged parts."""
+        ledger = read_parts(self.store, LedgerRow, self.info.ledger, LEDGER_SCHEMA)
+        if len(ledger) != self.info.clips:
+            raise CorruptDataError(f"{self.prefix}: the ledger does not have the rows that dataset.json counts")
+        return ledger
 
     @property
     def prefix(self) -> str:
@@ -57,9 +67,16 @@ Allowed = Callable[[str], str]
 
 
 def open_dataset(
-    store: Door, name: str, version: str, *, allow_weak: bool = False, allowed: Allowed | None = None
+    store: Door,
+    name: str,
+    version: str,
+    *,
+    allow_weak: bool = False,
+    allowed: Allowed | None = None,
+    ledger: bool = True,
 ) -> Dataset:
-    """Open ``name``/``version`` for reading; ``allowed`` None takes any policy that is strong.
+    """Open ``name``/``version`` for reading; ``allowed`` None takes any policy that is strong. ``ledger``: read it now;
+    else it is left until it is asked for, which training never does.
 
     Raises ``DatasetError`` when it is incomplete, of another format, when a sample has no attestation or one of
     another policy, when its policy is weak and ``allow_weak`` is not set, or is not the ``allowed`` one;
@@ -69,11 +86,13 @@ def open_dataset(
     refuse_policy(info, allow_weak=allow_weak, allowed=allowed)
     index = read_parts(store, IndexRow, info.index, INDEX_SCHEMA)
     check_attestations(index, info, allow_weak=allow_weak)
-    ledger = read_parts(store, LedgerRow, info.ledger, LEDGER_SCHEMA)
-    if len(index) != info.samples or len(ledger) != info.clips:
-        raise CorruptDataError(f"{info.prefix}: index and ledger do not have the rows that dataset.json counts")
+    if len(index) != info.samples:
+        raise CorruptDataError(f"{info.prefix}: the index does not have the rows that dataset.json counts")
     annotations = read_parts(store, Annotation, info.annotations, ANNOTATION_SCHEMA)
-    return Dataset(info=info, index=index, annotations=ByKey(annotations), ledger=ledger)
+    dataset = Dataset(info=info, index=index, annotations=ByKey(annotations), store=store)
+    if ledger:
+        _ = dataset.ledger
+    return dataset
 
 
 def refuse_policy(info: DatasetInfo, *, allow_weak: bool, allowed: Allowed | None) -> None:
@@ -140,4 +159,4 @@ def read_parts(store: Door, kind: type[T], parts: Sequence[PartFile], schema: pa
         if table.num_rows != part.rows:
             raise CorruptDataError(f"{part.key}: {table.num_rows} rows instead of {part.rows}")
         tables.append(table)
-    return Rows(kind, pa.concat_tables(tables), parts[0].key if parts else "an empty table")
+    return Rows(kind, joined(tables), parts[0].key if parts else "an empty table")

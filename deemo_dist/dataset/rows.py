@@ -22,7 +22,7 @@ class Rows(Sequence[T]):
 
     def __init__(self, kind: type[T], table: pa.Table, where: str) -> None:
         self.kind, self.where = kind, where
-        self.table = table.combine_chunks()
+        self.table = table if _is_whole(table) else joined([table])
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -60,6 +60,25 @@ class Rows(Sequence[T]):
 
     def _made(self, part: pa.Table) -> list[T]:
         return records(self.kind, part, self.where)
+
+
+def joined(tables: list[pa.Table]) -> pa.Table:
+    """The rows of one or more tables of one schema as one, each column in a chunk of its own; takes the ``tables`` out
+    of the list. A column's parts are let go of as it is joined, where nobody else holds them: at most one column is in
+    memory twice."""
+    table = pa.concat_tables(tables)
+    tables.clear()
+    schema, columns = table.schema, dict(zip(table.column_names, table.columns, strict=True))
+    del table
+    for name in schema.names:
+        alone = pa.table({name: columns.pop(name)})
+        columns[name] = (alone if _is_whole(alone) else alone.combine_chunks()).column(name)
+    return pa.table(columns, schema=schema)
+
+
+def _is_whole(table: pa.Table) -> bool:
+    """Whether each column is in one chunk."""
+    return all(column.num_chunks == 1 for column in table.columns)
 
 
 class ByKey(Mapping[str, T], Generic[T]):

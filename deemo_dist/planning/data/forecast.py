@@ -38,7 +38,7 @@ class Cluster:
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What this machine took, for one of each. ``row_seconds``: opening a sample's rows; ``row_memory``: bytes of them
-    in a process at most (opening makes a copy of the largest table); ``row_stored``: bytes of them in the store;
+    in a process at most (opening has the largest column twice); ``row_stored``: bytes of them in the store;
     ``example_memory``: bytes of an example in the plan; ``window_seconds``: making one window; ``sample_seconds``: CPU
     time to read, decode and pack a sample; ``pack_seconds``: from asking for a pack to having it."""
 

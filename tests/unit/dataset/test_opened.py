@@ -14,7 +14,7 @@ from deemo_dist.dataset import open_dataset, plan_units, read_receipt, shards, v
 from deemo_dist.dataset.codec import encode_table, to_parquet
 from deemo_dist.dataset.lifecycle.derive import DamagedSampleError, read_sample
 from deemo_dist.digests import plain, sha256_bytes
-from deemo_dist.errors import DatasetError
+from deemo_dist.errors import CorruptDataError, DatasetError
 from deemo_dist.records import IndexRow, Member
 from deemo_dist.records.receipt import TarReceipt
 from deemo_dist.records.sample import INDEX_SCHEMA
@@ -52,6 +52,17 @@ def test_a_policy_that_the_run_does_not_allow_is_refused(made: Any, store: Store
         with pytest.raises(DatasetError, match=r"another policy .*standard.* than the run allows") as caught:
             reader(store, "demo", "v1", allowed=lambda key_id: "q" * 64)
         assert "\n" not in str(caught.value)
+
+
+def test_a_ledger_that_is_not_asked_for_is_not_read(made: Any, store: Store) -> None:
+    made.dataset(store, plan_units(made.clips(3), 3000))
+    (part,) = json.loads(store.get(f"{PREFIX}/dataset.json"))["ledger"]
+    store.put(part["key"], b"damaged")
+    dataset = open_dataset(store, "demo", "v1", ledger=False)
+    assert len(dataset.index) == 3
+    for reader in (lambda: dataset.ledger, lambda: open_dataset(store, "demo", "v1")):
+        with pytest.raises(CorruptDataError, match="ledger"):
+            reader()
 
 
 def test_a_weak_dataset_is_refused_with_its_reasons(made: Any, store: Store) -> None:

@@ -1,12 +1,16 @@
 """Records found by their key, whatever the order of their rows."""
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deemo_dist.dataset.rows import ByKey, Rows
+from deemo_dist.dataset.rows import ByKey, Rows, joined
 from deemo_dist.records import Annotation
 from deemo_dist.records.sample import ANNOTATION_SCHEMA
 
@@ -44,6 +48,23 @@ def test_rows_are_read_in_the_order_asked() -> None:
     rows = by_key(["a", "b", "c", "d"]).rows
     assert [row.key for row in rows.at(np.array([3, 0, 3]))] == ["d", "a", "d"] == [rows[n].key for n in (3, 0, -1)]
     assert [row.key for row in rows[1:3]] == ["b", "c"] and rows[4:] == []
+
+
+def join_in_parts(parts: int, rows: int) -> tuple[int, int, bool]:
+    """Join tables that Arrow holds; the most bytes that it held, those of the result, and whether that is right."""
+    columns = [{f"c{c}": pa.array(np.arange(rows) * c) for c in range(8)} for _ in range(parts)]
+    tables = [pa.table({name: pc.add(values, 1) for name, values in each.items()}) for each in columns]
+    table = joined(tables)
+    right = not tables and all(column.num_chunks == 1 for column in table.columns)
+    right = right and table.column("c3").to_numpy().tolist() == (np.arange(rows) * 3 + 1).tolist() * parts
+    return pa.default_memory_pool().max_memory(), table.nbytes, right
+
+
+def test_tables_are_joined_without_a_second_copy_of_them() -> None:
+    """At the peak, one column of eight is there twice. In a process of its own, which holds nothing else."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
+        most, held, right = alone.submit(join_in_parts, 4, 50_000).result(60)
+    assert right and most < 1.4 * held
 
 
 def test_a_record_is_made_when_it_is_asked_for() -> None:
