@@ -1,4 +1,5 @@
-"""Objects between processes of one machine: small parts through a pipe, arrays and tensors in shared memory.
+"""Objects between processes of one machine: what is small through a pipe; arrays, tensors and whatever is large in
+shared memory, so that sending never waits for a process that does not read.
 
 The memory is a file without a name (``memfd_create``) whose descriptor goes along, so that nothing is left behind
 whatever process dies. Linux. Between a parent and the children it started only: what comes is unpickled.
@@ -17,6 +18,8 @@ from typing import Any
 from deemo_dist.errors import DatasetError
 
 ALIGNMENT = 64
+INLINE = 2**14
+"""Bytes that go through the pipe: a few times as many fit in its buffer."""
 
 
 def send(pipe: Connection, value: Any) -> None:
@@ -27,8 +30,12 @@ def send(pipe: Connection, value: Any) -> None:
     _Pickler(sink, protocol=5, buffer_callback=buffers.append).dump(value)
     views = [buffer.raw() for buffer in buffers]
     spans, size = _layout([view.nbytes for view in views])
-    pipe.send_bytes(pickle.dumps((spans, size)))
-    pipe.send_bytes(sink.getbuffer())
+    body, start = pickle.dumps((spans, sink.getvalue())), None
+    if len(body) > INLINE:
+        start, size = size, size + len(body)
+        views, spans, body = [*views, memoryview(body)], [*spans, (start, len(body))], b""
+    pipe.send_bytes(pickle.dumps((size, start)))
+    pipe.send_bytes(body)
     if size:
         _send_memory(pipe, views, spans, size)
 
@@ -36,16 +43,19 @@ def send(pipe: Connection, value: Any) -> None:
 def receive(pipe: Connection) -> Any:
     """What the other end sent. Raises ``EOFError`` or ``OSError`` where it is gone, ``DatasetError`` for what came
     whole and cannot be rebuilt here: the pipe serves on."""
-    spans, size = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own child
-    data = pipe.recv_bytes()
-    if not size:
-        return _rebuilt(data, [memoryview(bytearray())] * len(spans))
+    size, start = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own child
+    body = pipe.recv_bytes()
+    memory = _receive_memory(pipe, size) if size else memoryview(bytearray())
+    spans, data = pickle.loads(memory[start:] if start is not None else body)  # noqa: S301
+    return _rebuilt(data, [memory[begin : begin + length] for begin, length in spans])
+
+
+def _receive_memory(pipe: Connection, size: int) -> memoryview:
     descriptor = reduction.recv_handle(pipe)
     try:
-        memory = memoryview(mmap.mmap(descriptor, size))
+        return memoryview(mmap.mmap(descriptor, size))
     finally:
         os.close(descriptor)
-    return _rebuilt(data, [memory[start : start + length] for start, length in spans])
 
 
 def _rebuilt(data: bytes, buffers: Sequence[memoryview]) -> Any:

@@ -95,16 +95,18 @@ class Workers(Generic[Task, Result]):
     def shutdown(self) -> None:
         """End all workers now, whatever they do: results not yet there are cancelled. Once is enough."""
         atexit.unregister(self.shutdown)
-        if self._stopping:
-            return
-        self._stopping = True
+        with self._lock:
+            if self._stopping:
+                return
+            self._stopping = True
+            children = [child for child in self._children if child is not None]
+        for child in children:
+            if child.jobs:
+                child.process.kill()  # first: should the thread be waiting for one of them, it goes on
         self._wake.send_bytes(b"0")
         self._thread.join()
-        children = [child for child in self._children if child is not None]
         for child in children:
             child.pipe.close()
-            if child.jobs:
-                child.process.kill()
         for child in children:
             child.process.join(GRACE_SECONDS)
             if child.process.is_alive():
@@ -138,7 +140,7 @@ class Workers(Generic[Task, Result]):
             if self._woken in ready:
                 self._woken.recv_bytes()
             for place, child in alive.items():
-                if child.pipe in ready or child.process.sentinel in ready:
+                if not self._stopping and (child.pipe in ready or child.process.sentinel in ready):
                     self._take(place, child)
 
     def _give(self) -> None:
@@ -146,7 +148,7 @@ class Workers(Generic[Task, Result]):
         for depth in range(DEPTH):
             for place in range(len(self._children)):
                 with self._lock:
-                    if not self._waiting:
+                    if not self._waiting or self._stopping:
                         return
                     child = self._children[place] or self._start(place)
                     if len(child.jobs) > depth:
@@ -199,6 +201,8 @@ class Workers(Generic[Task, Result]):
         child.pipe.close()
         child.process.join()
         self._children[place] = None
+        if self._stopping:
+            return
         code = child.process.exitcode or 0
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         doing = f"while it loaded {child.jobs[0].name}: loaded again by another" if child.jobs else "while it waited"

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,47 @@ def test_workers_do_not_hear_the_signals_of_a_job(echo: Workers[Any, Any]) -> No
     time.sleep(0.1)
     os.kill(pid, 0)
     assert echo.submit(2, "pack 2").result(30)[0] == 2
+
+
+def test_a_worker_that_stands_still_holds_up_nobody_else(tmp_path: Path) -> None:
+    """Its tasks are larger than what a pipe takes: they are handed out all the same, and shutdown ends it."""
+    pool: Workers[Any, Any] = Workers(Echo(tmp_path), 2)
+    stopped = pool.submit(0, "pack 0").result(30)[1]
+    while len({future.result(30)[1] for future in [pool.submit(n, f"pack {n}") for n in range(8)]}) < 2:
+        time.sleep(0.02)
+    os.kill(stopped, signal.SIGSTOP)
+    large = [pool.submit(str(number) * 2_000_000, f"pack {number}") for number in range(8)]
+    deadline = time.monotonic() + 20
+    while sum(future.done() for future in large) < 6 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    done = [(number, future.result()) for number, future in enumerate(large) if future.done()]
+    assert len(done) == 6 and all(value == str(number) * 2_000_000 for number, (value, _) in done)
+    assert stopped not in {pid for _, (_, pid) in done}
+    ended = threading.Thread(target=pool.shutdown, daemon=True)
+    ended.start()
+    ended.join(10)
+    assert not ended.is_alive()
+    assert all(future.cancelled() for future in large if future not in [large[number] for number, _ in done])
+
+
+def test_a_result_that_is_never_sent_whole_does_not_hold_up_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pool's thread waits for the rest of it: the worker is killed before the thread is waited for."""
+    pool: Workers[Any, Any] = Workers(Echo(tmp_path), 1)
+    waiting = threading.Event()
+
+    def receive(pipe: Any) -> Any:
+        waiting.set()
+        return pipe.recv_bytes() and pipe.recv_bytes() and pipe.recv_bytes()
+
+    monkeypatch.setattr(transport, "receive", receive)
+    pool.submit(1, "pack 1")
+    assert waiting.wait(30)
+    ended = threading.Thread(target=pool.shutdown, daemon=True)
+    ended.start()
+    ended.join(10)
+    assert not ended.is_alive()
 
 
 def test_shutdown_ends_busy_workers_at_once(tmp_path: Path) -> None:
