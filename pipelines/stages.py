@@ -18,6 +18,7 @@ from deemo_dist.dataset import (
     mixed_lengths,
     plan_stage,
 )
+from deemo_dist.dataset.overlap import refuse_shared_samples
 from deemo_dist.dataset.overlong import leave_out
 from deemo_dist.dataset.plan import budget_of
 from deemo_dist.digests import digest_of
@@ -192,6 +193,8 @@ def _planned(
     """A split's examples, of the run's dataset or of those the stage mixes, the plan over them, and how many are left
     out for their length."""
     names = list(stage.mix) or list(sources)[:1]
+    if split == TRAIN:
+        refuse_shared_samples({name: sources[name] for name in names})
     parts = {name: build_examples(sources[name], config.tasks, stage.tasks, split) for name in names}
     empty = [name for name, part in parts.items() if not part]
     if empty and (split == TRAIN or len(empty) == len(parts)):

@@ -107,17 +107,29 @@ class ByKey(Mapping[str, T], Generic[T]):
     def places(self, keys: Sequence[str]) -> np.ndarray:
         """The row numbers of ``keys``, int64 [n], all searched for at once. Raises ``KeyError`` for one that is not
         there."""
+        if not len(self) and len(keys):
+            raise KeyError(keys[0])
+        found = self._numbers(np.maximum(self.upto(keys) - 1, 0))
+        there = pc.equal(self._keys.take(pa.array(found)), pa.array(keys, pa.string()))
+        if not pc.all(there, min_count=0).as_py():
+            raise KeyError(keys[pc.index(there, False).as_py()])
+        return found
+
+    def upto(self, keys: Sequence[str]) -> np.ndarray:
+        """How many rows have a key that is at most each of these: int64 [n]."""
         wanted = pa.array(keys, pa.string())
         low, high = np.zeros(len(keys), np.int64), np.full(len(keys), len(self), np.int64)
         while (going := low < high).any():
             middle = (low + high) // 2
             upto = self._at_most(np.minimum(middle, len(self) - 1), wanted)
             low, high = np.where(going & upto, middle + 1, low), np.where(going & ~upto, middle, high)
-        found = self._numbers(np.maximum(low - 1, 0)) if len(self) else low
-        there = pc.equal(self._keys.take(pa.array(found)), wanted) if len(self) else pa.repeat(False, len(keys))
-        if not pc.all(there, min_count=0).as_py():
-            raise KeyError(keys[pc.index(there, False).as_py()])
-        return found
+        return low
+
+    def in_order(self, start: int, stop: int) -> pa.Array:
+        """The keys from the place ``start`` to ``stop`` in their order."""
+        if self._order is None:
+            return self._keys.slice(start, stop - start)
+        return self._keys.take(pa.array(self._order[start:stop]))
 
     def _at_most(self, middle: np.ndarray, wanted: pa.Array) -> np.ndarray:
         """Whether the keys at these places in their order are at most the ``wanted`` ones: bool [n]."""
