@@ -4,6 +4,7 @@ Which samples make an example is decided over whole columns; an example itself i
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +24,9 @@ from deemo_dist.dataset.windows import CHUNK, Groups, digest_of_integers
 from deemo_dist.digests import digest_of, digest_of_rows
 from deemo_dist.errors import ConfigError
 from deemo_dist.records import Annotation, Example, IndexRow, Turn
+
+PART = 2**16
+"""Rows that are looked at together."""
 
 MODALITIES = ("video", "audio", "cues", "text")
 MEASURES = {"video": "frames", "audio": "audio_seconds", "cues": "cue_frames"}
@@ -132,33 +136,44 @@ def _numbered(rows: np.ndarray, makes: Sequence[np.ndarray]) -> tuple[np.ndarray
 def _makes(
     dataset: Dataset, rows: np.ndarray, name: str, task: TaskConfig, wanted: Sequence[str], split: str
 ) -> np.ndarray:
-    """Which of ``rows`` make an example for a task: bool [N]. The others are counted by reason, and logged."""
+    """Which of ``rows`` make an example for a task: bool [N]. The others are counted by reason, and logged. A part of
+    them at a time: else all annotations would be in memory twice."""
+    keys = dataset.index.column("key").take(pa.array(rows, pa.int64()))
+    found = pc.index_in(keys, dataset.annotations.rows.column("key"))
+    makes, out = np.ones(len(rows), bool), Counter[str]()
+    for start in range(0, len(rows), PART):
+        near, made = rows[start : start + PART], makes[start : start + PART]
+        for reason, holds in _reasons(dataset, near, found.slice(start, PART), task, wanted):
+            out[reason] += int((made & ~holds).sum())
+            made &= holds
+    for reason, count in out.items():
+        if count:
+            logger.info("%s: %d samples make no example for task %s: %s", split, count, name, reason)
+    return makes
+
+
+def _reasons(
+    dataset: Dataset, rows: np.ndarray, found: pa.Array, task: TaskConfig, wanted: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Why some of ``rows``, whose annotations are ``found`` at these rows, make no example, and of which that does not
+    hold: bool [n]."""
     asked = ["key", *(MEASURES[mode] for mode in wanted if mode in MEASURES)]
     samples = dataset.index.table.select(asked).take(pa.array(rows, pa.int64()))
-    annotations = dataset.annotations.rows.table
-    found = pc.index_in(samples.column("key"), annotations.column("key"))
-    said = annotations.take(found)
+    said = dataset.annotations.rows.table.take(found)
     answers = columns.filled(task.answer, said)
     chosen = pc.is_in(answers, pa.array(task.choices)) if task.choices else pc.is_valid(answers)
     shown = np.zeros(len(rows), bool)
     for mode in (mode for mode in wanted if mode in task.modalities):
         has = columns.shows_text(task.prompt, said) if mode == "text" else pc.greater(samples.column(MEASURES[mode]), 0)
         shown |= _truth(has)
-    makes = np.ones(len(rows), bool)
-    for reason, holds in (
-        ("no annotation", _truth(pc.is_valid(found))),
-        ("no value for its answer", _truth(pc.is_valid(answers))),
-        ("its label is not one of the task's choices", _truth(chosen)),
-        ("none of the modalities shown", shown),
-    ):
-        if out := int((makes & ~holds).sum()):
-            logger.info("%s: %d samples make no example for task %s: %s", split, out, name, reason)
-        makes &= holds
-    return makes
+    yield "no annotation", _truth(pc.is_valid(found))
+    yield "no value for its answer", _truth(pc.is_valid(answers))
+    yield "its label is not one of the task's choices", _truth(chosen)
+    yield "none of the modalities shown", shown
 
 
-def _truth(values: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.fill_null(values, False).to_numpy(), bool)
+def _truth(values: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), bool)
 
 
 def make_example(row: IndexRow, annotation: Annotation, name: str, task: TaskConfig, wanted: Sequence[str]) -> Example:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deemo_dist.config import TaskConfig
-from deemo_dist.dataset import Dataset, build_examples, measure_lengths, open_dataset, plan_units, restrict
+from deemo_dist.dataset import Dataset, build_examples, columns, measure_lengths, open_dataset, plan_units, restrict
 from deemo_dist.dataset.lengths import LengthTable, lengths_of_what, read_lengths, write_lengths
 from deemo_dist.dataset.overlong import leave_out
 from deemo_dist.dataset.packing import Budget
@@ -171,6 +171,23 @@ def test_a_stored_length_that_changed_is_refused(store: Store) -> None:
         read_lengths(store, "lengths/a", 20, digest="a")
     put({name: value for name, value in schema.metadata.items() if name != b"deemo.content"})  # as older ones are
     assert read_lengths(store, "lengths/a", 20, digest="a").targets[3] == 4
+
+
+def test_samples_are_looked_at_in_parts_and_counted_together(
+    dataset: Dataset, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = {**TASKS, "audio": TaskConfig(prompt="Which?", answer="{label.emotion}", modalities=("audio",))}
+    logging.getLogger("deemo_dist").propagate = True
+    caplog.set_level(logging.INFO)
+    whole, said = build_examples(dataset, tasks, list(tasks), "train"), caplog.messages[:]
+    assert len(whole) < len(tasks) * len(dataset.split("train"))
+    caplog.clear()
+    monkeypatch.setattr("deemo_dist.dataset.instructions.PART", 3)
+    sizes: list[int] = []
+    real = columns.filled
+    monkeypatch.setattr(columns, "filled", lambda text, table: sizes.append(len(table)) or real(text, table))
+    parts = build_examples(dataset, tasks, list(tasks), "train")
+    assert max(sizes) == 3 and list(parts) == list(whole) and caplog.messages == said and said
 
 
 def test_examples_that_no_pack_holds_are_left_out_and_counted(
