@@ -1,5 +1,6 @@
 """``deemo plan data`` over a small real dataset: what is simulated, what is grown, what refuses."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -34,6 +35,25 @@ def test_the_scale_is_the_datasets_or_what_is_asked_for(config: RunConfig) -> No
     assert own.simulated == grown.simulated and own.simulated.samples > 64
     assert own.forecast.requests_per_step == grown.forecast.requests_per_step > 0
     assert grown.forecast.process_memory == pytest.approx(1000 * own.forecast.process_memory)
+
+
+@pytest.mark.slow
+def test_a_billion_samples_on_a_thousand_ranks_are_forecast_in_a_minute(config: RunConfig) -> None:
+    stages = {name: replace(stage, window=20_000) for name, stage in config.stages.items()}
+    run = replace(config, stages=stages, data=replace(config.data, shard_bytes=2**28))
+    cluster = replace(CLUSTER, ranks=1024, nodes=128, workers=4, cpus=64, step_seconds=2.0, memory=2.0**40)
+    began = time.process_time()
+    stage = stage_of(run, cluster, samples=10**9)
+    assert time.process_time() - began < 60
+    assert (stage.scale.samples, stage.scale.examples, stage.scale.windows) == (10**9, 10**9, 50_000)
+    found, a_step = stage.forecast, stage.scale.examples / stage.scale.steps
+    assert stage.simulated.samples >= 40_000 and 1024 < a_step < 1024 * 6
+    assert found.requests_per_step == pytest.approx(found.requests_per_sample * a_step, rel=0.05)
+    assert found.node_memory == 8 * found.process_memory > cluster.memory
+    assert [limit.name for limit in found.limits if limit.load > 1] == [
+        "packs of a step",
+        "a node's memory, for index and plan alone",
+    ]
 
 
 def test_a_store_of_files_has_no_cache_to_judge(config: RunConfig) -> None:
