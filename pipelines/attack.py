@@ -14,6 +14,7 @@ import numpy as np
 from deemo_dist.config import RunConfig
 from deemo_dist.console import progress
 from deemo_dist.dataset import load_member
+from deemo_dist.deid.audit import names as of_names
 from deemo_dist.deid.audit import utility
 from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
 from deemo_dist.deid.audit.coverage import Boxes, boxes_by_key
@@ -30,7 +31,6 @@ from deemo_dist.deid.audit.speakers import (
 from deemo_dist.deid.audit.voices import VoiceReader
 from deemo_dist.deid.body.cues import cues, pixel_cues
 from deemo_dist.deid.body.people import POSE_SECONDS, BodyModels, BodyScan
-from deemo_dist.deid.text.transcript import Scrubber
 from deemo_dist.deid.voice.disguise import GRID
 from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
@@ -232,17 +232,29 @@ def texts_of(clip: Clip, annotation: Annotation) -> list[str]:
     return [text for pair in pairs for text in pair]
 
 
-def names_by_clip(released: Released, raw: Mapping[str, Clip], names: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """(key, words of known names that the raw texts say, those still said) for every written clip: its own person's
-    name, and ``names``, as the scrubber knows names."""
-    scrubber = Scrubber()
-    listed, person = scrubber.known(names), lru_cache(lambda subject: scrubber.known([subject]))
+@dataclass(frozen=True)
+class NamesLeft:
+    """Of one clip: uses of ``known`` names in the raw texts and those of them ``known_left`` in the released ones; the
+    same of names, places and contacts that the audit's reader ``found``."""
+
+    key: str
+    known: int
+    known_left: int
+    found: int
+    found_left: int
+
+
+def names_by_clip(released: Released, raw: Mapping[str, Clip], names: Sequence[str]) -> Iterator[NamesLeft]:
+    """What the raw texts of every written clip name and its released texts still do: its own person and ``names``, by
+    the audit's own matching, and whoever else is found (see ``deid.audit.names``)."""
+    reader = of_names.NameReader()
+    known = lru_cache(lambda subject: of_names.KnownNames([subject, *names], of_names.is_everyday))
     for row in released.rows:
         if clip := raw.get(row.key):
             texts = texts_of(clip, released.annotations[row.key])
-            there, left = utility.names_left([person(clip.subject), listed], texts)
-            if there:
-                yield row.key, there, left
+            own, others = of_names.names_left(known(clip.subject), texts), of_names.names_left(reader, texts)
+            contacts = of_names.contacts_left(texts)
+            yield NamesLeft(row.key, *own, others[0] + contacts[0], others[1] + contacts[1])
 
 
 def word_errors(sounds: Mapping[str, Heard], ear: Callable[[np.ndarray, int], str]) -> tuple[float | None, int]:

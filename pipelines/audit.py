@@ -29,7 +29,16 @@ from deemo_dist.digests import plain
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 from deemo_dist.storage import Store, open_store, read_uri
-from pipelines.attack import Attacker, Findings, Released, attack_speakers, chosen, names_by_clip, word_errors
+from pipelines.attack import (
+    Attacker,
+    Findings,
+    NamesLeft,
+    Released,
+    attack_speakers,
+    chosen,
+    names_by_clip,
+    word_errors,
+)
 from pipelines.private import by_place
 
 HEARD_CLIPS = 20
@@ -199,16 +208,26 @@ def _movement(findings: Findings) -> dict[str, CueLinkage]:
 def _words(
     released: Released, raw: Mapping[str, Clip], names: Sequence[str], findings: Findings, *, thorough: bool
 ) -> of.Words:
-    """Names that are gone from all written clips, and the word error rate over some."""
-    counted = list(names_by_clip(released, raw, names))
+    """Names, known and found, that are gone from all written clips, and the word error rate over some."""
+    counted = words_of(list(names_by_clip(released, raw, names)))
     heard = dict(sorted(findings.sounds.items())[:HEARD_CLIPS]) if thorough else {}
     rate, words = word_errors(heard, _ear()) if heard else (None, 0)
+    return replace(counted, wer=rate, heard=words)
+
+
+def words_of(counted: Sequence[NamesLeft]) -> of.Words:
+    """What the gate of names judges by, of the clips that name somebody."""
     return of.Words(
-        there=sum(there for _, there, _ in counted),
-        recall=share({key: [1.0] * (there - left) + [0.0] * left for key, there, left in counted}),
-        wer=rate,
-        heard=words,
+        there=sum(clip.known for clip in counted),
+        recall=share({clip.key: _gone(clip.known, clip.known_left) for clip in counted if clip.known}),
+        found=sum(clip.found for clip in counted),
+        found_recall=share({clip.key: _gone(clip.found, clip.found_left) for clip in counted if clip.found}),
     )
+
+
+def _gone(there: int, left: int) -> list[float]:
+    """1 for each that is gone, 0 for each that is left."""
+    return [1.0] * (there - left) + [0.0] * left
 
 
 def _ear() -> Any:

@@ -65,6 +65,9 @@ def _headline(figures: AuditFigures) -> list[tuple[str, str, str]]:
     if figures.words is not None and figures.words.there:
         words = figures.words
         tiles.append(("Names gone", percent(words.recall.value), f"of {words.there} known; {_interval(words.recall)}"))
+    if figures.words is not None and figures.words.found and figures.words.found_recall is not None:
+        gone = figures.words.found_recall
+        tiles.append(("Others named gone", percent(gone.value), f"of {figures.words.found} found; {_interval(gone)}"))
     tiles += [_informed(item) for item in figures.speakers]
     tiles.append(_rank("Whole picture, rank-1", figures.picture))
     return tiles

@@ -42,9 +42,9 @@ class GatesConfig:
     with what may be one; ``uncertain``, the share of poses whose head could not be placed; ``pixel_correlation``, of
     raw pixels and those of the released file inside the masks. The dataset: ``face_match``, the share of released faces
     that match their person; ``rank1_over_chance``, by how much the upper 95 % bound of rank-1 may pass chance, for a
-    clear and for a likewise masked gallery; ``pii_recall``, the least recall of names that are known to be in the
-    manifest. They look at ``clips`` clips at most;
-    where too few people are there to tell, that is said and holds nothing back.
+    clear and for a likewise masked gallery; ``pii_recall``, the least recall of names that the manifest knows, and of
+    persons, places and contacts that the audit's own reader finds in the raw texts. They look at ``clips`` clips at
+    most; where too few people are there to tell, that is said and holds nothing back.
     """
 
     residual_faces: float = 0.02

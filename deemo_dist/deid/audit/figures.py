@@ -56,13 +56,16 @@ class Spread:
 @dataclass(frozen=True, kw_only=True)
 class Words:
     """Names that the manifest knows: how many words of names the raw transcripts spell (``there``), and which share of
-    them is gone (``recall``, by clip); ``wer``: word error rate of the same ear on released against raw sound, None
-    where nothing was heard; ``heard``: words compared."""
+    them is gone (``recall``, by clip); ``found``, ``found_recall``: the same of whatever a reader of its own takes for
+    a person, a place or a contact there, third persons included; ``wer``: word error rate of the same ear on released
+    against raw sound, None where nothing was heard; ``heard``: words compared."""
 
     there: int
     recall: Share
     wer: float | None = None
     heard: int = 0
+    found: int = 0
+    found_recall: Share | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,10 +213,21 @@ def _rank(attack: Attack, margin: float) -> Verdict:
 
 
 def _recall(words: Words | None, least: float) -> Verdict:
-    name, limit = "names of the manifest that are gone", f"at least {least:.0%}"
-    if words is None or not words.there:
-        return Verdict(gate=name, measured="no raw transcript spells one", allowed=limit, outcome=_NEITHER)
-    said = f"{words.recall.value:.1%} of {words.there}"
-    return Verdict(
-        gate=name, measured=said, allowed=limit, outcome="failed" if words.recall.value < least else "passed"
-    )
+    """Of the names that are known and of those that were found, the worse counts; one that no raw text has says
+    nothing."""
+    name, limit = "names that are gone from the texts", f"at least {least:.0%}"
+    readings = () if words is None else (
+        ("known to the manifest", words.there, words.recall),
+        ("found by the audit's reader", words.found, words.found_recall),
+    )  # fmt: skip
+    verdicts = [
+        Verdict(
+            gate=name,
+            measured=f"{gone.value:.1%} of {there} {whose}",
+            allowed=limit,
+            outcome="failed" if gone.value < least else "passed",
+        )
+        for whose, there, gone in readings
+        if there and gone is not None
+    ]
+    return _worse(verdicts or [Verdict(gate=name, measured="no raw text has one", allowed=limit, outcome=_NEITHER)])

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deemo_dist.deid.text.known import KnownNames
-
 RATE = 16_000
 STEP = 0.01
 LONGEST_LAG = 50  # steps of 10 ms
@@ -85,17 +83,3 @@ def keypoint_agreement(stored: np.ndarray, again: np.ndarray) -> float | None:
         return None
     near = np.linalg.norm(first[..., :2] - second[..., :2], axis=-1) <= NEAR
     return float((near & (second[..., 2] > 0))[known].mean())
-
-
-def names_left(names: Sequence[KnownNames], texts: Sequence[str]) -> tuple[int, int]:
-    """(words of ``names`` that a raw text says, those of them that a released text of the same place still says).
-
-    ``texts``: raw and released by turns. What the scrubber takes for a name is one, and what stays by its rules (a word
-    of English that is used as a word, ``player`` of player_07) is none.
-    """
-    there = left = 0
-    for raw, released in zip(texts[::2], texts[1::2], strict=True):
-        said, still = (set().union(*(known.said(text) for known in names)) for text in (raw, released))
-        there += len(said)
-        left += len(said & still)
-    return there, left

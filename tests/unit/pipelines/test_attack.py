@@ -1,5 +1,6 @@
 """Which clips are looked at, and voices attacked by the method that their attestation names."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -12,9 +13,8 @@ from hypothesis import strategies as st
 
 from deemo_dist.deid.audit import speakers
 from deemo_dist.deid.audit.figures import Words
-from deemo_dist.deid.audit.statistics import share
 from deemo_dist.deid.text.transcript import Scrubber
-from pipelines import attack
+from pipelines import attack, audit
 from tests.unit.deid.audit.test_figures import figures, outcomes
 from tests.unit.deid.conftest import make_clip
 
@@ -73,11 +73,12 @@ SAID = {
     "Jürgen Müller": "And here comes Muller, i think.",
     "LiNa": "Then Li Na walked on court.",
     "Will King": "I am Will, and I will win, she is the king of clay.",
-    "player 12": "Every player wants this, be patient.",
+    "player 12": "Every player wants this, be patient, says my coach Peter Novak, peter.novak@tennis.example.",
 }
+Scrub = Callable[[str, str], str]
 
 
-def recall(scrub: Callable[[str, str], str], names: Sequence[str] = ()) -> Words:
+def recall(scrub: Scrub, names: Sequence[str] = ()) -> Words:
     """The words' figures of a data set whose clips say ``SAID``, released as ``scrub(name, text)``."""
     raw = {f"{place}": make_clip(subject=name, transcript=said) for place, (name, said) in enumerate(SAID.items())}
     released = SimpleNamespace(
@@ -87,9 +88,11 @@ def recall(scrub: Callable[[str, str], str], names: Sequence[str] = ()) -> Words
             for key, clip in raw.items()
         },
     )
-    counted = list(attack.names_by_clip(released, raw, names))  # type: ignore[arg-type]
-    gone = {key: [1.0] * (there - left) + [0.0] * left for key, there, left in counted}
-    return Words(there=sum(there for _, there, _ in counted), recall=share(gone))
+    return audit.words_of(list(attack.names_by_clip(released, raw, names)))  # type: ignore[arg-type]
+
+
+def outcome(words: Words) -> str:
+    return outcomes(figures(None, words=words))[-1]
 
 
 @pytest.mark.slow
@@ -97,10 +100,36 @@ def test_the_gate_of_names_passes_what_was_scrubbed_and_fails_what_was_not() -> 
     scrubber = Scrubber()
     done = recall(lambda name, said: str(scrubber(said, {}, known=[name]).transcript))
     assert (done.there, done.recall.value) == (6, 1.0)
-    assert outcomes(figures(None, words=done))[-1] == "passed"
-    for left in (lambda name, said: said, lambda name, said: said.replace("Keller", "[PERSON_1]")):
-        assert outcomes(figures(None, words=recall(left)))[-1] == "failed"
-    assert recall(lambda name, said: said).recall.value == 0.0
+    assert done.found >= 6
+    assert done.found_recall is not None
+    assert done.found_recall.value == 1.0
+    assert outcome(done) == "passed"
+    off = recall(lambda name, said: said)
+    assert off.found_recall is not None
+    assert (off.recall.value, off.found_recall.value) == (0.0, 0.0)
+    assert outcome(off) == "failed"
+
+
+PARTLY: dict[str, Scrub] = {
+    "a part of a name": lambda name, said: said.replace("Keller", "[PERSON_1]"),
+    "an address": lambda name, said: "peter.novak@tennis.example" if "Novak" in said else "",
+}
+
+
+@pytest.mark.parametrize("what", PARTLY)
+def test_what_is_partly_scrubbed_does_not_pass(what: str) -> None:
+    assert outcome(recall(PARTLY[what])) == "failed"
+
+
+def test_a_scrubber_that_knows_nobody_but_the_persons_themselves_does_not_pass() -> None:
+    own = {"Keller", "Anna", "Muller", "Li", "Na", "Will"}
+    words = recall(
+        lambda _, said: " ".join("[PERSON_1]" if own & {*re.findall(r"\w+", w)} else w for w in said.split())
+    )
+    assert words.recall.value == 1.0
+    assert words.found_recall is not None
+    assert words.found_recall.value < 0.8
+    assert outcome(words) == "failed"
 
 
 def test_listed_names_are_known_in_the_same_way() -> None:

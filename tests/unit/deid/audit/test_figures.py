@@ -85,6 +85,21 @@ def test_names_that_are_left_fail_the_data_set() -> None:
     assert outcomes(figures(None))[-1] == "not estimable"
 
 
+def test_of_names_known_and_found_the_worse_counts() -> None:
+    gone, left = share({"a": [1.0] * 40}), share({"a": [1.0] * 30 + [0.0] * 10})
+    for words in (
+        Words(there=40, recall=gone, found=40, found_recall=left),
+        Words(there=40, recall=left, found=40, found_recall=gone),
+        Words(there=0, recall=share({}), found=40, found_recall=left),
+    ):
+        assert outcomes(figures(None, words=words))[-1] == "failed"
+    for words in (
+        Words(there=40, recall=gone, found=40, found_recall=gone),
+        Words(there=0, recall=share({}), found=40, found_recall=gone),
+    ):
+        assert outcomes(figures(None, words=words))[-1] == "passed"
+
+
 def test_a_policy_without_gates_is_judged_by_none() -> None:
     assert judge(figures(attacked(6, told=True)), GatesConfig()) == ()
 

@@ -3,15 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deemo_dist.deid.audit.utility import RATE, keypoint_agreement, lag, names_left, sound_figures, word_errors
-from deemo_dist.deid.text.known import KnownNames
+from deemo_dist.deid.audit.utility import RATE, keypoint_agreement, lag, sound_figures, word_errors
 
-ENGLISH = frozenset(("will", "king", "player", "patient", "marks", "ball"))
 WORDS = st.lists(st.sampled_from(["a", "b", "c"]), max_size=8)
-
-
-def known(*names: str) -> KnownNames:
-    return KnownNames(names, ENGLISH.__contains__, frozenset(("the", "so")).__contains__)
 
 
 @given(WORDS, WORDS)
@@ -59,37 +53,3 @@ def test_keypoints_are_compared_where_they_were_sure() -> None:
     again[2:, :, 0] += 0.5
     assert keypoint_agreement(stored, again) == 0.5
     assert keypoint_agreement(np.zeros((4, 22, 3)), again) is None
-
-
-def test_names_are_whole_words_and_counted_only_where_they_were() -> None:
-    texts = [
-        "I am Anna Keller, said Anna.",
-        "I am [PERSON], said [PERSON].",
-        "Kellermann knows anna",
-        "Kellermann knows anna",
-    ]
-    assert names_left([known("Anna Keller")], texts) == (3, 1)
-    assert names_left([known("X")], ["x marks it", "x marks it"]) == (0, 0)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "words"),
-    [
-        ("Anna Keller", "That is Keller's ball", 1),
-        ("Jürgen Müller", "Here is Muller", 1),
-        ("LiNa", "Li Na won", 2),
-        ("li_na", "Li Na won", 2),
-        ("Will King", "I am Will", 1),
-        ("Will King", "I will win, she is the king of clay.", 0),
-        ("player 12", "Every player wants this.", 0),
-        ("patient 7", "Be patient", 0),
-    ],
-)
-def test_a_name_left_is_what_the_scrubber_would_have_taken(name: str, text: str, words: int) -> None:
-    assert names_left([known(name)], [text, text]) == (words, words)
-    assert names_left([known(name)], [text, "[PERSON_1]"]) == (words, 0)
-
-
-def test_names_of_several_lists_count_once_a_text() -> None:
-    text = "Keller and Novak, and Keller"
-    assert names_left([known("Anna Keller"), known("Novak", "Keller")], [text, "Keller and [PERSON_1]"]) == (2, 1)
