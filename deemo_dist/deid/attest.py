@@ -53,6 +53,7 @@ def figures(seen: Seen, heard: Heard, released: Released, cues: np.ndarray) -> d
         "dark_frames": float(cover.dark_frames),
         "filled_frames": float(cover.filled_frames),
         "uncertain_rate": cover.uncertain / max(1, len(seen.bodies.poses)),
+        "unclear_frames": float(cover.unclear_frames),
         "body_frames": float(tracked.mean()),
         "keypoint_confidence": float(confidence[tracked].mean()) if tracked.any() else None,
         "audit_inside_rate": checked.inside,

@@ -100,7 +100,7 @@ class Deidentifier:
         self._make_room(info)
         seen = self.look(source)
         self._make_room(info)
-        check_heads(seen.cover.uncertain, len(seen.bodies.poses), self.policy)
+        check_heads(seen.cover.uncertain, len(seen.bodies.poses), self.policy, others=seen.cover.unclear_spans)
         heard = self._hear(clip, source)
         self._make_room(info)
         released = self.release(source, sink, seen)

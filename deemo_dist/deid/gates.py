@@ -22,9 +22,14 @@ def check_picture(info: VideoInfo) -> None:
         raise DeidError(f"frames are smaller than {SMALLEST_SIDE} pixels", stage="faces", reason="too_small")
 
 
-def check_heads(uncertain: int, poses: int, policy: PolicyConfig) -> None:
+def check_heads(uncertain: int, poses: int, policy: PolicyConfig, *, others: int = 0) -> None:
     """Refuse a clip with too many bodies whose head could not be placed, or, where the policy rejects uncertain clips,
-    with one. Raises ``DeidError`` (faces: uncertain)."""
+    with one; ``others``: looks at people beside the main person that leave a head unclear, or somebody lost. Raises
+    ``DeidError`` (faces: uncertain)."""
+    if policy.uncertain == "reject" and others:
+        raise DeidError(
+            f"{others} looks leave it unclear where the head of somebody is", stage="faces", reason="uncertain"
+        )
     share = uncertain / max(1, poses)
     if share > policy.gates.uncertain or (policy.uncertain == "reject" and uncertain):
         raise DeidError(

@@ -63,11 +63,11 @@ class PolicyConfig:
 
     ``faces``: an opaque fill, or (not de-identified, to reproduce others) mosaic and blur. ``detect_every`` counts
     frames of 25 a second: of a slower clip more are looked at, as many a second; ``audit_every`` frames, of which one
-    is looked at every half second at least. ``uncertain``: a body whose head is not clear gets its head region masked,
-    its whole frame, or the clip is rejected. ``captions``:
-    burnt-in text, looked for every ``captions_seconds``, at cuts, and when strokes come that stay. ``voice``:
-    ``prosody`` leaves none, ``drop`` no sound. ``asr``: transcribe clips that came without words. ``mute``: spoken
-    names are cut out of the sound, ``mute_margin`` seconds around.
+    is looked at every half second at least. ``uncertain``: a body whose head is not clear, anybody's, gets its head
+    region masked, its whole frame, or the clip is rejected. ``captions``: burnt-in text, looked for every
+    ``captions_seconds``, at cuts, and when strokes come that stay. ``voice``: ``prosody`` leaves none, ``drop`` no
+    sound. ``asr``: transcribe clips that came without words. ``mute``: spoken names are cut out of the sound,
+    ``mute_margin`` seconds around.
     """
 
     name: str = "standard"

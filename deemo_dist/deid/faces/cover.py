@@ -14,13 +14,13 @@ from deemo_dist.deid import geometry
 from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.body.pose import Pose, head_box
 from deemo_dist.deid.faces import masking
+from deemo_dist.deid.faces.company import OWN_SHARE, unclear_spans
 from deemo_dist.deid.faces.scan import FaceTracks
 from deemo_dist.deid.faces.tracks import Hold, Track, cover, holds, link
 
 HOLD_SECONDS = 0.4
 GAP_SECONDS = 2.0
 SURE_HEAD = 0.5
-OWN_SHARE = 0.25  # of a head's box, that its own face fills
 FAINT = 24.0  # pixels: real faces of 16 px are missed in one finer look of a few, those of 24 px were not
 HEAD_DILATE = 0.05  # a head box is wide already: it has to cover motion only
 MOST = 0.6  # of a picture: a face or head that is masked over so much of it is masked with all of it
@@ -32,7 +32,9 @@ class Cover:
     """What to mask. ``regions``: int64 [N, 4] pixels a frame; ``face_frames``: frames in which a face's track runs;
     ``detected``: frames in which the detector saw a face; ``uncertain``: poses of a body whose head is not clear;
     ``caption_frames``: frames with burnt-in text; ``dark_frames``: frames too dark to find anybody, masked whole;
-    ``filled_frames``: frames masked whole since a face or head fills them."""
+    ``filled_frames``: frames masked whole since a face or head fills them; ``unclear_spans``: looks that leave it
+    unclear where somebody's head is beside the main person, or where somebody went; ``unclear_frames``: frames around
+    these and around uncertain poses (under ``uncertain: frame`` masked whole)."""
 
     regions: list[np.ndarray]
     face_frames: int
@@ -42,6 +44,8 @@ class Cover:
     caption_frames: int = 0
     dark_frames: int = 0
     filled_frames: int = 0
+    unclear_spans: int = 0
+    unclear_frames: int = 0
 
 
 def cover_clip(
@@ -68,9 +72,11 @@ def cover_clip(
     heads = _heads(bodies, faces.cuts, hold=hold, gap=gap, frames=frames) if policy.mask_heads else nothing
     texts = captions or nothing
     unclear = [number for number, pose in bodies.poses.items() if _unclear(pose, found[number], policy, size)]
-    around = _around(unclear, bodies, frames) if policy.uncertain == "frame" else set()
+    spans = unclear_spans(bodies, found, faces.cuts, gap=gap, size=size)
+    around = _around(unclear, bodies, frames).union(*spans)
     filled = {number for number, boxes in enumerate(zip(found, heads, strict=True)) if _filled(boxes, size)}
-    whole = _whole_frames({*around, *faces.dark, *filled}, frames, size)
+    hidden = around if policy.uncertain == "frame" else set()
+    whole = _whole_frames({*hidden, *faces.dark, *filled}, frames, size)
     every = [np.concatenate(boxes) for boxes in zip(found, heads, texts, whole, strict=True)]
     return Cover(
         regions=masking.pixel_boxes(every, *size),
@@ -81,6 +87,8 @@ def cover_clip(
         caption_frames=sum(len(boxes) > 0 for boxes in texts),
         dark_frames=len(faces.dark),
         filled_frames=len(filled),
+        unclear_spans=len(spans),
+        unclear_frames=len(around),
     )
 
 

@@ -48,6 +48,11 @@ def test_what_an_uncertain_head_leads_to(mode: str, most: int) -> None:
     policy = PolicyConfig(uncertain=mode, gates=GatesConfig(uncertain=0.25))  # type: ignore[arg-type]
     check_heads(most, 8, policy)
     assert refused(check_heads, most + 1, 8, policy) == ("faces", "uncertain")
+    if mode == "reject":
+        with pytest.raises(DeidError, match="somebody"):
+            check_heads(0, 8, policy, others=1)
+    else:
+        check_heads(0, 8, policy, others=8)
 
 
 def test_a_picture_must_be_large_enough_to_find_anybody_in() -> None:
