@@ -58,7 +58,7 @@ def test_real_people_are_recognised_unmasked_and_not_under_the_fill() -> None:
         else:
             assert head.match.value == clear.match.value == residual(found).value == 0.0
             assert clear.rank1.value < 0.75
-            assert max(value for item in found for value in item.correlations) < 0.25
+            assert max(value for item in found for value in item.correlations) <= 0.1
             assert min(value for item in found for value in item.coverage) > 0.95
 
 
