@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from deemo_dist.config import PolicyConfig
+from deemo_dist.deid import geometry
 from deemo_dist.deid.audit.coverage import read_boxes
 from deemo_dist.deid.audit.statistics import upper_bound
-from deemo_dist.deid.body.people import Bodies
+from deemo_dist.deid.body.people import Bodies, BodyModels, BodyScan
 from deemo_dist.deid.faces.cover import Cover, cover_clip
-from deemo_dist.deid.faces.scan import FaceModels, FaceScan, Found
+from deemo_dist.deid.faces.masking import masked_share
+from deemo_dist.deid.faces.scan import FaceModels, FaceScan, FaceTracks, Found
 from deemo_dist.deid.faces.tracks import link
 from tests.unit.deid.scenes import SIZE, beside_a_poster, entering
 
@@ -141,6 +143,23 @@ def test_no_face_is_under_95_percent_covered(name: str, make: Callable[[Answers,
 
 def least(truth: Mapping[int, np.ndarray], made: Cover, size: tuple[int, int]) -> float:
     return min(share_covered(box, made.regions[number], size) for number, boxes in truth.items() for box in boxes)
+
+
+@pytest.mark.parametrize("name", sorted(TRUTH))
+def test_heads_placed_by_the_body_alone_cover_every_face(name: str) -> None:
+    """With a face detector that sees nothing; and at no great cost of picture."""
+    height, width = next(frames_of(name)).shape[:2]
+    scan, size, count = BodyScan(BodyModels()), (width, height), 0
+    for number, frame in enumerate(frames_of(name)):
+        scan.see(number, number / RATES[name], frame)
+        count += 1
+    bodies, times = scan.finish(), np.arange(count) / RATES[name]
+    assert min(float(pose.facial()[1].mean()) for pose in bodies.poses.values()) > 0.5
+    made = cover_clip(FaceTracks({}), bodies, [], PolicyConfig(), times=times, size=size)
+    assert least(TRUTH[name], made, size) >= 0.95
+    faces = np.mean([geometry.area(boxes).sum() for boxes in TRUTH[name].values()])
+    heads = np.mean([masked_share([made.regions[number]], *size) for number in TRUTH[name]]) * size[0] * size[1]
+    assert heads <= 4 * faces
 
 
 @pytest.mark.parametrize("side", [16, 24, 48])
