@@ -115,14 +115,14 @@ class VideoWriter:
         return probe(self._target)
 
     def shown(self, number: int) -> np.ndarray:
-        """Frame ``number`` of the closed file, as a reader decodes it: uint8 [H, W, 3], odd sides grown. Raises
-        ``IndexError`` for a frame that is not there, ``CorruptDataError`` where the file cannot be read."""
-        from deemo_dist.media.sampling import decode_frames
+        """Frame ``number`` of the closed file, as a reader decodes it: uint8 [H, W, 3], odd sides grown; no more of the
+        file is read than its facts and the pictures from the key frame on. Raises ``IndexError`` for a frame that is
+        not there, ``CorruptDataError`` where the file cannot be read."""
+        from deemo_dist.media.sampling import frame_at
 
-        if isinstance(self._target, Path):
-            return decode_frames(self._target.read_bytes(), np.array([number]))[0]
-        self._target.seek(0)
-        return decode_frames(self._target.read(), np.array([number]))[0]
+        if not 0 <= number < len(self._ticks):
+            raise IndexError(f"frame {number} of a video with {len(self._ticks)} frames")
+        return frame_at(self._target, int(self._ticks[number]) * self._clock)
 
 
 def encode_video(

@@ -2,7 +2,9 @@
 
 import io
 import itertools
-from typing import Any
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -40,6 +42,34 @@ def decode_frames(mp4: bytes, indices: np.ndarray | None = None, *, times: np.nd
             return np.stack([images[pts] for pts in wanted.tolist()])
     except (av.error.FFmpegError, KeyError, TypeError, ValueError) as error:
         raise CorruptDataError(f"the video of a sample cannot be decoded ({type(error).__name__})") from None
+
+
+def frame_at(source: Path | BinaryIO, time: Fraction) -> np.ndarray:
+    """The frame of one of our videos that is shown from ``time`` (seconds after the first) on: uint8 RGB [H, W, 3].
+
+    Sought, not searched: memory of a few pictures, whatever the file's length. Raises ``CorruptDataError`` if the video
+    does not decode or shows no frame from then on.
+    """
+    import av
+    from av.video.reformatter import VideoReformatter
+
+    if not isinstance(source, Path):
+        source.seek(0)
+    name: Any = f"file:{source.absolute()}" if isinstance(source, Path) else source
+    try:
+        with av.open(name, "r", options={"format_whitelist": "mov", "protocol_whitelist": "file"}) as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            wanted = (stream.start_time or 0) + round(time / (stream.time_base or 1))
+            container.seek(wanted, stream=stream)
+            for frame in container.decode(stream):
+                if frame.pts == wanted:
+                    return VideoReformatter().reformat(frame, format="rgb24", threads=1).to_ndarray()
+                if frame.pts is None or frame.pts > wanted:
+                    break
+    except (av.error.FFmpegError, IndexError, TypeError, ValueError) as error:
+        raise CorruptDataError(f"the video of a sample cannot be decoded ({type(error).__name__})") from None
+    raise CorruptDataError(f"the video of a sample shows no frame from {float(time):.3f} s on")
 
 
 def _positions(shown: np.ndarray, tick: float, indices: np.ndarray | None, times: np.ndarray | None) -> np.ndarray:
