@@ -9,6 +9,7 @@ from deemo_dist.config import RunConfig, shareable, to_yaml
 from deemo_dist.errors import ModelError
 from deemo_dist.storage import Store
 from deemo_dist.weights import use
+from pipelines.lineage import refuse_base_of
 from pipelines.stages import PlannedStage
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def export_model(
     adapters: bool = False,
 ) -> Path:
     """Write model, processor, resolved configuration and model card to ``place``; the local folder that holds them.
-    Adapters are merged into their layers, or with ``adapters`` kept beside the projectors, over a base by reference.
-    Its values are of the precision that the engine trained in.
+    Adapters are merged into their layers, or with ``adapters`` kept beside the projectors, over a base by reference,
+    whose digests ``config.json`` holds. Its values are of the precision that the engine trained in.
 
-    ``config.json`` is put last: a folder that has it is whole. Raises ``ModelError``: no stage trained adapters.
+    ``config.json`` is put last: a folder that has it is whole. Raises ``ModelError``: no stage trained adapters, or the
+    base is not the one that they were trained over.
     """
     folder = Path(config.storage.cache) / place
     if store.exists(f"{place}/{MODEL_FILE}"):
@@ -69,9 +71,14 @@ def export_model(
 
     from deemo_dist.model import build_processor
     from deemo_dist.model.adapters import is_adapted, merge_adapters
+    from deemo_dist.model.identity import base_digests
     from deemo_dist.model.sources import cast_parameters
 
     disable_progress_bar()
+    use(config.weights)
+    base = base_digests(config.model, config.seed)
+    for stage, commit in zip(stages, commits, strict=True):
+        refuse_base_of(config, stage.name, commit, base)
     model = trained_model(config, store, commits, stages)
     if adapters and not is_adapted(model):
         raise ModelError(f"no stage of '{config.name}' trains adapters", hint="export it without --adapters")
@@ -79,6 +86,7 @@ def export_model(
         merge_adapters(model)
     if config.engine.precision == "bf16":
         cast_parameters(model, torch.bfloat16)
+    model.config.digests = base
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     build_processor(config.model).save_pretrained(folder)

@@ -24,6 +24,7 @@ from pipelines.curves import KeepCurve
 from pipelines.datasets import open_allowed
 from pipelines.erasure.descendants import WITH_PARENTS
 from pipelines.export import MODEL_FILE, export_model, export_place, load_base
+from pipelines.lineage import BASE, base_of, refuse_changed_base
 from pipelines.stages import PlannedStage, Selection, check_ranks, plan_stages, run_prefix
 from pipelines.tracked import TrackStage, describe_run, open_tracker, tell_failed, tracking_folder
 
@@ -114,6 +115,7 @@ class _Chain:
     ranks: "Ranks"
     attempt: int
     idle: bool
+    base: Mapping[str, str]
 
 
 def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> None:
@@ -135,9 +137,17 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
     if not idle:
         _check_parents(store, stages[:first], ranks)
     parents = parents_of(store, stages[:first], f"stage {stages[first].name}")
-    attempt = attempt_of(ranks, store, run_prefix(config))
+    base = {} if idle else base_of(config, ranks)
+    ranks.decided_by_first(lambda: refuse_changed_base(config, store, stages[:end], base))
     chain = _Chain(
-        config=config, store=store, dataset=dataset, processor=processor, ranks=ranks, attempt=attempt, idle=idle
+        config=config,
+        store=store,
+        dataset=dataset,
+        processor=processor,
+        ranks=ranks,
+        attempt=attempt_of(ranks, store, run_prefix(config)),
+        idle=idle,
+        base=base,
     )
     with _tracking(chain) as tracker:
         done = list(parents)
@@ -280,7 +290,7 @@ def _train(
             before=before,
             callbacks=callbacks,
             before_commit=None if run is None else curve.before_commit,
-            extra={"plan_digest": stage.plan.digest, **learned_from(stage, done)},
+            extra={"plan_digest": stage.plan.digest, BASE: dict(chain.base), **learned_from(stage, done)},
             attempt=chain.attempt,
         )
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deemo_dist.errors import ModelError
 from deemo_dist.model.adapters import ADAPTER, read_adapters
+from deemo_dist.model.identity import refuse_other_base, source_digest
 from deemo_dist.model.sources import RANDOM, cast_parameters, load_parts
 from deemo_dist.records.adapters import adapted_layer, plain_name
 
@@ -54,16 +55,18 @@ def save_adapted(model: "Model", folder: Path) -> None:
 def load_adapted(kind: "type[Model]", folder: Path, config: Any, dtype: torch.dtype | None) -> "Model":
     """The model of a folder: its base from the sources, then what the folder holds.
 
-    Raises ``ModelError`` where the base cannot be had, or where the folder and the base do not fit.
+    Raises ``ModelError`` where the base cannot be had, is another than the adapters were trained over, or where the
+    folder and the base do not fit.
     """
     from safetensors.torch import load_file
 
     config = config if config is not None else kind.config_class.from_pretrained(folder)
     dtype = dtype or torch.float32
+    sources = dict.fromkeys(PARTS, RANDOM) | (config.sources or {})
+    _check_base(config.digests or {}, sources)
     with torch.random.fork_rng():
         model = kind(config)
     cast_parameters(model, dtype)
-    sources = dict.fromkeys(PARTS, RANDOM) | (config.sources or {})
     load_parts(model, sources, dtype)
     read_adapters(model, folder / ADAPTER_FOLDER)
     rest = load_file(folder / REST_FILE)
@@ -74,6 +77,14 @@ def load_adapted(kind: "type[Model]", folder: Path, config: Any, dtype: torch.dt
     if (folder / "generation_config.json").is_file():
         model.generation_config = type(model.generation_config).from_pretrained(folder)
     return model.eval()
+
+
+def _check_base(known: Mapping[str, str], sources: Mapping[str, str]) -> None:
+    """Refuse a base whose weights have changed. What is random is in the folder itself."""
+    stored = {part: digest for part, digest in known.items() if sources.get(part, RANDOM) != RANDOM}
+    now = {part: source_digest(sources[part]) for part in stored}
+    hint = "put the weights back that its sources name, or train the adapters again"
+    refuse_other_base(stored, now, sources, "the adapted model", hint=hint)
 
 
 def _with_adapter(name: str) -> str:

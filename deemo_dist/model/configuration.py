@@ -100,7 +100,7 @@ class DeemoLlamaConfig(PreTrainedConfig):
     ``media``: the fields of ``MediaShape``; ``*_projector``: the fields of ``ProjectorShape``; ``*_token_id``: the
     placeholders that projected media replace; ``attention``: auto, varlen or flash; ``sources``: where the weights of
     ``llm``, ``vision`` and ``audio`` came from before training (``random``: from nowhere), for exports that refer to
-    them.
+    them; ``digests``: which weights these were then, by part (None: not known).
     """
 
     model_type = MODEL_TYPE
@@ -122,6 +122,7 @@ class DeemoLlamaConfig(PreTrainedConfig):
     cue_token_id: int = 2
     attention: str = "auto"
     sources: dict | None = None
+    digests: dict | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -23,18 +23,24 @@ def is_gguf(path: Path) -> bool:
 
 
 def unpacked(path: Path) -> Path:
-    """The folder with the file's configuration, tokenizer and weights (float32, safetensors), made where it is missing.
-    Of several processes one makes it, the others wait. Raises what transformers raises for a file it cannot read."""
+    """The folder with the file's configuration, tokenizer and weights (float32, safetensors), made where it is missing
+    or older than the file. Of several processes one makes it, the others wait. Raises what transformers raises for a
+    file it cannot read."""
     folder = path.with_name(f"{path.name}.transformers")
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / WEIGHTS).is_file():
+        if not _is_of(folder / WEIGHTS, path):
             shutil.rmtree(folder, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
                 made = Path(temporary) / "made"
                 _unpack(path, made)
                 made.rename(folder)
     return folder
+
+
+def _is_of(weights: Path, path: Path) -> bool:
+    """Whether the weights were unpacked from the file as it is now."""
+    return weights.is_file() and weights.stat().st_mtime_ns >= path.stat().st_mtime_ns
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -46,7 +46,7 @@ def _load_part(part: nn.Module, source: str, load: Callable[[str], nn.Module], d
     """The source is fetched by whoever reads it, when it does."""
     path = cache(partial(resolved, source))
     whole: Callable[[], nn.Module] = partial(loaded, lambda: load(path()), source)
-    load_stored(part, partial(loaded, lambda: _folder(path()), source), whole, dtype)
+    load_stored(part, partial(loaded, lambda: folder_of(path()), source), whole, dtype)
 
 
 def _load_llm(path: str, rows: int, dtype: torch.dtype) -> nn.Module:
@@ -79,7 +79,7 @@ def resolved(name: str) -> str:
     return str(loaded(lambda: unpacked(Path(path)), name)) if is_gguf(Path(path)) else path
 
 
-def _folder(path: str) -> Path:
+def folder_of(path: str) -> Path:
     """Where the files of a source are: itself, or where the hub's cache keeps what this name's safetensors are fetched
     to. A hub that does not answer is left to transformers, which says so."""
     if Path(path).is_dir():

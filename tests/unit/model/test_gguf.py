@@ -1,5 +1,6 @@
 """A GGUF file's folder: whole whichever rank of a training makes it, and made again where it is not."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,7 @@ def test_a_folder_without_weights_is_made_again_and_a_whole_one_is_not(
     assert made == [path]
     assert not (half / "tokenizer.json").exists()
     assert (half / gguf.WEIGHTS).is_file()
+    later = (half / gguf.WEIGHTS).stat().st_mtime_ns + 1
+    os.utime(path, ns=(later, later))
+    assert gguf.unpacked(path) == half
+    assert made == [path, path]

@@ -1,0 +1,125 @@
+"""What a run's stages stand on, by whole small trainings in a process of their own."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deemo_dist.config import (
+    CONFIGS,
+    ModelConfig,
+    RunConfig,
+    StageConfig,
+    TaskConfig,
+    TowerConfig,
+    TrainRule,
+    build,
+    to_yaml,
+)
+from deemo_dist.digests import canonical_json
+from deemo_dist.errors import ModelError
+from deemo_dist.model import build_model
+from deemo_dist.model.identity import base_digests
+from deemo_dist.storage import open_store
+from pipelines import cli
+from pipelines.train import run_export
+from tests.made import clips_of, config_of, make
+from tests.unit.training.forks import fork_server
+
+pytestmark = pytest.mark.slow
+Life = Callable[[RunConfig], str]
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Life:
+    """One life of a training as a lone rank, by the command line; what it said."""
+
+    def live(config: RunConfig) -> str:
+        (tmp_path / "run.yaml").write_text(to_yaml(config))
+        command = [cli.__file__, "train", "-c", str(tmp_path / "run.yaml"), "--worker"]
+        server = fork_server()
+        server.wait(server.fork(command, dict(os.environ), tmp_path / "output"), 120)
+        return (tmp_path / "output").read_text()
+
+    return live
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunConfig]:
+    """Two stages over a language model out of a folder, on a made dataset."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEEMO_ROOT_KEY", os.urandom(32).hex())
+        patch.setenv("DEEMO_CACHE", str(folder / "cache"))
+        patch.setenv("DS_ACCELERATOR", "cpu")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        nano = yaml.safe_load((CONFIGS / "models/nano.yaml").read_text())["model"]
+        model = build(ModelConfig, nano, where="nano.yaml")
+        build_model(model, seed=3).language_model.save_pretrained(folder / "llm")
+        config = config_of(folder)
+        rules = {"*video_projector*": TrainRule(lr=1e-3)}
+        stage = StageConfig(tasks=("emotion",), trains=rules, packs_per_step=1, epochs=3)
+        ask = TaskConfig(prompt="Which?", answer="{label.emotion}", choices=("positive",), modalities=("video",))
+        make(config, clips_of())
+        yield replace(
+            config,
+            model=replace(model, llm=TowerConfig(source=str(folder / "llm"))),
+            tasks={"emotion": ask},
+            stages={"align": stage, "tune": stage},
+            engine=replace(config.engine, preflight=False, threads=1, checkpoint_every=1),
+        )
+
+
+@pytest.fixture
+def weights(run: RunConfig) -> Iterator[Path]:
+    """The language model's file, put back afterwards."""
+    path = Path(run.model.llm.source) / "model.safetensors"
+    before = path.read_bytes()
+    yield path
+    path.write_bytes(before)
+
+
+def test_a_stage_neither_resumes_nor_is_exported_over_a_base_that_has_changed(
+    run: RunConfig, weights: Path, life: Life
+) -> None:
+    assert "model: file://" in life(run)
+    store = open_store(run.storage)
+    (final,) = [key for key in store.list("runs/run/") if "/tune-" in key and key.endswith("/00000003-0001.json")]
+    (model,) = [key for key in store.list("models/") if key.endswith("/config.json")]
+    known = json.loads(store.get(final))["extra"]["base"]
+    assert known == json.loads(store.get(model))["digests"] == base_digests(run.model, run.seed)
+    for key in (final, model):
+        store.delete(key)
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    said = life(run)
+    assert "the checkpoint of stage align at step 3 was made over other llm weights than" in said, said
+    assert f"({known['llm'][:12]} then, " in said and "put the earlier weights back" in said
+    with pytest.raises(ModelError, match="the checkpoint of stage align at step 3 was made over other llm weights"):
+        run_export(run, "align", adapters=False)
+    weights.write_bytes(data)
+    said = life(run)
+    assert "tune: resumed at step 2" in said and "model: file://" in said, said
+    assert run_export(run, "align", adapters=False)
+
+
+def test_checkpoints_of_before_digests_were_kept_are_resumed(run: RunConfig, weights: Path, life: Life) -> None:
+    old = replace(run, name="old")
+    life(old)
+    store = open_store(run.storage)
+    for key in store.list("runs/old/"):
+        if "/commits/" in key:
+            commit = json.loads(store.get(key))
+            store.put(key, canonical_json({**commit, "extra": without(commit["extra"], "base")}))
+    (final,) = [key for key in store.list("runs/old/") if "/tune-" in key and key.endswith("/00000003-0001.json")]
+    store.delete(final)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    assert "tune: resumed at step 2" in life(old)
+
+
+def without(extra: dict[str, object], *names: str) -> dict[str, object]:
+    return {name: value for name, value in extra.items() if name not in names}
