@@ -27,7 +27,7 @@ from deemo_dist.storage import Store, open_store
 from pipelines.curves import read_curve
 from pipelines.datasets import open_allowed
 from pipelines.exam import Exam, asked_of
-from pipelines.export import export_place, fetch_model
+from pipelines.export import export_place, fetch_model, model_name
 from pipelines.heldout import refuse_shared
 from pipelines.preview import film_of, pictures_of
 from pipelines.stages import PlannedStage, learned_from, plan_stages, run_prefix
@@ -69,7 +69,7 @@ def run_evaluate(config: RunConfig) -> EvaluationResult:
         for examples in asked.values():
             refuse_shared(config.evaluation.split, examples, stage.examples, stage.name)
     place = export_place(config, stages[-1])
-    prefix = f"{run_prefix(config)}/evaluation-{evaluation_key(config, place, dataset, asked)[:12]}"
+    prefix = f"{run_prefix(config)}/evaluation-{evaluation_key(config, model_name(store, place), dataset, asked)[:12]}"
     done = _done(store, prefix)
     if done is not None:
         logger.info("evaluate: done before, %s", done.report)
@@ -80,12 +80,12 @@ def run_evaluate(config: RunConfig) -> EvaluationResult:
     return result
 
 
-def evaluation_key(config: RunConfig, place: str, dataset: Dataset, asked: Mapping[str, Examples]) -> str:
-    """Digest of all that an evaluation depends on: the model at ``place``, what it is asked, and how it is judged."""
+def evaluation_key(config: RunConfig, model: str, dataset: Dataset, asked: Mapping[str, Examples]) -> str:
+    """Digest of all that an evaluation depends on: the ``model`` by name, what it is asked, and how it is judged."""
     return digest_of(
         {
             "version": RESULT_VERSION,
-            "model": place,
+            "model": model,
             "evaluation": config_digest(config.evaluation),
             "seed": config.seed,
             "dataset": dataset.digest,

@@ -1,15 +1,17 @@
 """The model of a run: the base overlaid with what each stage trained, as a transformers folder in the store."""
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig, shareable, to_yaml
-from deemo_dist.errors import ModelError
+from deemo_dist.digests import canonical_json, sha256_bytes
+from deemo_dist.errors import ModelError, NotFoundError
 from deemo_dist.storage import Store
 from deemo_dist.weights import use
-from pipelines.lineage import refuse_base_of
+from pipelines.lineage import refuse_base_of, states_of
 from pipelines.stages import PlannedStage
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "config.json"
 CARD_FILE = "README.md"
+MADE_FILE = "made.json"
+"""Of which states of its stages a model was made: a stage that was trained again gives another model."""
 ADAPTERS = "-adapters"
 """Ends the place of a model whose adapters are apart."""
 
@@ -32,6 +36,33 @@ def load_base(config: RunConfig) -> Any:
 def export_place(config: RunConfig, last: PlannedStage, *, adapters: bool = False) -> str:
     """Key prefix of a run's model: named by the key of its last stage, so that another training is another place."""
     return f"models/{config.name}/{last.key[:12]}{ADAPTERS if adapters else ''}"
+
+
+def made_of(commits: Sequence["Commit"]) -> bytes:
+    """What an exported model's ``MADE_FILE`` says: the states that it was made of."""
+    return canonical_json({"states": states_of(commits)})
+
+
+def is_exported(store: Store, place: str, commits: Sequence["Commit"]) -> bool:
+    """Whether the model of these final commits is at ``place``; an export that does not say what it was made of is
+    taken for theirs."""
+    if not store.exists(f"{place}/{MODEL_FILE}"):
+        return False
+    said = _made(store, place)
+    return said is None or said == made_of(commits)
+
+
+def model_name(store: Store, place: str) -> str:
+    """What tells the model at ``place`` from others that were, or will be, exported to it."""
+    said = _made(store, place)
+    return place if said is None else f"{place}/{sha256_bytes(said)}"
+
+
+def _made(store: Store, place: str) -> bytes | None:
+    try:
+        return store.get(f"{place}/{MADE_FILE}")
+    except NotFoundError:
+        return None
 
 
 def trained_model(config: RunConfig, store: Store, commits: Sequence["Commit"], stages: Sequence[PlannedStage]) -> Any:
@@ -64,8 +95,10 @@ def export_model(
     base is not the one that they were trained over.
     """
     folder = Path(config.storage.cache) / place
-    if store.exists(f"{place}/{MODEL_FILE}"):
+    if is_exported(store, place, commits):
         return fetch_model(store, place, folder)
+    store.delete(f"{place}/{MODEL_FILE}")
+    shutil.rmtree(folder, ignore_errors=True)
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -92,6 +125,7 @@ def export_model(
     build_processor(config.model).save_pretrained(folder)
     (folder / "run.yaml").write_text(to_yaml(shareable(config)))
     (folder / CARD_FILE).write_text(card)
+    (folder / MADE_FILE).write_bytes(made_of(commits))
     for path in sorted(folder.rglob("*"), key=lambda path: path.name == MODEL_FILE):
         if path.is_file():
             store.upload(path, f"{place}/{path.relative_to(folder)}")
@@ -103,7 +137,10 @@ def fetch_model(store: Store, place: str, folder: Path) -> Path:
     keys = store.list(f"{place}/")
     if f"{place}/{MODEL_FILE}" not in keys:
         raise ModelError(f"there is no model at {store.uri(place)}", hint="train it: deemo train -c RUN")
-    for key in keys:
+    said = _made(store, place)
+    if said is not None and (folder / MADE_FILE).is_file() and (folder / MADE_FILE).read_bytes() != said:
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier model's files may have the same sizes
+    for key in sorted(keys, key=lambda key: not key.endswith(f"/{MADE_FILE}")):
         path = folder / key.removeprefix(f"{place}/")
         if not path.is_file() or path.stat().st_size != store.size(key):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,18 @@ from pipelines.card import model_card
 from pipelines.curves import KeepCurve
 from pipelines.datasets import open_allowed
 from pipelines.erasure.descendants import WITH_PARENTS
-from pipelines.export import MODEL_FILE, export_model, export_place, load_base
-from pipelines.lineage import BASE, base_of, refuse_changed_base
+from pipelines.export import export_model, export_place, is_exported, load_base
+from pipelines.lineage import (
+    BASE,
+    PARENTS,
+    base_of,
+    begin_anew_over_others,
+    check_parents,
+    other_parent,
+    parents_of,
+    refuse_changed_base,
+    states_of,
+)
 from pipelines.stages import PlannedStage, Selection, check_ranks, plan_stages, run_prefix
 from pipelines.tracked import TrackStage, describe_run, open_tracker, tell_failed, tracking_folder
 
@@ -116,6 +126,7 @@ class _Chain:
     attempt: int
     idle: bool
     base: Mapping[str, str]
+    stages: Sequence[PlannedStage]
 
 
 def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> None:
@@ -133,9 +144,9 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
         ranks.progress.during("preflight")
         ranks.decided_by_first(lambda: _preflight(config, store, dataset, processor, stages, ranks.world))
     first, end = selection.bounds([stage.name for stage in stages])
-    idle = ranks.decided_by_first(lambda: _nothing_left(config, store, stages, first, end))
+    idle = ranks.decided_by_first(lambda: _nothing_left(config, store, stages, end))
     if not idle:
-        _check_parents(store, stages[:first], ranks)
+        check_parents(store, stages[:first], ranks)
     parents = parents_of(store, stages[:first], f"stage {stages[first].name}")
     base = {} if idle else base_of(config, ranks)
     ranks.decided_by_first(lambda: refuse_changed_base(config, store, stages[:end], base))
@@ -148,6 +159,7 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
         attempt=attempt_of(ranks, store, run_prefix(config)),
         idle=idle,
         base=base,
+        stages=stages,
     )
     with _tracking(chain) as tracker:
         done = list(parents)
@@ -184,42 +196,18 @@ def _preflight(
         preflight(known)
 
 
-def _nothing_left(config: RunConfig, store: Store, stages: Sequence[PlannedStage], first: int, end: int) -> bool:
-    """Whether every chosen stage is done, and the model exported where they reach the chain's end."""
+def _nothing_left(config: RunConfig, store: Store, stages: Sequence[PlannedStage], end: int) -> bool:
+    """Whether every chosen stage is done, over the stages before it as they are now, and the model exported where they
+    reach the chain's end."""
     from deemo_dist.training import finished
 
-    if any(finished(store, stage.prefix, stage.key) is None for stage in stages[first:end]):
-        return False
-    return end < len(stages) or store.exists(f"{export_place(config, stages[-1])}/{MODEL_FILE}")
-
-
-def _check_parents(store: Store, stages: Sequence[PlannedStage], ranks: "Ranks") -> None:
-    """Refuse to build on a stage whose checkpoint is no longer what was committed. A collective. Raises
-    ``TrainingError``."""
-    from deemo_dist.training import finished, finished_whole
-
-    for stage in stages:
-        done = ranks.decided_by_first(lambda: finished(store, stage.prefix, stage.key) is not None)  # noqa: B023
-        if done and finished_whole(store, stage.prefix, stage.key, ranks) is None:
-            raise TrainingError(
-                f"the last checkpoint of stage {stage.name} is not whole",
-                hint=f"train it again from the one before: deemo train -c RUN --from {stage.name}",
-            )
-
-
-def parents_of(store: Store, stages: Sequence[PlannedStage], child: str) -> list["Commit"]:
-    """The final commits of the stages that ``child`` builds on. Raises ``TrainingError`` where one is not done, as it
-    is configured now."""
-    from deemo_dist.training import finished
-
-    found = [(stage.name, finished(store, stage.prefix, stage.key)) for stage in stages]
-    missing = [name for name, commit in found if commit is None]
-    if missing:
-        raise TrainingError(
-            f"{child} builds on {missing[0]}, which is not done under this configuration",
-            hint=f"train it first: deemo train -c RUN --until {missing[-1]}",
-        )
-    return [commit[1] for _, commit in found if commit is not None]
+    done: list[Commit] = []
+    for stage in stages[:end]:
+        found = finished(store, stage.prefix, stage.key)
+        if found is None or other_parent(found[1], stages, done) is not None:
+            return False
+        done.append(found[1])
+    return end < len(stages) or is_exported(store, export_place(config, stages[-1]), done)
 
 
 @contextmanager
@@ -248,6 +236,7 @@ def _stage(
     if chain.idle:  # nothing is built on it any more
         found = finished(chain.store, stage.prefix, stage.key)
     else:
+        begin_anew_over_others(chain.store, stage, chain.stages, done, chain.ranks)
         found = finished_whole(chain.store, stage.prefix, stage.key, chain.ranks)
     if found is not None:
         if chain.ranks.rank == 0:
@@ -290,7 +279,12 @@ def _train(
             before=before,
             callbacks=callbacks,
             before_commit=None if run is None else curve.before_commit,
-            extra={"plan_digest": stage.plan.digest, BASE: dict(chain.base), **learned_from(stage, done)},
+            extra={
+                "plan_digest": stage.plan.digest,
+                BASE: dict(chain.base),
+                PARENTS: states_of(done),
+                **learned_from(stage, done),
+            },
             attempt=chain.attempt,
         )
     )

@@ -13,7 +13,8 @@ from deemo_dist.training.signals import listening
 from deemo_dist.training.spec import Callback, CommitInfo, StageResult, StageSpec, StepBatches, StepReport
 
 if TYPE_CHECKING:
-    from deemo_dist.training.checkpoint.commit import Commit, commits, finished, take_attempt
+    from deemo_dist.training.checkpoint.commit import Commit, commits, discard, finished, take_attempt
+    from deemo_dist.training.checkpoint.layout import state_digest
     from deemo_dist.training.checkpoint.restore import finished_whole, read_full_state
     from deemo_dist.training.consumption import lives_of, read_rows
     from deemo_dist.training.ranks import Ranks, attempt_of, join, leave
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 _LAZY = {
     "Commit": "checkpoint.commit",
     "commits": "checkpoint.commit",
+    "discard": "checkpoint.commit",
     "finished": "checkpoint.commit",
     "take_attempt": "checkpoint.commit",
+    "state_digest": "checkpoint.layout",
     "finished_whole": "checkpoint.restore",
     "read_full_state": "checkpoint.restore",
     "lives_of": "consumption",
@@ -56,6 +59,7 @@ __all__ = [
     "apply_rules",
     "attempt_of",
     "commits",
+    "discard",
     "factor",
     "finished",
     "finished_whole",
@@ -67,6 +71,7 @@ __all__ = [
     "micro_steps",
     "read_full_state",
     "read_rows",
+    "state_digest",
     "take_attempt",
     "train_stage",
     "watching",

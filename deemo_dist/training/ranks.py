@@ -7,10 +7,10 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,6 +25,7 @@ from deemo_dist.training.progress import Progress
 if TYPE_CHECKING:
     from deemo_dist.storage import Store
 
+T = TypeVar("T")
 MEET_SECONDS = 1.0
 """From one meeting to the next of ranks that wait for each other's work."""
 
@@ -71,6 +72,14 @@ class Ranks:
                 wait([job] if job else [], timeout=MEET_SECONDS)
                 ended = self.all_agree(job is None or job.done())
         self.progress.on()
+
+    def apart(self, work: Callable[[], T]) -> "Future[T]":
+        """Do ``work`` on another thread while the ranks meet: it may take longer than a collective may. The job, ended
+        well or badly. Work that goes on in steps tells ``progress`` of them (``tick``)."""
+        with ThreadPoolExecutor(1, thread_name_prefix="apart") as pool:
+            job = pool.submit(work)
+            self.finish(job)
+        return job
 
     def decided_by_first(self, decide: Callable[[], Any]) -> Any:
         """What ``decide`` gives on rank 0 (plain data), on every rank; its ``DeemoError`` is raised on every rank."""

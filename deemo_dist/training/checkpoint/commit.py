@@ -106,6 +106,13 @@ def prune(store: "Store", prefix: str, *, keep: int, attempt: int, protect: froz
             store.delete(key)
 
 
+def discard(store: "Store", prefix: str) -> None:
+    """Remove all checkpoints of a stage, commits first: it starts anew."""
+    for folder in ("commits", "checkpoints"):
+        for key in store.list(f"{prefix}/{folder}/"):
+            store.delete(key)
+
+
 def _attempt_key(run_prefix: str, number: int) -> str:
     return f"{run_prefix}/attempts/{number:04d}.json"
 
@@ -120,6 +127,7 @@ __all__ = [
     "check_fence",
     "commit_keys",
     "commits",
+    "discard",
     "finished",
     "prune",
     "put_commit",

@@ -1,14 +1,16 @@
 """Names and records of a checkpoint, and the laws by which a parameter is cut over ranks. Pure."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from deemo_dist.digests import canonical_json
+from deemo_dist.digests import canonical_json, digest_of, sha256_bytes
 from deemo_dist.errors import CheckpointError, CorruptDataError
 
 FORMAT = 1
+CONTENT = "content"
+"""Where a commit's ``extra`` keeps the digest of what its files hold."""
 KINDS = ("fp32", "exp_avg", "exp_avg_sq")
 
 
@@ -101,6 +103,17 @@ def overlap(offset: int, count: int, other_offset: int, other_count: int) -> tup
     """Common part ``(offset, count)`` of two ranges; ``count`` is 0 when they do not meet."""
     start = max(offset, other_offset)
     return start, max(0, min(offset + count, other_offset + other_count) - start)
+
+
+def content_of(receipts: Iterable[RankReceipt]) -> str:
+    """Hex SHA-256 of what a checkpoint's files hold: the same for the same state cut among as many ranks, whichever
+    attempt saved it."""
+    return digest_of([[part.fragments, part.sha256] for receipt in receipts for part in receipt.parts])
+
+
+def state_digest(commit: Commit) -> str:
+    """Hex SHA-256 that stands for a commit's state: of its content, or of a commit of before that was kept itself."""
+    return str(commit.extra.get(CONTENT) or sha256_bytes(to_json(commit)))
 
 
 def to_json(record: Commit | RankReceipt) -> bytes:

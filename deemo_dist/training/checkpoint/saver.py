@@ -18,12 +18,15 @@ from deemo_dist.records.consumed import ConsumedRow
 from deemo_dist.training.checkpoint.buffers import Buffer, let_go
 from deemo_dist.training.checkpoint.commit import prune, put_commit
 from deemo_dist.training.checkpoint.layout import (
+    CONTENT,
     Commit,
     PartFile,
     RankReceipt,
     ReceiptRef,
     commit_key,
+    content_of,
     part_key,
+    receipt_from_json,
     receipt_key,
     to_json,
 )
@@ -174,15 +177,17 @@ class Saver:
         if target.before_commit is not None:
             target.before_commit()
         keys = [receipt_key(target.prefix, self.step, target.attempt, rank) for rank in range(target.world)]
+        receipts = {key: target.store.get(key) for key in keys}
+        content = content_of(receipt_from_json(data, key) for key, data in receipts.items())
         commit = Commit(
             stage_key=target.stage_key,
             step=self.step,
             attempt=target.attempt,
             world=target.world,
             final=self.final,
-            receipts=tuple(ReceiptRef(key=key, sha256=sha256_bytes(target.store.get(key))) for key in keys),
+            receipts=tuple(ReceiptRef(key=key, sha256=sha256_bytes(data)) for key, data in receipts.items()),
             state=self.state,
-            extra=target.extra,
+            extra={**target.extra, CONTENT: content},
         )
         put_commit(target.store, target.run_prefix, target.prefix, commit)
         best = self.state.get("best_step")

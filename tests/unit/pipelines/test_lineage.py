@@ -20,11 +20,20 @@ from deemo_dist.config import (
     build,
     to_yaml,
 )
-from deemo_dist.digests import canonical_json
-from deemo_dist.errors import ModelError
+from deemo_dist.digests import canonical_json, sha256_bytes
+from deemo_dist.errors import ModelError, TrainingError
 from deemo_dist.model import build_model
 from deemo_dist.model.identity import base_digests
-from deemo_dist.storage import open_store
+from deemo_dist.storage import Store, open_store
+from deemo_dist.training import state_digest
+from deemo_dist.training.checkpoint.layout import (
+    CONTENT,
+    Commit,
+    commit_from_json,
+    content_of,
+    receipt_from_json,
+    to_json,
+)
 from pipelines import cli
 from pipelines.train import run_export
 from tests.made import clips_of, config_of, make
@@ -123,3 +132,67 @@ def test_checkpoints_of_before_digests_were_kept_are_resumed(run: RunConfig, wei
 
 def without(extra: dict[str, object], *names: str) -> dict[str, object]:
     return {name: value for name, value in extra.items() if name not in names}
+
+
+def final_of(store: Store, prefix: str) -> tuple[str, Commit]:
+    """Key and record of the newest commit under a run's prefix and stage."""
+    key = max(key for key in store.list(prefix.rsplit("/", 1)[0]) if key.startswith(prefix) and "/commits/" in key)
+    return key, commit_from_json(store.get(key), key)
+
+
+def spoil(store: Store, commit: Commit) -> None:
+    """The last file of a checkpoint, harmed."""
+    part = receipt_from_json(store.get(commit.receipts[0].key), "").parts[-1]
+    store.put(part.key, store.get(part.key)[:-1] + b"?")
+
+
+def train_otherwise(store: Store, prefix: str) -> None:
+    """Leave a final checkpoint as a training with other bits would: one number is another."""
+    key, commit = final_of(store, prefix)
+    receipt = receipt_from_json(store.get(commit.receipts[0].key), "")
+    data = bytearray(store.get(receipt.parts[-1].key))
+    data[-3] = (data[-3] + 1) % 256
+    store.put(receipt.parts[-1].key, bytes(data))
+    changed = replace(receipt.parts[-1], sha256=sha256_bytes(data))
+    receipt = replace(receipt, parts=(*receipt.parts[:-1], changed))
+    store.put(commit.receipts[0].key, to_json(receipt))
+    refs = (replace(commit.receipts[0], sha256=sha256_bytes(to_json(receipt))),)
+    store.put(key, to_json(replace(commit, receipts=refs, extra={**commit.extra, CONTENT: content_of([receipt])})))
+
+
+def test_a_stage_over_another_checkpoint_of_its_parent_is_trained_again(run: RunConfig, life: Life) -> None:
+    both = replace(run, name="both")
+    assert "model: file://" in life(both)
+    store = open_store(run.storage)
+    _, align = final_of(store, "runs/both/align-")
+    _, tune = final_of(store, "runs/both/tune-")
+    assert tune.extra["parents"] == [state_digest(align)] and align.extra["parents"] == []
+    (made,) = [key for key in store.list("models/both") if key.endswith("/made.json")]
+    first = store.get(made)
+
+    train_otherwise(store, "runs/both/align-")
+    with pytest.raises(TrainingError, match="builds on tune, which was trained over another checkpoint of align"):
+        run_export(both, None, adapters=False)
+    said = life(both)
+    assert "align: done before" in said and "model: file://" in said, said
+    assert "tune: trained again from the start, align has another final checkpoint now" in said
+    second = store.get(made)
+    assert second != first
+
+    train_otherwise(store, "runs/both/align-")
+    store.delete(final_of(store, "runs/both/tune-")[0])
+    said = life(both)
+    assert "tune: trained again from the start" in said and "resumed" not in said, said
+    assert store.get(made) not in (first, second)
+
+
+def test_a_parent_that_is_trained_again_to_the_same_bits_leaves_its_child_done(run: RunConfig, life: Life) -> None:
+    same = replace(run, name="same", stages={**run.stages, "last": run.stages["tune"]})
+    store = open_store(run.storage)
+    life(replace(same, stages=run.stages))
+    before = final_of(store, "runs/same/tune-")
+    spoil(store, final_of(store, "runs/same/align-")[1])
+    said = life(same)
+    assert "is not done as it says, it is trained again" in said and "align: resumed at step 2" in said, said
+    assert "tune: done before" in said and "last: done, loss" in said
+    assert final_of(store, "runs/same/tune-") == before

@@ -16,9 +16,19 @@ from deemo_dist.config import StorageConfig
 from deemo_dist.environ import Placement
 from deemo_dist.errors import CheckpointError, CorruptDataError, ModelError
 from deemo_dist.storage import Store, open_store
-from deemo_dist.training import commits, finished, finished_whole, load_trained, read_full_state, take_attempt
+from deemo_dist.training import (
+    commits,
+    discard,
+    finished,
+    finished_whole,
+    load_trained,
+    read_full_state,
+    state_digest,
+    take_attempt,
+)
 from deemo_dist.training.checkpoint.commit import commit_keys, put_commit, read_commit
 from deemo_dist.training.checkpoint.layout import (
+    CONTENT,
     KINDS,
     Fragment,
     commit_from_json,
@@ -228,7 +238,26 @@ def test_finished_only_with_a_final_commit(store):
     assert finished(store, STAGE, KEY) is None
     save(store, state_of([5]), world=1, step=2, final=True)
     key, commit = finished(store, STAGE, KEY)
-    assert commit.final and commit.step == 2 and commit.extra == {"plan": "d"} and key in commit_keys(store, STAGE)
+    assert commit.final and commit.step == 2 and key in commit_keys(store, STAGE)
+    assert commit.extra == {"plan": "d", CONTENT: state_digest(commit)}
+
+
+def test_the_same_state_is_known_whichever_attempt_saved_it(store):
+    """And another is not; a commit of before content was kept stands for itself."""
+    for attempt, seed in ((1, 0), (2, 0), (3, 1)):
+        take_attempt(store, RUN)
+        save(store, state_of([70, 5], seed=seed), world=2, step=attempt, attempt=attempt)
+    third, second, first = (commit for _, commit in commits(store, STAGE, KEY))
+    assert state_digest(first) == state_digest(second) != state_digest(third)
+    old = [dataclasses.replace(commit, extra={}) for commit in (first, second)]
+    assert state_digest(old[0]) != state_digest(old[1])
+
+
+def test_a_stage_whose_checkpoints_are_let_go_of_has_none(store):
+    save(store, state_of([5]), world=1, step=2, final=True)
+    discard(store, STAGE)
+    assert finished(store, STAGE, KEY) is None and store.list(STAGE) == []
+    assert restored(store, [5], 1)[1] == 0
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"version": 1}', b'{"version": "x"}'])
