@@ -89,10 +89,21 @@ def finished(store: "Store", prefix: str, stage_key: str) -> tuple[str, Commit] 
     return newest if newest is not None and newest[1].final else None
 
 
-def prune(store: "Store", prefix: str, *, keep: int, attempt: int, protect: frozenset[int] = frozenset()) -> None:
-    """Retention: keep the newest ``keep`` commits and those of the steps in ``protect``; remove the others (commit
-    first, so that none is ever left without its files) and what attempts up to ``attempt`` left uncommitted."""
+def prune(
+    store: "Store",
+    prefix: str,
+    *,
+    keep: int,
+    attempt: int,
+    protect: frozenset[int] = frozenset(),
+    before: int | None = None,
+) -> None:
+    """Retention: keep the newest ``keep`` commits, those of the steps in ``protect``, and the newest one of fewer than
+    ``before`` steps; remove the others (commit first, so that none is ever left without its files) and what attempts
+    up to ``attempt`` left uncommitted."""
     keys = commit_keys(store, prefix)
+    earlier = (step_of(key) for key in keys if before is not None and step_of(key) < before)
+    protect |= frozenset([max(earlier, default=-1)])
     kept: set[str] = set()
     for position, key in enumerate(keys):
         name = key.rsplit("/", 1)[-1].removesuffix(".json")

@@ -190,12 +190,22 @@ class Saver:
             extra={**target.extra, CONTENT: content},
         )
         put_commit(target.store, target.run_prefix, target.prefix, commit)
-        best = self.state.get("best_step")
-        protect = frozenset() if best is None else frozenset({int(best)})
         try:
-            prune(target.store, target.prefix, keep=target.keep, attempt=target.attempt, protect=protect)
+            self._prune()
         except DeemoError as error:
             logger.warning("old checkpoints could not be removed: %s", error)
+
+    def _prune(self) -> None:
+        """Let go of old checkpoints, but for the best one, and in a row of left-out updates the one to go back to."""
+        target, best, row = self.target, self.state.get("best_step"), int(self.state.get("skipped_in_a_row", 0))
+        prune(
+            target.store,
+            target.prefix,
+            keep=target.keep,
+            attempt=target.attempt,
+            protect=frozenset() if best is None else frozenset({int(best)}),
+            before=self.step - row if row else None,
+        )
 
     def _info(self) -> CommitInfo:
         key = commit_key(self.target.prefix, self.step, self.target.attempt)

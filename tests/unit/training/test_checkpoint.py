@@ -26,7 +26,7 @@ from deemo_dist.training import (
     state_digest,
     take_attempt,
 )
-from deemo_dist.training.checkpoint.commit import commit_keys, put_commit, read_commit
+from deemo_dist.training.checkpoint.commit import commit_keys, put_commit, read_commit, step_of
 from deemo_dist.training.checkpoint.layout import (
     CONTENT,
     KINDS,
@@ -72,7 +72,8 @@ def local(state: State, name: str, offset: int, count: int) -> LocalFragment:
     return LocalFragment(fragment=piece, read=view, write=write)
 
 
-def save(store: Store, state: State, *, world: int, step: int, attempt: int = 1, keep: int = 9, final: bool = False):
+def save(store: Store, state: State, *, world: int, step: int, attempt: int = 1, keep: int = 9, final: bool = False,
+         **told: int):  # fmt: skip
     """What the ranks of a world do at a step, in one process: the flags are summed by hand."""
     savers = []
     for rank in range(world):
@@ -80,7 +81,7 @@ def save(store: Store, state: State, *, world: int, step: int, attempt: int = 1,
                         world=world, keep=keep, extra={"plan": "d"})  # fmt: skip
         savers.append(Saver(target, Snapshot(cut(state, world, rank), part_bytes=200)))
     for saver in savers:
-        saver.begin(alone(), step, {"updates": step}, final=final)
+        saver.begin(alone(), step, {"updates": step, **told}, final=final)
     infos = [None]
     while None in infos:
         for saver in savers:
@@ -231,6 +232,15 @@ def test_retention_keeps_the_newest_and_removes_the_rest_with_its_files(store):
     assert [key[-18:] for key in commit_keys(store, STAGE)] == ["00000004-0001.json", "00000003-0001.json"]
     folders = {key.split("/")[-2] for key in store.list(f"{STAGE}/checkpoints/")}
     assert folders == {"00000003-0001", "00000004-0001"}
+
+
+def test_retention_keeps_what_a_row_of_left_out_updates_would_go_back_to(store):
+    """The checkpoint at step 4 holds the weights that met the first of them: the one to go back to is at step 2."""
+    for step, row in ((1, 0), (2, 0), (4, 0), (6, 2), (8, 4)):
+        save(store, state_of([5]), world=1, step=step, keep=2, skipped_in_a_row=row)
+    assert [step_of(key) for key in commit_keys(store, STAGE)] == [8, 6, 2]
+    save(store, state_of([5]), world=1, step=10, keep=2, skipped_in_a_row=0)
+    assert [step_of(key) for key in commit_keys(store, STAGE)] == [10, 8]
 
 
 def test_finished_only_with_a_final_commit(store):

@@ -206,6 +206,19 @@ def test_going_back_is_bounded_and_said(ranks):
     assert f"TrainingError: stage s diverges at step 33: {last} - lower the learning rate" in job.output()
 
 
+def test_a_stop_within_a_row_of_left_out_updates_keeps_the_checkpoint_to_go_back_to(ranks):
+    """Told to stop at step 6, in a row from step 4 on: its own checkpoint and the one at step 4 are the newest two, and
+    neither serves to go back to."""
+    plan = {"poison_steps": list(range(4, 10)), "steps": 14, "every": 2, "keep": 2}
+    whole = ranks(1, "whole", **plan)
+    assert whole.codes == [0], whole.output()
+    assert ranks(1, "told", term_step=6, **plan).codes == [75]
+    job = ranks(1, "told", **plan)
+    assert job.codes == [0], job.output()
+    assert "back to the checkpoint at step 2, on with step 10" in job.output()
+    assert job.hexes() == whole.hexes()
+
+
 def test_spikes_are_left_out_and_too_many_of_them_undone_on_both_ranks(ranks):
     """A spike at step 18 is left out; those from 21 on are a row. The checkpoint at step 21 holds the weights that met
     the first of them, so that it is back to the one at step 18, and on with step 27. Killed after that and resumed at
