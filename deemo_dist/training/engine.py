@@ -244,10 +244,11 @@ def _forget(model: nn.Module) -> None:
 
 
 def _together(load: Callable[[], object], ranks: Ranks) -> None:
-    """Load on every rank; where one cannot, all raise."""
+    """Load on every rank, however long one takes; where one cannot, all raise."""
     error: DeemoError | None = None
+    job = ranks.apart(load)
     try:
-        load()
+        job.result()
     except DeemoError as found:
         error = found
     if not ranks.all_agree(error is None):

@@ -76,7 +76,9 @@ def _whole(spec: StageSpec, stop: StopFlag, ranks: Ranks) -> StageResult:
         spec.stage,
         spec.engine,
         ranks,
-        load=lambda model: load_trained(model, spec.store, spec.parents, rank=ranks.rank, world=ranks.world),
+        load=lambda model: load_trained(
+            model, spec.store, spec.parents, rank=ranks.rank, world=ranks.world, tick=ranks.progress.tick
+        ),
         before=spec.before,
     )
     try:

@@ -1,6 +1,6 @@
 """What earlier stages trained, loaded into a model out of their commits: file by file, range by range."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,18 @@ class _Range:
 
 
 def load_trained(
-    model: nn.Module, store: "Store", commits: Iterable[Commit], *, rank: int = 0, world: int = 1
+    model: nn.Module,
+    store: "Store",
+    commits: Iterable[Commit],
+    *,
+    rank: int = 0,
+    world: int = 1,
+    tick: Callable[[], None] = lambda: None,
 ) -> frozenset[str]:
     """Lay what ``commits`` trained over the model, later ones over earlier ones; the plain names of it. Whole
     parameters are filled whole, those that are cut among ``world`` ranks where ``rank`` holds them; of the files those
-    are read that meet what is held, one at a time. A weight under an adapter goes by the name that it has without.
+    are read that meet what is held, one at a time, ``tick`` after each. A weight under an adapter goes by the name that
+    it has without.
 
     Raises ``ModelError`` for a name that the model does not have, or another shape, ``CorruptDataError`` for a file
     that does not match its digest or lacks elements.
@@ -42,7 +49,7 @@ def load_trained(
         ranges.setdefault(plain_name(name), _range(each, rank, world))
     found: frozenset[str] = frozenset()
     for commit in commits:
-        found |= _load(ranges, store, commit)
+        found |= _load(ranges, store, commit, tick)
     return found
 
 
@@ -58,7 +65,7 @@ def _range(parameter: Any, rank: int, world: int) -> _Range:
     return _Range(shape=shape, offset=0, count=parameter.numel(), held=parameter.detach().view(-1))
 
 
-def _load(ranges: dict[str, _Range], store: "Store", commit: Commit) -> frozenset[str]:
+def _load(ranges: dict[str, _Range], store: "Store", commit: Commit, tick: Callable[[], None]) -> frozenset[str]:
     """One commit's share, by plain name."""
     missing: dict[str, int] = {}
 
@@ -73,6 +80,7 @@ def _load(ranges: dict[str, _Range], store: "Store", commit: Commit) -> frozense
                 source = tensors[f"{piece.name}/fp32"][start - piece.offset :][:count]
                 own.held[start - own.offset :][:count].copy_(source)
                 missing[plain_name(piece.name)] -= count
+        tick()
     short = [name for name, count in missing.items() if count]
     if short:
         raise CorruptDataError(f"the checkpoint at step {commit.step} lacks elements of {short[0]}")

@@ -1,7 +1,7 @@
 """Reading checkpoints: the newest valid one, sliced for this rank; or whole tensors without any engine."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -108,9 +108,9 @@ def finished_whole(store: "Store", prefix: str, stage_key: str, ranks: "Ranks") 
         return None
     commit, fault = None, ""
     fatal: DeemoError | None = None
+    job = ranks.apart(partial(_read_share, store, key, stage_key, ranks))
     try:
-        commit = read_commit(store, key, stage_key)
-        _check_share(store, commit, ranks)
+        commit = job.result()
     except (CorruptDataError, NotFoundError) as error:
         fault = str(error)
     except DeemoError as error:
@@ -128,12 +128,15 @@ def finished_whole(store: "Store", prefix: str, stage_key: str, ranks: "Ranks") 
     return None
 
 
-def _check_share(store: "Store", commit: Commit, ranks: "Ranks") -> None:
-    """Read the files of every so manieth receipt. Raises ``CorruptDataError`` or ``NotFoundError``."""
+def _read_share(store: "Store", key: str, stage_key: str, ranks: "Ranks") -> Commit:
+    """Read a commit and the files of every so manieth receipt of it. Raises ``CorruptDataError`` or
+    ``NotFoundError``."""
+    commit = read_commit(store, key, stage_key)
     for ref in commit.receipts[ranks.rank :: ranks.world]:
         for part in _read_receipt(store, ref).parts:
             _verified(store, part)
             ranks.progress.tick()
+    return commit
 
 
 def _try(
@@ -149,9 +152,7 @@ def _try(
 
     fatal: DeemoError | None = None
     result: tuple[Commit | None, Staged, str] = (None, {}, "")
-    with ThreadPoolExecutor(1, thread_name_prefix="restore") as pool:
-        job = pool.submit(read)
-        ranks.finish(job)
+    job = ranks.apart(read)
     try:
         result = (*job.result(), "")
     except (CorruptDataError, NotFoundError) as error:

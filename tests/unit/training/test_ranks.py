@@ -315,6 +315,18 @@ def test_a_save_slower_than_watchdog_and_collectives_is_waited_for(ranks, undist
     assert not list((job.folder / "stacks").iterdir())
 
 
+def test_checkpoints_read_slower_than_watchdog_and_collectives_are_waited_for(ranks):
+    """Rank 1 reads a parent for longer than either limit, when it is found whole and when it is laid over the model."""
+    limits = {"watchdog": 6, "timeout": 5, "steps": 2}
+    first = ranks(2, "read", stages=["a"], slow_get=0.0, **limits)
+    assert first.codes == [0, 0], first.output() + first.output(1)
+    files = [key for key in store_of(first).list("runs/r/a/checkpoints") if "-00001-" in key]
+    job = ranks(2, "read", stages=["a", "b"], parents=["a"], slow_get=8 / len(files), **limits)
+    assert job.codes == [0, 0], job.output() + job.output(1)
+    assert "a: done already" in job.output() and job.steps("b")
+    assert job.losses("b")[0] < first.losses("a")[0]
+
+
 def test_a_save_that_stands_still_is_an_alarm(ranks):
     job = ranks(2, "stands", slow_put=600, watchdog=5, every=0, steps=2)
     assert job.codes == [70, 70], job.output() + job.output(1)

@@ -26,9 +26,11 @@ from deemo_dist.errors import DeemoError  # noqa: E402
 from deemo_dist.storage import open_store  # noqa: E402
 from deemo_dist.storage.local import LocalStore  # noqa: E402
 from deemo_dist.training import (  # noqa: E402
+    Commit,
     StageSpec,
     StepBatches,
     factor,
+    finished,
     join,
     leave,
     take_attempt,
@@ -260,8 +262,12 @@ class SlowStore(LocalStore):
     """A store that takes its time over every file, or never comes back from one, on one rank."""
 
     def put(self, key, data):
-        time.sleep(PLAN["slow_put"])
+        time.sleep(PLAN.get("slow_put", 0.0))
         super().put(key, data)
+
+    def get(self, key):
+        time.sleep(PLAN.get("slow_get", 0.0) if key.endswith(".safetensors") else 0.0)
+        return super().get(key)
 
 
 def slowly(made: StageSpec, place: Placement) -> StageSpec:
@@ -345,10 +351,15 @@ def train(place: Placement) -> None:
         for name in PLAN.get("stages", ["s"]):
             made = spec(name, place)
             made = heard_by_all(made, place) if PLAN.get("tracked") else made
-            made = slowly(made, place) if "slow_put" in PLAN else made
-            train_stage(made)
+            made = slowly(made, place) if {"slow_put", "slow_get"} & set(PLAN) else made
+            train_stage(replace(made, parents=parents(made.store)))
             if PLAN.get("left"):
                 Listener(Path(PLAN["out"]) / f"{name}-{place.rank}.jsonl").say({"left": left_behind()})
+
+
+def parents(store: LocalStore) -> tuple[Commit, ...]:
+    """Final commits of the stages that the plan says it builds on."""
+    return tuple(finished(store, f"runs/r/{name}", "a" * 64)[1] for name in PLAN.get("parents", []))
 
 
 def left_behind() -> list[str]:
