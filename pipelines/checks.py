@@ -276,25 +276,16 @@ def _one_of_each(packs: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, An
 
 
 def memory(known: Known) -> str:
-    """Does the largest pack's step fit into the device's memory?"""
+    """Do the largest pack's step and the checkpoints fit into the device's and the host's memory?"""
     from deemo_dist.planning.train.capacity import stage_memory
     from deemo_dist.planning.train.roofline import Cluster
-    from pipelines.room import here
+    from pipelines.room import here, within
 
     assert known.processor is not None
     place = here(known.config, known.world, known.gpu)
     cluster = Cluster(gpu=place.gpu, network=place.network, ranks=known.world, per_node=place.per_node)
-    told = []
-    for stage in known.stages:
-        needed = place.needs(stage_memory(_shape(known, stage, on_gpu=place.on_gpu), cluster))
-        if needed > place.available:
-            raise TrainingError(
-                f"stage {stage.name} needs {needed / GIB:.2f} GiB {place.what}, {place.available / GIB:.2f} are there",
-                hint="engine.gradient_checkpointing=true, smaller packs, engine.offload=cpu or more GPUs: deemo plan "
-                "train says what helps",
-            )
-        told.append(f"{stage.name} {needed / GIB:.2f}")
-    return f"{', '.join(told)} of {place.available / GIB:.2f} GiB {place.what}"
+    plans = {each.name: stage_memory(_shape(known, each, on_gpu=place.on_gpu), cluster) for each in known.stages}
+    return "; ".join(within(limit, plans) for limit in place.limits)
 
 
 def _shape(known: Known, stage: "PlannedStage", *, on_gpu: bool) -> Any:

@@ -84,6 +84,9 @@ def _memory_cells() -> dict[str, Cell]:
         "of": lambda row: f"{row.available / GIB:.0f}",
         "fits": lambda row: "yes" if row.fits else "NO",
         "host": lambda row: f"{row.memory.host / GIB:.1f}",
+        "snapshot": lambda row: f"{row.memory.snapshot / GIB:.1f}",
+        "restored": lambda row: f"{row.memory.restored / GIB:.1f}",
+        "of the node": lambda row: f"{row.host / GIB:.0f}",
         "disk": lambda row: f"{row.memory.disk / GIB:.1f}",
     }
 
@@ -171,8 +174,11 @@ def _plain_row(row: Capacity) -> dict[str, Any]:
             **row.memory.kinds(),
             "peak": row.memory.total,
             "host": row.memory.host,
+            "snapshot": row.memory.snapshot,
+            "restored": row.memory.restored,
             "disk": row.memory.disk,
             "available": row.available,
+            "host_available": row.host,
         },
         "packs_per_step": row.packs_per_step,
         "steps": row.steps,

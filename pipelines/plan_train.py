@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from deemo_dist.config import RunConfig, StageConfig
+from deemo_dist.config import LaunchConfig, RunConfig, StageConfig
 from deemo_dist.errors import ConfigError, DeemoError
 from deemo_dist.planning.train.capacity import Capacity, Stage, capacity
-from deemo_dist.planning.train.hardware import Gpu, Network, gpu_of, network_of
+from deemo_dist.planning.train.hardware import GIB, Gpu, Network, gpu_of, network_of
 from deemo_dist.planning.train.memory import Parameter, Zero, other_ways
 from deemo_dist.planning.train.roofline import Cluster
 from pipelines.stage_model import stage_model
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What is asked for: numbers of GPUs, their kind, the network of a node, and what to assume."""
+    """What is asked for: numbers of GPUs, their kind, the network of a node, its memory in bytes (0: as the run's
+    launch has it, else the GPU's usual node), and what to assume."""
 
     gpus: tuple[int, ...]
     gpu: Gpu
     network: Network
     per_node: int
+    ram: float = 0.0
     samples: int | None = None
     efficiency: float | None = None
     overlap: float = 1.0
@@ -68,6 +70,7 @@ def asked_for(
     net: str,
     *,
     per_node: int | None = None,
+    memory_gb: float | None = None,
     samples: int | None = None,
     efficiency: float | None = None,
     overlap: float = 1.0,
@@ -87,6 +90,7 @@ def asked_for(
         gpu=kind,
         network=network_of(net),
         per_node=per_node or kind.per_node,
+        ram=(memory_gb or 0.0) * GIB,
         samples=samples,
         efficiency=efficiency,
         overlap=overlap,
@@ -118,8 +122,10 @@ def _workloads(config: RunConfig, asked: Asked) -> dict[str, Workload]:
 
 def _stage(config: RunConfig, name: str, workload: Workload, asked: Asked) -> StagePlan:
     stage, parts = stage_shape(config, name, workload, on_gpu=True)
+    ram = asked.ram or ram_of(config.launch, asked.per_node)
     clusters = [
-        Cluster(gpu=asked.gpu, network=asked.network, ranks=ranks, per_node=asked.per_node) for ranks in asked.gpus
+        Cluster(gpu=asked.gpu, network=asked.network, ranks=ranks, per_node=asked.per_node, ram=ram)
+        for ranks in asked.gpus
     ]
     rows = tuple(capacity(stage, cluster, efficiency=asked.efficiency, overlap=asked.overlap) for cluster in clusters)
     return StagePlan(
@@ -131,6 +137,11 @@ def _stage(config: RunConfig, name: str, workload: Workload, asked: Asked) -> St
         rows=rows,
         ways=_ways(stage, clusters),
     )
+
+
+def ram_of(launch: LaunchConfig, per_node: int) -> float:
+    """Bytes of memory that a node of so many ranks is asked to have (0: nothing is said)."""
+    return float(launch.memory_mb_per_rank * 2**20 * per_node)
 
 
 def stage_shape(

@@ -1,68 +1,106 @@
-"""How much memory there is for a rank: of its GPU, or of this machine that the ranks share."""
+"""How much memory there is for a rank: of its GPU and of its node, or of this machine that the ranks share."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deemo_dist.config import EngineConfig, RunConfig
 from deemo_dist.environ import gpus
-from deemo_dist.planning.train.hardware import Gpu, Network, gpu_of, network_of
+from deemo_dist.errors import TrainingError
+from deemo_dist.planning.train.hardware import GIB, Gpu, Network, gpu_of, network_of
 from deemo_dist.planning.train.memory import Memory
+from pipelines.plan_train import ram_of
+
+DEVICE_HINT = (
+    "engine.gradient_checkpointing=true, smaller packs, engine.offload=cpu or more GPUs: deemo plan train says what "
+    "helps"
+)
+HOST_HINT = (
+    "engine.offload=nvme with engine.nvme_path on a local disk keeps the optimizer's state and its checkpoints' copies "
+    "there; or more nodes"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """``available`` bytes ``where`` (words), what a plan ``needs`` of them, and what to do where they are too few."""
+
+    available: float
+    where: str
+    needs: Callable[[Memory], float]
+    hint: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """``available`` bytes ``what`` (words), what a plan needs of them, and the GPU that stands for the device."""
+    """The limits of a rank's memory, and the GPU and network that stand for its device."""
 
     gpu: Gpu
     network: Network
     per_node: int
     on_gpu: bool
-    available: int
-    what: str
-    needs: Callable[[Memory], float]
+    limits: tuple[Limit, ...]
 
 
 def here(config: RunConfig, world: int, gpu: str | None) -> Room:
     """The room of a rank of ``world``: on the GPU called ``gpu``, else on this machine's GPUs, else in its memory,
-    which the ranks share (each with the libraries that this process has loaded)."""
-    import torch
-
-    network = network_of("400g")
+    which the ranks share (each with the libraries that this process has loaded). Beside GPUs, their node's memory is
+    shared in the same way."""
     if gpu is not None:
         kind = gpu_of(gpu)
-        return Room(
-            gpu=kind,
-            network=network,
-            per_node=kind.per_node,
-            on_gpu=True,
-            available=kind.memory,
-            what=f"on each {kind.name}",
-            needs=lambda plan: plan.total,
-        )
+        asked = ram_of(config.launch, kind.per_node)
+        of = "a node, by launch.memory_mb_per_rank" if asked else f"a usual node of {kind.name}"
+        return _beside_gpus(kind, kind.per_node, world, asked or kind.ram, f"on each {kind.name}", of)
     if gpus():
-        held = int(torch.cuda.mem_get_info()[1])
-        return Room(
-            gpu=replace(gpu_of("h100"), name="here", memory=held),
-            network=network,
-            per_node=torch.cuda.device_count(),
-            on_gpu=True,
-            available=held,
-            what="on each GPU here",
-            needs=lambda plan: plan.total,
+        import torch
+
+        held = replace(gpu_of("h100"), name="here", memory=int(torch.cuda.mem_get_info()[1]))
+        return _beside_gpus(
+            held, torch.cuda.device_count(), world, memory_available(), "on each GPU here", "this machine"
         )
-    ranks = min(world, config.engine.ranks)
+    ranks = max(1, min(world, config.engine.ranks))
     base = _libraries()
-    return Room(
-        gpu=gpu_of("h100"),
-        network=network,
-        per_node=max(1, ranks),
-        on_gpu=False,
+    limit = Limit(
         available=memory_available(),
-        what=f"of this machine, {ranks} ranks together",
-        needs=lambda plan: ranks * (plan.total - plan.reserve + plan.host + base),
+        where=f"of this machine, {ranks} ranks together",
+        needs=lambda plan: ranks * (plan.on_cpu + base),
+        hint=DEVICE_HINT,
     )
+    return Room(gpu=gpu_of("h100"), network=network_of("400g"), per_node=ranks, on_gpu=False, limits=(limit,))
+
+
+def _beside_gpus(gpu: Gpu, per_node: int, world: int, ram: float, device: str, node: str) -> Room:
+    """The room of ranks on GPUs: the device's memory, and ``ram`` bytes of the node that they share."""
+    ranks, base = min(world, per_node), _libraries()
+    limits = (
+        Limit(available=gpu.memory, where=device, needs=lambda plan: plan.total, hint=DEVICE_HINT),
+        Limit(
+            available=ram,
+            where=f"of the memory of {node}, {ranks} ranks together",
+            needs=lambda plan: ranks * (plan.on_host + base),
+            hint=HOST_HINT,
+        ),
+    )
+    return Room(gpu=gpu, network=network_of("400g"), per_node=per_node, on_gpu=True, limits=limits)
+
+
+def within(limit: Limit, plans: Mapping[str, Memory]) -> str:
+    """What stages need of a limit, by their ``plans``, in words. Raises ``TrainingError`` where that is more than there
+    is, and says so where only the copies that checkpoints pass through are too much."""
+    told = []
+    for name, plan in plans.items():
+        needed, without = limit.needs(plan), limit.needs(replace(plan, snapshot=0.0, restored=0.0))
+        if needed > limit.available:
+            alone = without <= limit.available
+            what = f"stage {name} with its checkpoint's snapshot" if alone else f"stage {name}"
+            apart = f" ({without / GIB:.2f} without the snapshot)" if alone else ""
+            raise TrainingError(
+                f"{what} needs {needed / GIB:.2f} GiB {limit.where}{apart}, {limit.available / GIB:.2f} are there",
+                hint=HOST_HINT if alone else limit.hint,
+            )
+        told.append(f"{name} {needed / GIB:.2f}")
+    return f"{', '.join(told)} of {limit.available / GIB:.2f} GiB {limit.where}"
 
 
 def check_disk(settings: EngineConfig, trained: Sequence[int], world: int) -> None:

@@ -19,6 +19,9 @@ def plan_train(
     gpu: Annotated[str, typer.Option(help="h100, h200, b200, a100, a100-40g or l40s.")] = "h100",
     net: Annotated[str, typer.Option(help="A node's network: 400g is one link of 400 Gbit/s, 8x400g eight.")] = "400g",
     per_node: Annotated[int | None, typer.Option(min=1, help="GPUs of a node; default: the GPU's usual node.")] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="GiB of a node; default: `launch`'s, or its usual node's.")
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Clips to assume, in place of the dataset's.")] = None,
     efficiency: Annotated[float | None, typer.Option(help="Share of the peak that a dense step reaches.")] = None,
     overlap: Annotated[float, typer.Option(help="Share of the arithmetic behind which traffic can hide.")] = 1.0,
@@ -32,7 +35,16 @@ def plan_train(
     from pipelines.plan_train import asked_for
     from pipelines.plan_train import plan_train as made
 
-    asked = asked_for(gpus, gpu, net, per_node=per_node, samples=samples, efficiency=efficiency, overlap=overlap)
+    asked = asked_for(
+        gpus,
+        gpu,
+        net,
+        per_node=per_node,
+        memory_gb=memory,
+        samples=samples,
+        efficiency=efficiency,
+        overlap=overlap,
+    )
     plan = made(load_run(run, overrides), asked)
     if as_json:
         typer.echo(json.dumps(plan_report.plain(plan), indent=2))

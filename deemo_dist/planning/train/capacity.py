@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from deemo_dist.planning.train.memory import Memory, Parameter, Zero, memory
+from deemo_dist.planning.train.memory import SWAPPED, Memory, Parameter, Zero, memory
 from deemo_dist.planning.train.roofline import Cluster, StepTime, hiding_packs, step_time
 from deemo_dist.planning.train.trace import Costs, Unit
 from deemo_dist.planning.train.work import Pack, cost
@@ -33,8 +33,8 @@ class Stage:
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
     """One stage on one cluster. ``steps`` of ``packs_per_step`` packs (raised to the ranks where the stage has fewer);
-    rates over all ranks; ``hiding_tokens``: a rank's tokens in a micro-step that hide its traffic; ``advice``: what to
-    change, best first."""
+    ``available`` bytes of a rank's device and ``host`` of its share of the node's memory; rates over all ranks;
+    ``hiding_tokens``: a rank's tokens in a micro-step that hide its traffic; ``advice``: what to change, best first."""
 
     stage: str
     ranks: int
@@ -42,6 +42,7 @@ class Capacity:
     packs_per_step: int
     memory: Memory
     available: int
+    host: float
     time: StepTime
     steps: int
     tokens_per_second: float
@@ -56,8 +57,8 @@ class Capacity:
 
     @property
     def fits(self) -> bool:
-        """Is the device's memory enough?"""
-        return self.memory.total <= self.available
+        """Are the device's and the node's memory enough?"""
+        return self.memory.total <= self.available and self.memory.on_host <= self.host
 
     @property
     def days(self) -> float:
@@ -96,6 +97,7 @@ def capacity(stage: Stage, cluster: Cluster, *, efficiency: float | None = None,
         packs_per_step=per_step,
         memory=needed,
         available=cluster.gpu.memory,
+        host=cluster.host,
         time=time,
         steps=-(-stage.packs // per_step),
         tokens_per_second=stage.mean.tokens * packs_per_second,
@@ -121,6 +123,12 @@ def stage_memory(stage: Stage, cluster: Cluster) -> Memory:
     )
 
 
+def fits(stage: Stage, cluster: Cluster) -> bool:
+    """Are the device's and the node's memory enough for a rank?"""
+    needed = stage_memory(stage, cluster)
+    return needed.total <= cluster.gpu.memory and needed.on_host <= cluster.host
+
+
 def _split(pack: Pack, costs: Costs) -> tuple[Unit, Unit]:
     """The pack's work without its labels', and theirs."""
     return cost(replace(pack, labels=0.0), costs), costs.label.times(pack.labels)
@@ -141,12 +149,12 @@ def advice(stage: Stage, cluster: Cluster, found: Capacity) -> tuple[str, ...]:
 def _to_fit(stage: Stage, cluster: Cluster) -> str:
     """The first change, or two of them, under which the stage fits."""
     for name, changed in _changes(stage):
-        if stage_memory(changed, cluster).total <= cluster.gpu.memory:
+        if fits(changed, cluster):
             return name
     for factor in (2, 4, 8, 16, 32, 64):
         more = replace(cluster, ranks=cluster.ranks * factor)
         for name, changed in (("", stage), *_changes(stage)):
-            if stage_memory(changed, more).total <= cluster.gpu.memory:
+            if fits(changed, more):
                 return " and ".join(part for part in (f"{more.ranks} GPUs", name) if part)
     return "a larger GPU or a smaller model: nothing here makes room enough"
 
@@ -170,6 +178,11 @@ def _changes(stage: Stage) -> list[tuple[str, Stage]]:
     if not zero.offload_optimizer:
         offloaded = replace(now.zero, offload_optimizer=True, offload_parameters=True)
         now = add("engine.offload=cpu", replace(now, zero=offloaded))
+        changes += _smaller(now, told)
+    if not now.zero.swapped:
+        told[:] = [name for name in told if name != "engine.offload=cpu"]
+        on_disk = replace(now.zero, offload_optimizer=True, offload_parameters=True, swapped=SWAPPED)
+        now = add("engine.offload=nvme", replace(now, zero=on_disk))
         changes += _smaller(now, told)
     return changes
 

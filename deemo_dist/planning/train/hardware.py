@@ -14,7 +14,8 @@ class Gpu:
 
     ``peak``: bf16 operations a second, dense; ``peak_fp32`` those of fp32 (with TF32 where there is any); ``memory``:
     bytes; ``bandwidth``: of its memory, bytes/s; ``link``: bytes/s to the other GPUs of its node, one direction;
-    ``host``: bytes/s to the host's memory; ``per_node``: GPUs of a usual node. ``efficiency``: share of the peak that a
+    ``host``: bytes/s to the host's memory; ``per_node``: GPUs of a usual node, and ``ram`` bytes of that
+    node's memory (``source``). ``efficiency``: share of the peak that a
     dense model's step reaches when nothing waits, and ``recomputing`` the same with gradient checkpointing, recomputed
     operations counted, where packs can be larger: from published trainings (``reached``).
     """
@@ -27,6 +28,7 @@ class Gpu:
     link: float
     host: float
     per_node: int
+    ram: int
     efficiency: float
     recomputing: float
     source: str
@@ -48,9 +50,10 @@ GPUS: dict[str, Gpu] = {
             link=450e9,
             host=64e9,
             per_node=8,
+            ram=2048 * GIB,
             efficiency=0.464,
             recomputing=0.54,
-            source="NVIDIA H100 Tensor Core GPU data sheet, SXM5",
+            source="NVIDIA H100 Tensor Core GPU data sheet, SXM5; its node a DGX H100",
             reached=f"{_FOUNDRY} (46.44 %, 53.9 %)",
         ),
         Gpu(
@@ -62,9 +65,10 @@ GPUS: dict[str, Gpu] = {
             link=450e9,
             host=64e9,
             per_node=8,
+            ram=2048 * GIB,
             efficiency=0.464,
             recomputing=0.54,
-            source="NVIDIA H200 Tensor Core GPU data sheet, SXM5",
+            source="NVIDIA H200 Tensor Core GPU data sheet, SXM5; its node a DGX H200",
             reached=_OURS,
         ),
         Gpu(
@@ -76,6 +80,7 @@ GPUS: dict[str, Gpu] = {
             link=900e9,
             host=64e9,
             per_node=8,
+            ram=2048 * GIB,
             efficiency=0.464,
             recomputing=0.54,
             source="NVIDIA DGX B200 data sheet, an eighth of the system",
@@ -90,9 +95,10 @@ GPUS: dict[str, Gpu] = {
             link=300e9,
             host=32e9,
             per_node=8,
+            ram=2048 * GIB,
             efficiency=0.642,
             recomputing=0.73,
-            source="NVIDIA A100 Tensor Core GPU data sheet, SXM4 80 GB",
+            source="NVIDIA A100 Tensor Core GPU data sheet, SXM4 80 GB; its node a DGX A100 640GB",
             reached=f"{_FOUNDRY} (64.23 %, 73.12 %)",
         ),
         Gpu(
@@ -104,9 +110,10 @@ GPUS: dict[str, Gpu] = {
             link=300e9,
             host=32e9,
             per_node=8,
+            ram=1024 * GIB,
             efficiency=0.642,
             recomputing=0.73,
-            source="NVIDIA A100 Tensor Core GPU data sheet, SXM4 40 GB",
+            source="NVIDIA A100 Tensor Core GPU data sheet, SXM4 40 GB; its node a DGX A100 320GB",
             reached="as of the 80 GB A100 [ours]",
         ),
         Gpu(
@@ -118,9 +125,10 @@ GPUS: dict[str, Gpu] = {
             link=32e9,
             host=32e9,
             per_node=8,
+            ram=1536 * GIB,
             efficiency=0.464,
             recomputing=0.54,
-            source="NVIDIA L40S data sheet; no NVLink, PCIe 4 x16 between GPUs",
+            source="NVIDIA L40S data sheet; no NVLink, PCIe 4 x16 between GPUs; its node an AWS g6e.48xlarge",
             reached=_OURS,
         ),
     )

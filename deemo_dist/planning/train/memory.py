@@ -21,12 +21,18 @@ SUB_GROUP = 1_000_000_000
 SWAP = 36
 """Bytes of a disk for a trained element that is swapped to it: the optimizer's state, and its copies for a checkpoint
 and from one (the training room's ``SWAP_BYTES``)."""
+SWAPPED = 50_000_000
+"""Elements of a rank that a large model swaps at once (the engine's ``MAX_SUB_GROUP``)."""
 SWAP_BUFFERS = 4
 """fp32 buffers of a sub-group's size that are swapped through."""
+CHECKPOINT = ADAM + FP32
+"""Bytes of a checkpoint for a trained element: its value and two moments, in fp32."""
 CONTEXT = round(1.5 * GIB)
 """CUDA's context and NCCL's buffers [ours]."""
 FRAGMENTATION = 0.05
 """Share of a GPU's memory that its allocator cannot use [ours]."""
+ELSEWHERE = ("host", "snapshot", "restored", "disk")
+"""Kinds of bytes that are not on the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +93,10 @@ class Zero:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes of one rank on its device by kind; ``host``: in its host's memory; ``disk``: on its host's disk.
+    """Bytes of one rank on its device by kind. In its host's memory, whatever the device is: ``host``: of what is
+    offloaded; ``snapshot``: the copy of the state that a checkpoint is written from, held from before the first step
+    on; ``restored``: what is read of a checkpoint until it is known to be whole. ``disk``: on its host's disk, those
+    two included where the optimizer is there.
 
     ``parameters gradients optimizer``: what ZeRO cuts. ``gathered``: whole parameters for the moment. ``buckets``:
     of the collectives. ``update``: gradients in fp32 while the optimizer runs. ``activations``: kept for the backward
@@ -106,18 +115,40 @@ class Memory:
     buffers: float
     reserve: float
     host: float
+    snapshot: float = 0.0
+    restored: float = 0.0
     disk: float = 0.0
 
     @property
     def total(self) -> float:
         """Bytes on the device at the highest moment: the update comes when activations and logits are gone."""
-        passing = self.activations + self.logits + self.gathered
-        held = self.parameters + self.gradients + self.optimizer + self.buckets + self.buffers + self.reserve
-        return held + max(passing, self.update)
+        return self._held + max(self._passing, self.update)
+
+    @property
+    def on_host(self) -> float:
+        """Bytes in the host's memory beside a GPU at the highest moment: a training that goes back to its last
+        checkpoint reads that with its own snapshot still there."""
+        return self.host + self.snapshot + self.restored
+
+    @property
+    def on_cpu(self) -> float:
+        """Bytes where the host is the device, at the highest moment: no step runs while a checkpoint is read."""
+        held = self._held - self.reserve + self.host + self.snapshot
+        return held + max(self._passing, self.update, self.restored)
+
+    @property
+    def _held(self) -> float:
+        """Bytes that stay on the device."""
+        return self.parameters + self.gradients + self.optimizer + self.buckets + self.buffers + self.reserve
+
+    @property
+    def _passing(self) -> float:
+        """Bytes of a forward and backward pass."""
+        return self.activations + self.logits + self.gathered
 
     def kinds(self) -> dict[str, float]:
         """Bytes by kind, on the device."""
-        return {part.name: getattr(self, part.name) for part in fields(self) if part.name not in ("host", "disk")}
+        return {part.name: getattr(self, part.name) for part in fields(self) if part.name not in ELSEWHERE}
 
 
 def cut(parameters: Sequence[Parameter], ranks: int, *, trains: bool) -> int:
@@ -143,6 +174,7 @@ def memory(
     whole = _states(parameters, zero, ranks)
     copied = zero.bytes < FP32 and not zero.offload_optimizer
     update = min(cut(parameters, ranks, trains=True), SUB_GROUP) * float(FP32) if copied else 0.0
+    saved = 0.0 if zero.swapped else float(CHECKPOINT * _owned(parameters, zero, ranks))
     return Memory(
         parameters=0.0 if zero.offload_parameters else whole["parameters"],
         gradients=0.0 if zero.offload_optimizer else whole["gradients"],
@@ -155,6 +187,8 @@ def memory(
         buffers=buffers,
         reserve=CONTEXT + FRAGMENTATION * device if device else 0.0,
         host=_host(whole, zero, parameters, ranks),
+        snapshot=saved,
+        restored=saved,
         disk=float(SWAP * cut(parameters, ranks, trains=True)) if zero.swapped else 0.0,
     )
 
@@ -173,12 +207,20 @@ def _states(parameters: Sequence[Parameter], zero: Zero, ranks: int) -> dict[str
     trains, frozen = cut(parameters, 1, trains=True), cut(parameters, 1, trains=False)
     held = mine + others if zero.stage == 3 else trains + frozen
     second = (trains + frozen) / zero.hpz if zero.stage == 3 and zero.hpz > 1 else 0.0
-    owned = mine if zero.stage == 3 else -(-trains // ranks) if zero.stage else trains
+    owned = _owned(parameters, zero, ranks)
     return {
         "parameters": (held + second) * float(zero.bytes),
         "gradients": (owned if zero.stage >= 2 else trains) * float(zero.summed),
         "optimizer": owned * float(ADAM + FP32),
     }
+
+
+def _owned(parameters: Sequence[Parameter], zero: Zero, ranks: int) -> int:
+    """Trained elements whose optimizer's state is a rank's own, which it saves."""
+    if zero.stage == 3:
+        return cut(parameters, ranks, trains=True)
+    trains = cut(parameters, 1, trains=True)
+    return -(-trains // ranks) if zero.stage else trains
 
 
 def _gathered(parameters: Sequence[Parameter], zero: Zero, total: int) -> float:

@@ -22,17 +22,24 @@ ADAM_TRAFFIC = 7 * FP32
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """``ranks`` GPUs of a kind, ``per_node`` of them in each node."""
+    """``ranks`` GPUs of a kind, ``per_node`` of them in each node, which has ``ram`` bytes of memory (0: as many as the
+    GPU's usual node)."""
 
     gpu: Gpu
     network: Network
     ranks: int
     per_node: int
+    ram: float = 0.0
 
     @property
     def nodes(self) -> int:
         """Nodes in use."""
         return -(-self.ranks // self.per_node)
+
+    @property
+    def host(self) -> float:
+        """Bytes of the node's memory for each of its ranks."""
+        return (self.ram or self.gpu.ram) / min(self.ranks, self.per_node)
 
     def ring(self, *, inside: bool = False) -> float:
         """Bytes/s of a ring of collectives over all ranks, or of one node's."""

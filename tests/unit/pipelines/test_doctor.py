@@ -13,6 +13,7 @@ import torch
 from deemo_dist.config import RunConfig, TrainRule
 from deemo_dist.dataset import write_manifest
 from deemo_dist.errors import DeemoError, StorageError, TrainingError, WeightsError
+from deemo_dist.planning.train.memory import Parameter, Zero, memory
 from deemo_dist.storage import open_store
 from deemo_dist.storage.local import LocalStore
 from pipelines import checks, room
@@ -245,11 +246,38 @@ def test_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = known_of(run_in(folder), "storage", "dataset", "budgets", "engine")
     assert "of this machine" in checks.memory(known)
     known.gpu = "h100"
-    assert "on each h100" in checks.memory(known)
+    told = checks.memory(known)
+    assert "on each h100" in told and "2048.00 GiB of the memory of a usual node of h100, 2 ranks together" in told
     known.gpu = None
     monkeypatch.setattr(room, "memory_available", lambda: 10**8)
     with pytest.raises(DeemoError, match=r"needs .* GiB of this machine, 2 ranks together, 0\.09 are there"):
         checks.memory(known)
+
+
+@pytest.mark.parametrize(("gpu", "where"), [(None, "of this machine"), ("h100", "of the memory of a node, by launch")])
+def test_memory_that_is_enough_but_for_the_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: str | None, where: str
+) -> None:
+    """A billion trained parameters on 8 ranks, 12 bytes each: of this machine, or of a GPU's node."""
+    zero = Zero(stage=3, bytes=2, gradient_bytes=4)
+    plan = memory([Parameter(elements=10**7, trains=True)] * 100, zero, ranks=8)
+    config = run_in(tmp_path, ranks=8)
+
+    def within(megabytes: int) -> str:
+        monkeypatch.setattr(room, "_libraries", lambda: 0)
+        monkeypatch.setattr(room, "memory_available", lambda: 8 * megabytes * 2**20)
+        asked = replace(config, launch=replace(config.launch, memory_mb_per_rank=megabytes))
+        return room.within(room.here(asked, 8, gpu).limits[-1], {"instruct": plan})
+
+    enough = (plan.on_host if gpu else plan.on_cpu) / 2**20
+    assert where in within(int(enough) + 1)
+    told = (
+        rf"stage instruct with its checkpoint's snapshot needs .* GiB {where}.* without .*engine\.offload=nvme .*nodes"
+    )
+    with pytest.raises(TrainingError, match=told):
+        within(int(enough) - 1000)
+    with pytest.raises(TrainingError, match=r"stage instruct needs .* are there"):
+        room.within(room.here(config, 8, gpu).limits[0], {"instruct": replace(plan, optimizer=1e15)})
 
 
 def test_what_a_failed_check_hides_is_not_looked_at(folder: Path) -> None:

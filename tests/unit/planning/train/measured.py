@@ -1,18 +1,24 @@
-"""One ZeRO rank of the nano model, started as a process by the tests: one step, then the bytes of its live tensors."""
+"""One ZeRO rank of the nano model, started as a process by the tests: one step, then the bytes of its live tensors, and
+of the buffers that a checkpoint of it is written from and read into."""
 
 import gc
 import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 import torch
 
-from deemo_dist.config import EngineConfig, RunConfig, StageConfig, TrainRule, load
+from deemo_dist.config import EngineConfig, RunConfig, StageConfig, StorageConfig, TrainRule, load
 from deemo_dist.model import DeemoLlamaForConditionalGeneration, build_model, build_processor
-from deemo_dist.training import join, leave
+from deemo_dist.storage import open_store
+from deemo_dist.training import Ranks, join, leave
+from deemo_dist.training.checkpoint.restore import restore
+from deemo_dist.training.checkpoint.saver import Saver, Target
+from deemo_dist.training.checkpoint.snapshot import Snapshot
 from deemo_dist.training.engine import Engine, build_engine
 
 PLAN = json.loads(Path(sys.argv[1]).read_text())
@@ -50,6 +56,27 @@ def held(engine: Engine) -> dict[str, int]:
     }
 
 
+def checkpointed(engine: Engine, ranks: Ranks) -> dict[str, int]:
+    """Bytes of the buffers made for a checkpoint: to save it from, and to read it into."""
+    made: list[int] = []
+
+    def make(size: int) -> bytearray:
+        made.append(size)
+        return bytearray(size)
+
+    store = open_store(StorageConfig(root=f"file://{Path(sys.argv[1]).parent}/store"))
+    where = {"store": store, "run_prefix": "runs/r", "prefix": "runs/r/s", "stage_key": "k" * 64, "attempt": 1}
+    target = Target(**where, rank=ranks.rank, world=ranks.world, keep=1, extra={})
+    snapshot = Snapshot(engine.fragments(), make=make)
+    saved = sum(made)
+    with closing(Saver(target, snapshot)) as saver:
+        saver.begin(ranks, 1, {"updates": 1}, final=True)
+        assert saver.settle(ranks)
+    made.clear()
+    assert restore(engine.fragments(), store, "runs/r/s", "k" * 64, ranks, make=make)
+    return {"snapshot": saved, "restored": sum(made)}
+
+
 def main() -> None:
     config: RunConfig = load("demo", [])
     engine_config = EngineConfig(ranks=2, precision=PLAN["precision"], timeout_seconds=60)
@@ -78,6 +105,7 @@ def main() -> None:
     found["all"] = storage_bytes(
         [o for o in gc.get_objects() if isinstance(o, torch.Tensor) and o.device.type == "cpu"]
     )
+    found |= checkpointed(engine, ranks)
     Path(f"{sys.argv[1]}.{ranks.rank}").write_text(json.dumps(found))
     engine.destroy()
     leave()

@@ -145,9 +145,22 @@ def test_what_does_not_fit_is_told_what_helps_and_that_is_true() -> None:
     assert not found.fits and found.advice == ("engine.gradient_checkpointing=true",)
     assert stage_memory(replace(stage, checkpointing=True), cluster(8)).total <= gpu_of("h100").memory
     huge = decoder(70e9, 80, 8192, sequences=1, checkpointing=True)
-    assert capacity(huge, cluster(8)).advice[0].startswith("engine.offload=cpu")
+    roomy = replace(cluster(8), ram=4 * 2**40)
+    assert capacity(huge, roomy).advice[0].startswith("engine.offload=cpu")
     hopeless = decoder(70e12, 80, 8192, sequences=1)
     assert "nothing here makes room" in capacity(hopeless, cluster(8)).advice[0]
+
+
+def test_a_node_whose_memory_is_too_small_does_not_fit_and_a_disk_or_more_nodes_help() -> None:
+    """70 billion parameters in one node of 2 TiB: state, snapshot and what is restored are 36 bytes a parameter."""
+    huge = decoder(70e9, 80, 8192, sequences=1, checkpointing=True)
+    away = replace(huge, zero=replace(huge.zero, offload_optimizer=True, offload_parameters=True))
+    found = capacity(away, cluster(8))
+    assert found.memory.total <= found.available and found.memory.on_host > found.host == 2**41 / 8
+    assert not found.fits and found.advice[0].startswith("engine.offload=nvme")
+    assert capacity(away, cluster(16)).fits
+    swapped = replace(away, zero=replace(away.zero, swapped=5 * 10**7))
+    assert capacity(swapped, cluster(8)).fits
 
 
 def test_more_ranks_than_packs_are_told() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from deemo_dist.planning.train.memory import FP32, Parameter, Zero, cut, memory, other_ways
 from deemo_dist.planning.train.sizes import empty_model
+from deemo_dist.planning.train.trace import Unit
 
 WORKER = Path(__file__).with_name("measured.py")
 ROOT = Path(__file__).parents[4]
@@ -66,6 +67,8 @@ def test_the_plan_is_within_a_tenth_of_what_real_ranks_hold(tmp_path: Path, rank
         together = plan.parameters + plan.gradients + plan.optimizer
         assert together == pytest.approx(found["parameters"] + found["gradients"] + found["optimizer"], rel=0.03)
         assert found["all"] >= 0.9 * (found["parameters"] + found["optimizer"])
+        for kind in ("snapshot", "restored"):
+            assert getattr(plan, kind) == pytest.approx(found[kind], rel=0.01), (kind, found)
 
 
 SIZES = st.lists(st.builds(Parameter, elements=st.integers(1, 10**7), trains=st.booleans()), min_size=1, max_size=20)
@@ -129,7 +132,21 @@ def test_an_optimizer_on_a_disk_takes_its_bytes_there_and_buffers_on_the_host() 
     share, through = 100 * 250_000, 10**8 // 16 + 250_000
     assert plans["nvme"].disk == swap_bytes([10**6] * 100, 4) == SWAP_BYTES * share and plans["cpu"].disk == 0.0
     assert plans["cpu"].host - plans["nvme"].host == 12 * share - 16 * through
+    assert plans["cpu"].snapshot == plans["cpu"].restored == 12 * share
+    assert plans["nvme"].snapshot == plans["nvme"].restored == 0.0  # on the disk: of its 36 bytes
     assert plans["nvme"].total == plans["cpu"].total and "disk" not in plans["nvme"].kinds()
+
+
+def test_a_checkpoint_s_copies_lie_on_the_host_and_never_with_a_step() -> None:
+    one = [Parameter(elements=1_000, trains=True), Parameter(elements=500, trains=False)]
+    for stage, owned in ((1, 500), (2, 500), (3, 500), (0, 1_000)):
+        plan = memory(one, Zero(stage=stage, bytes=4), ranks=2, device=10**9)
+        assert plan.snapshot == plan.restored == 12 * owned and plan.on_host == 24 * owned
+        assert not {"snapshot", "restored"} & plan.kinds().keys()
+    alone = memory(one, Zero(stage=3, bytes=4), ranks=1)
+    assert alone.on_cpu == alone.total + alone.snapshot + alone.restored  # nothing passes that is as much
+    busy = memory(one, Zero(stage=3, bytes=4), ranks=1, pack=Unit(saved=1e6))
+    assert busy.on_cpu == busy.total + busy.snapshot
 
 
 def test_only_zero_1_and_2_fill_a_second_bucket_meanwhile() -> None:
