@@ -276,16 +276,20 @@ def _one_of_each(packs: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, An
 
 
 def memory(known: Known) -> str:
-    """Do the largest pack's step and the checkpoints fit into the device's and the host's memory?"""
+    """Do the largest pack's step, the checkpoints and the export fit into the device's and the host's memory?"""
     from deemo_dist.planning.train.capacity import stage_memory
+    from deemo_dist.planning.train.memory import export_bytes
     from deemo_dist.planning.train.roofline import Cluster
-    from pipelines.room import here, within
+    from pipelines.room import check_export, here, within
 
     assert known.processor is not None
     place = here(known.config, known.world, known.gpu)
     cluster = Cluster(gpu=place.gpu, network=place.network, ranks=known.world, per_node=place.per_node)
-    plans = {each.name: stage_memory(_shape(known, each, on_gpu=place.on_gpu), cluster) for each in known.stages}
-    return "; ".join(within(limit, plans) for limit in place.limits)
+    shapes = [_shape(known, each, on_gpu=place.on_gpu) for each in known.stages]
+    plans = {shape.name: stage_memory(shape, cluster) for shape in shapes}
+    told = [within(limit, plans) for limit in place.limits]
+    told.append(check_export(place, max(export_bytes(shape.parameters, shape.zero) for shape in shapes)))
+    return "; ".join(told)
 
 
 def _shape(known: Known, stage: "PlannedStage", *, on_gpu: bool) -> Any:

@@ -15,6 +15,8 @@ from pipelines.lineage import refuse_base_of, states_of
 from pipelines.stages import PlannedStage
 
 if TYPE_CHECKING:
+    import torch
+
     from deemo_dist.training import Commit
 
 MODEL_FILE = "config.json"
@@ -25,12 +27,15 @@ ADAPTERS = "-adapters"
 """Ends the place of a model whose adapters are apart."""
 
 
-def load_base(config: RunConfig) -> Any:
-    """The model before any stage: random parts from the seed, pretrained parts from their source."""
+def load_base(config: RunConfig, dtype: "torch.dtype | None" = None) -> Any:
+    """The model before any stage, in ``dtype`` (None: fp32): random parts from the seed, pretrained parts from their
+    source."""
+    import torch
+
     from deemo_dist.model import build_model
 
     use(config.weights)
-    return build_model(config.model, config.seed)
+    return build_model(config.model, config.seed, dtype=dtype or torch.float32)
 
 
 def export_place(config: RunConfig, last: PlannedStage, *, adapters: bool = False) -> str:
@@ -65,14 +70,22 @@ def _made(store: Store, place: str) -> bytes | None:
         return None
 
 
-def trained_model(config: RunConfig, store: Store, commits: Sequence["Commit"], stages: Sequence[PlannedStage]) -> Any:
-    """The base with what ``stages`` trained (their final ``commits``), adapters apart. Raises ``ModelError``: a state
-    of another model; ``CorruptDataError``."""
+def trained_model(
+    config: RunConfig,
+    store: Store,
+    commits: Sequence["Commit"],
+    stages: Sequence[PlannedStage],
+    dtype: "torch.dtype | None" = None,
+) -> Any:
+    """The base in ``dtype`` (None: fp32) with what ``stages`` trained (their final ``commits``), adapters apart and in
+    fp32. Raises ``ModelError``: a state of another model; ``CorruptDataError``."""
+    from deemo_dist.model.adapters import widen_adapters
     from deemo_dist.training import apply_rules, load_trained
 
-    model = load_base(config)
+    model = load_base(config, dtype)
     *before, last = (stage.config.trains for stage in stages)
     apply_rules(model, last, before=before)
+    widen_adapters(model)
     model.trained = load_trained(model, store, commits)
     return model
 
@@ -89,7 +102,8 @@ def export_model(
 ) -> Path:
     """Write model, processor, resolved configuration and model card to ``place``; the local folder that holds them.
     Adapters are merged into their layers, or with ``adapters`` kept beside the projectors, over a base by reference,
-    whose digests ``config.json`` holds. Its values are of the precision that the engine trained in.
+    whose digests ``config.json`` holds. Its values are of the precision that the engine trained in, and so is the model
+    while it is put together: one copy of it is in memory, and a part.
 
     ``config.json`` is put last: a folder that has it is whole. Raises ``ModelError``: no stage trained adapters, or the
     base is not the one that they were trained over.
@@ -112,13 +126,13 @@ def export_model(
     base = base_digests(config.model, config.seed)
     for stage, commit in zip(stages, commits, strict=True):
         refuse_base_of(config, stage.name, commit, base)
-    model = trained_model(config, store, commits, stages)
+    dtype = torch.bfloat16 if config.engine.precision == "bf16" else torch.float32
+    model = trained_model(config, store, commits, stages, dtype)
     if adapters and not is_adapted(model):
         raise ModelError(f"no stage of '{config.name}' trains adapters", hint="export it without --adapters")
     if not adapters:
         merge_adapters(model)
-    if config.engine.precision == "bf16":
-        cast_parameters(model, torch.bfloat16)
+    cast_parameters(model, dtype)
     model.config.digests = base
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)

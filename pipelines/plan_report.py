@@ -87,6 +87,7 @@ def _memory_cells() -> dict[str, Cell]:
         "snapshot": lambda row: f"{row.memory.snapshot / GIB:.1f}",
         "restored": lambda row: f"{row.memory.restored / GIB:.1f}",
         "of the node": lambda row: f"{row.host / GIB:.0f}",
+        "export": lambda row: f"{row.export / GIB:.1f}",
         "disk": lambda row: f"{row.memory.disk / GIB:.1f}",
     }
 
@@ -179,6 +180,8 @@ def _plain_row(row: Capacity) -> dict[str, Any]:
             "disk": row.memory.disk,
             "available": row.available,
             "host_available": row.host,
+            "export": row.export,
+            "node_available": row.node,
         },
         "packs_per_step": row.packs_per_step,
         "steps": row.steps,

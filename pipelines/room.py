@@ -103,6 +103,19 @@ def within(limit: Limit, plans: Mapping[str, Memory]) -> str:
     return f"{', '.join(told)} of {limit.available / GIB:.2f} GiB {limit.where}"
 
 
+def check_export(place: Room, needed: float) -> str:
+    """Does a model's export (bytes) fit into the memory that is the first rank's alone at the end? In words. Raises
+    ``TrainingError``."""
+    available = place.limits[-1].available - place.per_node * _libraries()
+    if needed > available:
+        raise TrainingError(
+            f"the trained model's export needs {needed / GIB:.2f} GiB on the first rank's machine, "
+            f"{max(0.0, available) / GIB:.2f} are there when the training is over",
+            hint="a machine with more memory for the first rank, or engine.precision=bf16",
+        )
+    return f"export {needed / GIB:.2f}"
+
+
 def check_disk(settings: EngineConfig, trained: Sequence[int], world: int) -> None:
     """Refuse a disk of this machine that its ranks cannot swap the optimizer of so many trained elements (by parameter)
     to. Raises ``TrainingError``."""

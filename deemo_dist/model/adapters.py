@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from deemo_dist.errors import ModelError
-from deemo_dist.records.adapters import AdapterShape
+from deemo_dist.records.adapters import AdapterShape, adapted_layer
 
 ADAPTER = "default"
 
@@ -67,15 +67,26 @@ def is_adapted(model: nn.Module) -> bool:
     return next(adapter_layers(model), None) is not None
 
 
+def widen_adapters(model: nn.Module) -> None:
+    """Bring the adapters into fp32, in which they are trained, whatever the precision of their layers is."""
+    for name, parameter in model.named_parameters():
+        if adapted_layer(name) is not None:
+            parameter.data = parameter.data.float()
+
+
 def merge_adapters(model: nn.Module) -> int:
-    """Add every adapter to its layer's weight, and take it out; how many there were. Raises ``ModelError`` where the
-    sum is not finite."""
+    """Add every adapter to its layer's weight, and take it out; how many there were. The sum is made in fp32, a layer
+    at a time, and rounded once to the weight's precision. Raises ``ModelError`` where it is not finite."""
     layers = list(adapter_layers(model))
     for name, layer in layers:
+        weight = layer.get_base_layer().weight
+        dtype = weight.dtype
+        weight.data = weight.data.float()
         try:
             layer.merge(safe_merge=True)
         except ValueError as error:
             raise ModelError(f"the adapter of {name} holds numbers that are not finite", hint="train again") from error
+        weight.data = weight.data.to(dtype)
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer.get_base_layer())
     if hasattr(model, "peft_config"):

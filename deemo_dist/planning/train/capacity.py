@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from deemo_dist.planning.train.memory import SWAPPED, Memory, Parameter, Zero, memory
+from deemo_dist.planning.train.hardware import GIB
+from deemo_dist.planning.train.memory import SWAPPED, Memory, Parameter, Zero, export_bytes, memory
 from deemo_dist.planning.train.roofline import Cluster, StepTime, hiding_packs, step_time
 from deemo_dist.planning.train.trace import Costs, Unit
 from deemo_dist.planning.train.work import Pack, cost
@@ -33,7 +34,8 @@ class Stage:
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
     """One stage on one cluster. ``steps`` of ``packs_per_step`` packs (raised to the ranks where the stage has fewer);
-    ``available`` bytes of a rank's device and ``host`` of its share of the node's memory; rates over all ranks;
+    ``available`` bytes of a rank's device and ``host`` of its share of the node's memory; ``export``: bytes of a
+    ``node``'s memory that the model's export takes; rates over all ranks;
     ``hiding_tokens``: a rank's tokens in a micro-step that hide its traffic; ``advice``: what to change, best first."""
 
     stage: str
@@ -43,6 +45,8 @@ class Capacity:
     memory: Memory
     available: int
     host: float
+    export: float
+    node: float
     time: StepTime
     steps: int
     tokens_per_second: float
@@ -58,7 +62,8 @@ class Capacity:
     @property
     def fits(self) -> bool:
         """Are the device's and the node's memory enough?"""
-        return self.memory.total <= self.available and self.memory.on_host <= self.host
+        trains = self.memory.total <= self.available and self.memory.on_host <= self.host
+        return trains and self.export <= self.node
 
     @property
     def days(self) -> float:
@@ -98,6 +103,8 @@ def capacity(stage: Stage, cluster: Cluster, *, efficiency: float | None = None,
         memory=needed,
         available=cluster.gpu.memory,
         host=cluster.host,
+        export=export_bytes(stage.parameters, stage.zero),
+        node=cluster.node,
         time=time,
         steps=-(-stage.packs // per_step),
         tokens_per_second=stage.mean.tokens * packs_per_second,
@@ -139,10 +146,12 @@ def advice(stage: Stage, cluster: Cluster, found: Capacity) -> tuple[str, ...]:
     told: list[str] = []
     if found.packs_per_step > stage.packs_per_step:
         told.append(f"packs_per_step={found.packs_per_step} at least (now {stage.packs_per_step}): a pack a rank")
-    if not found.fits:
+    if not fits(stage, cluster):
         told.append(_to_fit(stage, cluster))
     elif found.time.exposed > 0.05 * found.time.seconds / found.time.micro:
         told.append(_to_hide(stage, found))
+    if found.export > found.node:
+        told.append(f"{found.export / GIB:,.0f} GiB of memory in the first node: the model is exported there")
     return tuple(told)
 
 

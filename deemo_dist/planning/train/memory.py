@@ -193,6 +193,13 @@ def memory(
     )
 
 
+def export_bytes(parameters: Sequence[Parameter], zero: Zero) -> float:
+    """Bytes of the first rank's host while the trained model is exported: one copy in the working precision, and a
+    part (its largest parameter, as it is merged in fp32, twice)."""
+    largest = max((each.elements for each in parameters), default=0)
+    return float(sum(each.elements for each in parameters) * zero.bytes + 2 * FP32 * largest)
+
+
 def _buckets(zero: Zero) -> float:
     """Bytes of the buffers in which gradients are reduced: what is sent in fewer bits starts in the working ones. A
     second one to fill meanwhile has ZeRO-1 and 2 alone."""

@@ -37,9 +37,14 @@ class Cluster:
         return -(-self.ranks // self.per_node)
 
     @property
+    def node(self) -> float:
+        """Bytes of a node's memory."""
+        return float(self.ram or self.gpu.ram)
+
+    @property
     def host(self) -> float:
         """Bytes of the node's memory for each of its ranks."""
-        return (self.ram or self.gpu.ram) / min(self.ranks, self.per_node)
+        return self.node / min(self.ranks, self.per_node)
 
     def ring(self, *, inside: bool = False) -> float:
         """Bytes/s of a ring of collectives over all ranks, or of one node's."""

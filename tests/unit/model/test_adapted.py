@@ -64,6 +64,20 @@ def test_adapters_and_projectors_come_back_over_a_base_that_is_not_stored_again(
     assert torch.equal(logits(whole.eval()), logits(again))
 
 
+def test_an_adapter_is_added_in_fp32_and_rounded_once_to_the_precision_of_its_layer(stored):
+    """As if the whole model had been in fp32 and rounded at the end, to the bit."""
+    narrow, wide = adapted(stored), adapted(stored)
+    for name, parameter in narrow.named_parameters():
+        parameter.data = parameter.data.to(torch.bfloat16 if "lora" not in name else torch.float32)
+    for name, parameter in wide.named_parameters():
+        if "lora" not in name:  # values that are of both
+            parameter.data = parameter.data.to(torch.bfloat16).float()
+    assert merge_adapters(narrow) == merge_adapters(wide) == 2
+    expected = {name: parameter.to(torch.bfloat16) for name, parameter in wide.named_parameters()}
+    found = dict(narrow.named_parameters())
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_what_trained_in_full_within_the_base_goes_along(stored, tmp_path: Path):
     model = adapted(stored)
     name = "language_model.model.norm.weight"

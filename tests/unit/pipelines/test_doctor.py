@@ -280,6 +280,16 @@ def test_memory_that_is_enough_but_for_the_snapshot(
         room.within(room.here(config, 8, gpu).limits[0], {"instruct": replace(plan, optimizer=1e15)})
 
 
+def test_memory_that_is_too_small_for_the_export(tmp_path: Path) -> None:
+    config = run_in(tmp_path)
+    config = replace(config, launch=replace(config.launch, memory_mb_per_rank=8192))
+    place = room.here(config, 8, "h100")
+    assert room.check_export(place, 2**30) == "export 1.00"
+    told = r"export needs 64\.00 GiB on the first rank's machine, \d+\.\d+ are there .* - a machine with more memory"
+    with pytest.raises(TrainingError, match=told):
+        room.check_export(place, 2**36)
+
+
 def test_what_a_failed_check_hides_is_not_looked_at(folder: Path) -> None:
     config = run_in(folder)
     gone = replace(config, data=replace(config.data, name="missing"), tracking=replace(config.tracking, enabled=False))

@@ -6,7 +6,7 @@ import pytest
 
 from deemo_dist.errors import ConfigError
 from deemo_dist.planning.train.capacity import Stage, capacity, stage_memory
-from deemo_dist.planning.train.hardware import GPUS, gpu_of, network_of
+from deemo_dist.planning.train.hardware import GIB, GPUS, gpu_of, network_of
 from deemo_dist.planning.train.memory import Parameter, Zero
 from deemo_dist.planning.train.roofline import Cluster, step_time, traffic
 from deemo_dist.planning.train.trace import Costs, Unit
@@ -161,6 +161,14 @@ def test_a_node_whose_memory_is_too_small_does_not_fit_and_a_disk_or_more_nodes_
     assert capacity(away, cluster(16)).fits
     swapped = replace(away, zero=replace(away.zero, swapped=5 * 10**7))
     assert capacity(swapped, cluster(8)).fits
+
+
+def test_a_node_that_cannot_hold_the_whole_model_cannot_export_it() -> None:
+    huge = decoder(70e9, 80, 8192, sequences=1, checkpointing=True)
+    small, enough = (capacity(huge, replace(cluster(512), ram=gib * GIB)) for gib in (130, 140))
+    assert small.memory.on_host <= small.host and not small.fits and enough.fits
+    assert small.advice[-1] == "137 GiB of memory in the first node: the model is exported there"
+    assert small.export == 70e9 * 2 + 8 * 70e9 / 80
 
 
 def test_more_ranks_than_packs_are_told() -> None:
