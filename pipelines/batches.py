@@ -1,11 +1,14 @@
 """The bridge from a stage's plan to the training loop: this rank's micro-batches, step by step."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig
 from deemo_dist.dataset import Dataset, Loader, StepBatch, cached
+from deemo_dist.dataset.packload import PackLoading
 from deemo_dist.environ import Placement
+from deemo_dist.records import Example
 from deemo_dist.storage import Store
 from deemo_dist.training import StepBatches
 from pipelines.costs import flops_of, stage_costs
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 StepFactory = Callable[[int, Placement], Iterator[StepBatches]]
 ValidationFactory = Callable[[Placement], Iterator[StepBatches]]
+
+
+ALONE = Placement(rank=0, world=1, local_rank=0, launcher="single", master_addr="127.0.0.1", master_port=0)
 
 
 def no_count(batch: Mapping[str, Any]) -> float:
@@ -51,8 +57,8 @@ def load_pack(
     stage: PlannedStage,
     step: int,
     place: Placement,
-) -> tuple[Mapping[str, Any], int]:
-    """The first micro-batch of one rank's step, as training would get it, and how many samples are in it."""
+) -> Mapping[str, Any]:
+    """The first micro-batch of one rank's step, as training would get it."""
     loader = Loader(
         examples=stage.examples,
         plan=stage.plan,
@@ -62,8 +68,33 @@ def load_pack(
         modality_dropout=stage.config.modality_dropout,
         **_common(config, dataset, store, processor, place),
     )
-    first = next(iter(loader)).micro[0]
-    return first.batch, first.examples
+    return next(iter(loader)).micro[0].batch
+
+
+def pack_reads(
+    config: RunConfig,
+    dataset: Dataset,
+    store: Store,
+    processor: "DeemoLlamaProcessor",
+    stage: PlannedStage,
+    step: int,
+) -> list[Callable[[], int]]:
+    """For each pack of a step what reads all that it shows, as training's loader does, each member by its digest; it
+    gives the number of samples. Nothing is decoded."""
+    loader = Loader(
+        examples=stage.examples,
+        plan=stage.plan,
+        seed=config.seed,
+        modality_dropout=stage.config.modality_dropout,
+        **_common(config, dataset, store, processor, ALONE),
+    )
+    loading = PackLoading(loader.store, dataset.prefix, processor, config.model.frames)
+    return [partial(_read, loading, pack.examples) for pack in loader.packs(step)]
+
+
+def _read(loading: PackLoading, examples: tuple[Example, ...]) -> int:
+    loading.read(examples)
+    return len(examples)
 
 
 def validation_factory(

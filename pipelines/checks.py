@@ -3,15 +3,15 @@ project's errors (what, where, what to do) for what would not work."""
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import ModelConfig, RunConfig, TaskConfig
 from deemo_dist.dataset import Dataset, read_manifest
-from deemo_dist.environ import Placement, gpus
+from deemo_dist.environ import gpus
 from deemo_dist.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -30,16 +30,25 @@ PINNED = ("torch", "transformers", "deepspeed", "peft", "mlflow", "pyarrow", "om
 GIB = 2**30
 
 
+@dataclass(frozen=True)
+class InPart:
+    """What a check found where time was up before it had looked at all: no fault, and no proof."""
+
+    found: str
+
+
 @dataclass(kw_only=True)
 class Known:
     """What the checks found out, for those after them. ``world``: ranks that the training would have; ``gpu``: a kind
-    of GPU to check the memory of, None for this machine; ``seconds``: to spend on loading packs, and on running them.
+    of GPU to check the memory of, None for this machine; ``seconds``: to spend on decoding packs, and on running them;
+    ``read_seconds``: on reading them, whatever time that leaves.
     """
 
     config: RunConfig
     world: int
     steps: int = 2
     seconds: float = 20.0
+    read_seconds: float = 60.0
     gpu: str | None = None
     store: Store | None = None
     dataset: Dataset | None = None
@@ -192,54 +201,51 @@ def engine(known: Known) -> str:
     return f"{known.world} ranks, ZeRO-{settings.zero_stage}, {settings.precision}; {'; '.join(told)}"
 
 
-def samples(known: Known) -> str:
-    """Does every sample of the first steps load, decoded and packed?"""
-    told = []
-    for stage in known.stages:
-        packs, clips = known.batches.setdefault(stage.name, []), 0
-        ends = time.perf_counter() + known.seconds / len(known.stages)
-        places = _places(known, stage)
-        for step, rank, world in places:
-            if time.perf_counter() > ends and packs:
-                break
-            loaded = _loaded(known, stage, step, rank, world)
-            packs.append(loaded[0])
-            clips += loaded[1]
-        told.append(f"{stage.name}: {clips} samples in {len(packs)} of {len(places)} packs")
-    return "; ".join(told)
-
-
-def _places(known: Known, stage: "PlannedStage") -> list[tuple[int, int, int]]:
-    """(step, rank, world) of each pack of the first steps: as many ranks as packs make each pack one rank's."""
-    world = stage.plan.packs_per_step
-    steps = min(known.steps, stage.plan.steps)
-    return [(step, rank, world) for step in range(steps) for rank in range(len(stage.plan.step(step)))]
-
-
-def _loaded(known: Known, stage: "PlannedStage", step: int, rank: int, world: int) -> tuple[Mapping[str, Any], int]:
-    """One pack as that rank would get it, and how many samples are in it."""
-    from pipelines.batches import load_pack
+def samples(known: Known) -> str | InPart:
+    """Does every sample of the first steps load? All are read by their digests first, then decoded and packed as time
+    allows."""
+    from pipelines.first_packs import FirstPacks
 
     assert known.store is not None and known.dataset is not None and known.processor is not None
-    config = replace(known.config, engine=replace(known.config.engine, loader_workers=0))
-    place = Placement(rank=rank, world=world, local_rank=0, launcher="single", master_addr="127.0.0.1", master_port=0)
-    return load_pack(config, known.dataset, known.store, known.processor, stage, step, place)
+    looks = [
+        FirstPacks(
+            config=known.config,
+            dataset=known.dataset,
+            store=known.store,
+            processor=known.processor,
+            stage=stage,
+            steps=known.steps,
+        )
+        for stage in known.stages
+    ]
+    read = [look.read(known.read_seconds / len(looks)) for look in looks]
+    told, whole = [], True
+    for look, (packs, clips) in zip(looks, read, strict=True):
+        batches = known.batches[look.stage.name] = list(look.load(known.seconds / len(looks)))
+        every = len(look.places)
+        whole = whole and packs == len(batches) == every
+        told.append(
+            f"{look.stage.name}: {clips} samples in {packs} of {every} packs read by their digests, {len(batches)} of "
+            f"{every} packs decoded"
+        )
+    return "; ".join(told) if whole else InPart("; ".join(told))
 
 
-def modules(known: Known) -> str:
+def modules(known: Known) -> str | InPart:
     """Do all packs, null packs and packs without a medium call the same modules in the same order?"""
     from deemo_dist.planning.train.order import module_order, parting, signature
+    from pipelines.first_packs import one_of_each, shown, weight_of
 
     assert known.processor is not None
-    told = []
+    told, whole = [], True
     for stage in known.stages:
         packs = [known.processor.null_pack(), *known.batches[stage.name]]
         distinct = list({signature(pack): pack for pack in packs}.values())
-        distinct.sort(key=_weight_of)
+        distinct.sort(key=weight_of)
         ends = time.perf_counter() + known.seconds / len(known.stages)
         orders: list[tuple[str, ...]] = []
-        for pack in _one_of_each(distinct):
-            if len(orders) >= len(set(map(_shown, distinct))) and time.perf_counter() > ends:
+        for pack in one_of_each(distinct):
+            if len(orders) >= len(set(map(shown, distinct))) and time.perf_counter() > ends:
                 break
             orders.append(module_order(known.models[stage.name], pack))
             if apart := parting([orders[0], orders[-1]]):
@@ -247,32 +253,9 @@ def modules(known: Known) -> str:
                     f"stage {stage.name}: packs call different modules, so ZeRO-3 ranks would hang: {apart}",
                     hint="call every encoder once for every pack, on a null medium where there is none",
                 )
+        whole = whole and len(orders) == len(distinct)
         told.append(f"{stage.name}: {len(orders[0])} calls, alike in {len(orders)} of {len(distinct)} kinds of pack")
-    return "; ".join(told)
-
-
-def _weight_of(pack: Mapping[str, Any]) -> int:
-    return int(pack["input_ids"].numel())
-
-
-def _shown(pack: Mapping[str, Any]) -> tuple[int, ...]:
-    """How a pack's media look apart from their number: 1 for a null medium, 2 for real ones."""
-    frames = pack["pixel_values"].shape[1]
-    windows, cues = (min(2, len(pack[name])) for name in ("input_features", "cue_values"))
-    return (min(2, frames), windows, cues)
-
-
-def _one_of_each(packs: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The packs, those first whose media look like none before."""
-    seen: set[tuple[int, ...]] = set()
-    later = []
-    for pack in packs:
-        if _shown(pack) in seen:
-            later.append(pack)
-        else:
-            seen.add(_shown(pack))
-            yield pack
-    yield from later
+    return "; ".join(told) if whole else InPart("; ".join(told))
 
 
 def memory(known: Known) -> str:

@@ -1,5 +1,6 @@
 """``deemo doctor``: would this run's training work? Asked before anything is started, in seconds, on any machine."""
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,9 +8,9 @@ from typing import Any, Literal
 from deemo_dist.config import RunConfig
 from deemo_dist.console import logger
 from deemo_dist.errors import DeemoError, TrainingError
-from pipelines.checks import CHECKS, Known, answers, engine, memory, modules, samples
+from pipelines.checks import CHECKS, InPart, Known, answers, engine, memory, modules, samples
 
-State = Literal["ok", "fails", "not looked at"]
+State = Literal["ok", "in part", "fails", "not looked at"]
 BEFORE_TRAINING = (engine, answers, samples, modules, memory)
 
 
@@ -32,7 +33,8 @@ class Finding:
 def examine(
     config: RunConfig, *, ranks: int | None = None, gpu: str | None = None, steps: int = 2, seconds: float = 20.0
 ) -> list[Finding]:
-    """Every check in order; one whose ground another has shown not to be there is not looked at.
+    """Every check in order; one whose ground another has shown not to be there is not looked at. One that had not time
+    enough to look at all is done in part, which its line says.
 
     ``ranks`` of the training (default: those of the run); ``gpu`` whose memory counts, in place of this machine's;
     ``steps`` whose packs are loaded and run, for ``seconds`` at most each.
@@ -40,7 +42,7 @@ def examine(
     known = Known(config=config, world=ranks or ranks_of(config), gpu=gpu, steps=steps, seconds=seconds)
     findings: dict[str, Finding] = {}
     for check, needs in CHECKS:
-        missing = [name for name in needs if findings[name].state != "ok"]
+        missing = [name for name in needs if findings[name].state not in ("ok", "in part")]
         if missing:
             name = check.__name__
             findings[name] = Finding(check=name, state="not looked at", found=f"needs {missing[0]}", seconds=0.0)
@@ -53,7 +55,8 @@ def _made(check: Any, known: Known) -> Finding:
     """One check, made."""
     started = time.perf_counter()
     try:
-        found, state, hint = check(known), "ok", ""
+        said = check(known)
+        found, state, hint = (said.found, "in part", "") if isinstance(said, InPart) else (said, "ok", "")
     except DeemoError as error:
         found, state, hint = error.message, "fails", error.hint or ""
     seconds = time.perf_counter() - started
@@ -77,4 +80,4 @@ def preflight(known: Known) -> None:
                 hint=f"{found.hint + '; ' if found.hint else ''}every check: deemo doctor -c RUN; none: "
                 "engine.preflight=false",
             )
-        logger.debug("%s", found.line())
+        logger.log(logging.INFO if found.state == "in part" else logging.DEBUG, "%s", found.line())

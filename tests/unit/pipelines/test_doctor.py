@@ -1,6 +1,7 @@
 """The doctor: a run that would work, and each check failing for what it is there for."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +18,8 @@ from deemo_dist.planning.train.memory import Parameter, Zero, memory
 from deemo_dist.storage import open_store
 from deemo_dist.storage.local import LocalStore
 from pipelines import checks, room
-from pipelines.checks import Known
-from pipelines.doctor import Finding, examine, preflight
+from pipelines.checks import InPart, Known
+from pipelines.doctor import Finding, _made, examine, preflight
 from tests import parts
 from tests.ready import prepared_in, run_in
 
@@ -42,7 +43,7 @@ def failing(findings: list[Finding]) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_a_run_that_would_work_passes_every_check(folder: Path) -> None:
-    findings = examine(run_in(folder), seconds=3.0)
+    findings = examine(run_in(folder), seconds=30.0)
     assert not failing(findings)
     lines = {finding.check: finding.line() for finding in findings}
     assert all(finding.state == "ok" for finding in findings) and len(findings) == len(checks.CHECKS)
@@ -205,6 +206,36 @@ def test_samples(folder: Path, tmp_path: Path) -> None:
     known = known_of(run_in(tmp_path), "storage", "dataset", "budgets")
     with pytest.raises(DeemoError, match=r"digest|bytes"):
         checks.samples(known)
+
+
+def test_samples_that_there_is_no_time_to_decode_are_read_and_told_apart(folder: Path, tmp_path: Path) -> None:
+    """A byte of a film in the last pack of the first step is not what it was; the first pack alone is decoded."""
+    import shutil
+
+    shutil.copytree(folder / "store", tmp_path / "store")
+    config = run_in(tmp_path)
+    stages = {"instruct": replace(config.stages["instruct"], modality_dropout=0.0)}
+    known = known_of(replace(config, stages=stages), "storage", "dataset", "budgets")
+    known.steps, known.seconds = 1, 0.0
+    found = checks.samples(known)
+    assert isinstance(found, InPart) and re.fullmatch(
+        r"instruct: \d+ samples in 2 of 2 packs read by their digests, 1 of 2 packs decoded", found.found
+    )
+    assert _made(checks.samples, known).line().startswith("in part       samples")
+
+    (stage,) = known.stages
+    first, last = (set(stage.plan.slice(0, rank, 2)[0] or ()) for rank in (0, 1))
+    sample = stage.examples[min(last - first)].sample
+    member = next(each for each in sample.members if each.extension == "mp4")
+    shard = next(path for path in (tmp_path / "store").rglob("*.tar") if path.name.startswith(sample.shard[:5]))
+    data = bytearray(shard.read_bytes())
+    data[member.offset + member.size // 2] ^= 255
+    shard.write_bytes(data)
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+    finding = _made(checks.samples, known)
+    assert finding.state == "fails" and "digest" in finding.found and sample.key in finding.found
+    known.read_seconds = 0.0
+    assert "0 samples in 0 of 2 packs read" in _made(checks.samples, known).found
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Which stages a command is about, what the key of each depends on, and what one is refused for before it is planned."""
+"""Which stages a command is about, what the key of each depends on, and what is refused before it is planned."""
 
 from collections.abc import Mapping
 from dataclasses import replace
