@@ -17,7 +17,7 @@ def cumulative(*lengths: int) -> torch.Tensor:
     return torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
 
 
-def dense(q, k, v, cu_q, cu_k, scale=None, window=None):
+def dense(q, k, v, cu_q, cu_k, scale=None, window=None, softcap=0.0):
     """All segments at once under one dense mask: a second way to the same numbers."""
     mask = torch.zeros(len(q), len(k), dtype=torch.bool)
     for (qa, qb), (ka, kb) in zip(cu_q.unfold(0, 2, 1).tolist(), cu_k.unfold(0, 2, 1).tolist(), strict=True):
@@ -26,6 +26,10 @@ def dense(q, k, v, cu_q, cu_k, scale=None, window=None):
             first = 0 if window is None else max(0, last - window + 1)
             mask[qa + i, ka + first : ka + last + 1] = True
     k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
+    if softcap:
+        scores = torch.einsum("qhd,khd->hqk", q, k) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        scores = (softcap * torch.tanh(scores / softcap)).masked_fill(~mask, -torch.inf)
+        return torch.einsum("hqk,khd->qhd", scores.softmax(-1), v)
     out = F.scaled_dot_product_attention(*(t.transpose(0, 1)[None] for t in (q, k, v)), attn_mask=mask, scale=scale)
     return out[0].transpose(0, 1)
 
@@ -35,9 +39,10 @@ class FlashStandIn:
 
     def __init__(self) -> None:
         self.calls: list[dict] = []
+        self.softcaps: list[float] = []
 
     def __call__(self, q, k, v, *, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, dropout_p, softmax_scale,
-                 causal, window_size, deterministic):  # fmt: skip
+                 causal, window_size, deterministic, softcap=0.0):  # fmt: skip
         assert q.dtype == k.dtype == v.dtype and q.dtype in (torch.float16, torch.bfloat16)
         assert q.is_contiguous() and k.is_contiguous() and v.is_contiguous()
         assert q.dim() == k.dim() == v.dim() == 3 and k.shape == v.shape and q.shape[1] % k.shape[1] == 0
@@ -46,9 +51,12 @@ class FlashStandIn:
         assert type(max_seqlen_q) is int and max_seqlen_q == int(cu_seqlens_q.diff().max())
         assert type(max_seqlen_k) is int and max_seqlen_k == int(cu_seqlens_k.diff().max())
         assert causal is True and dropout_p == 0.0
+        assert type(softcap) is float
         self.calls.append({"window": window_size, "q": tuple(q.shape), "deterministic": deterministic})
+        self.softcaps.append(softcap)
         window = None if window_size == (-1, -1) else window_size[0] + 1
-        return dense(q.float(), k.float(), v.float(), cu_seqlens_q, cu_seqlens_k, softmax_scale, window).to(q.dtype)
+        values = (q.float(), k.float(), v.float())
+        return dense(*values, cu_seqlens_q, cu_seqlens_k, softmax_scale, window, softcap).to(q.dtype)
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -95,6 +103,69 @@ def test_a_whole_model_runs_through_the_flash_path(model, processor, loaded, mon
     assert len(kernel.calls) == model.config.text_config.num_hidden_layers
     prompt = processor.prompt([loaded("a"), loaded("b", modalities=("audio",))])
     assert model.generate(**prompt, max_new_tokens=2, do_sample=False).shape[1] == prompt["input_ids"].shape[1] + 2
+
+
+@pytest.mark.parametrize("window", [None, 4])
+def test_scores_are_capped_by_the_kernel_as_by_the_reference(window):
+    kernel = FlashStandIn()
+    q, k, v = tensors(17)
+    q, cu = 9 * q, cumulative(5, 1, 11)
+    capped = varlen(q, k, v, cu, 11, window=window, softcap=2.0, kernel=kernel)
+    assert kernel.softcaps == [2.0]
+    assert torch.allclose(capped, varlen(q, k, v, cu, 11, window=window, softcap=2.0), atol=3e-2)
+    assert not torch.allclose(capped, varlen(q, k, v, cu, 11, window=window, kernel=kernel), atol=0.2)
+    assert kernel.softcaps == [2.0, 0.0]
+
+
+def gradients(model, pack):
+    """The loss of a pack in training mode, and the gradient of everything that has one."""
+    model.train()
+    model.zero_grad()
+    loss = model(**pack).loss
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_whole_model_trains_through_the_flash_path(model, processor, loaded, monkeypatch, again):
+    """Backward too, and with the layers recomputed: then the kernel is called twice a layer, for the same numbers."""
+    pack = processor.pack([loaded("a"), loaded("b", modalities=("audio",))])
+    expected, exact = gradients(model, pack)
+    if again:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    kernel = FlashStandIn()
+    monkeypatch.setattr(attention, "choose_kernel", lambda *_: kernel)
+    loss, found = gradients(model, pack)
+    assert loss == pytest.approx(expected, rel=2e-2)
+    assert len(kernel.calls) == model.config.text_config.num_hidden_layers * (2 if again else 1)
+    assert found.keys() == exact.keys()
+    for name, gradient in found.items():
+        scale = exact[name].norm() + 1e-3 * max(each.norm() for each in exact.values())
+        assert (gradient - exact[name]).norm() < 0.1 * scale, name
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_examples_of_a_pack_see_nothing_of_each_other_through_the_flash_path(
+    model, processor, loaded, monkeypatch, again
+):
+    """The first one's loss is the same to the bit whatever the second one is, and moves nothing of it."""
+    kernel = FlashStandIn()
+    monkeypatch.setattr(attention, "choose_kernel", lambda *_: kernel)
+    if again:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    model.train()
+    pack = processor.pack([loaded("a"), loaded("b")])
+    ends = pack["cu_seqlens"].tolist()
+    embeds = torch.randn(1, ends[-1], model.config.text_config.hidden_size).requires_grad_()
+    words = {name: pack[name] for name in ("position_ids", "cu_seqlens", "max_seqlen")}
+    other = embeds.detach().clone()
+    other[:, ends[1] :] += 1.0
+    logits, changed = (model(inputs_embeds=each, **words).logits for each in (embeds, other))
+    assert torch.equal(logits[:, : ends[1]], changed[:, : ends[1]])
+    assert not torch.equal(logits[:, ends[1] :], changed[:, ends[1] :])
+    logits[:, : ends[1]].square().sum().backward()
+    assert embeds.grad[:, : ends[1]].any() and not embeds.grad[:, ends[1] :].any()
+    assert kernel.calls
 
 
 def test_padded_batch_equals_each_row_alone():
