@@ -114,23 +114,22 @@ def build_examples(
     wanted = tuple(name for name in MODALITIES if modalities is None or name in modalities)
     rows = dataset.split_numbers(split)
     makes = [_makes(dataset, rows, name, tasks[name], wanted, split) for name in task_names]
-    return Examples(dataset, tasks, tuple(task_names), wanted, *_numbered(rows, makes))
+    return Examples(dataset, tasks, tuple(task_names), wanted, *numbered(rows, makes))
 
 
-def _numbered(rows: np.ndarray, makes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The row and the task of each example, sample by sample, as narrow integers. ``makes``: of each task, which of
-    ``rows`` make an example for it, bool [len(rows)]."""
-    counts = np.zeros(len(rows), np.min_scalar_type(len(makes)))
-    for each in makes:
-        counts += each
-    narrow = rows.astype(np.min_scalar_type(int(rows[-1]) if len(rows) else 0))
-    asked = np.empty(int(counts.sum(dtype=np.int64)), np.min_scalar_type(max(len(makes) - 1, 0)))
+def numbered(rows: np.ndarray, makes: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The row and the task of each example, sample by sample, as narrow integers, made a part at a time. ``makes``: of
+    each task, which of ``rows`` make an example for it, bool [len(rows)]."""
+    count = sum(int(np.count_nonzero(each)) for each in makes)
+    found = np.empty(count, np.min_scalar_type(int(rows[-1]) if len(rows) else 0))
+    asked = np.empty(count, np.min_scalar_type(max(len(makes) - 1, 0)))
     at = 0
-    for start in range(0, len(rows), CHUNK):
-        found = np.nonzero(np.stack([each[start : start + CHUNK] for each in makes], axis=1))[1] if makes else asked[:0]
-        asked[at : at + len(found)] = found
-        at += len(found)
-    return np.repeat(narrow, counts), asked
+    for start in range(0, len(rows) if count else 0, CHUNK):
+        samples, tasks = np.nonzero(np.stack([each[start : start + CHUNK] for each in makes], axis=1))
+        found[at : at + len(tasks)] = rows[start : start + CHUNK][samples]
+        asked[at : at + len(tasks)] = tasks
+        at += len(tasks)
+    return found, asked
 
 
 def _makes(

@@ -13,6 +13,7 @@ from deemo_dist.dataset.codec import read_table
 from deemo_dist.dataset.door import Door
 from deemo_dist.dataset.info import DatasetInfo, PartFile, read_info
 from deemo_dist.dataset.rows import ByKey, Rows, joined
+from deemo_dist.dataset.windows import CHUNK
 from deemo_dist.digests import sha256_bytes
 from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError
 from deemo_dist.records import Annotation, IndexRow, LedgerRow
@@ -58,8 +59,15 @@ class Dataset:
         return self.index.take(self.split_numbers(name))
 
     def split_numbers(self, name: str) -> np.ndarray:
-        """Numbers of one split's rows in the index, ascending: int64 [N]."""
-        return np.flatnonzero(pc.equal(self.index.column("split"), name).to_numpy(zero_copy_only=False))
+        """Numbers of one split's rows in the index, ascending: narrow integers [N]."""
+        here = pc.equal(self.index.column("split"), name).to_numpy(zero_copy_only=False)
+        numbers = np.empty(int(np.count_nonzero(here)), np.min_scalar_type(len(here)))
+        at = 0
+        for start in range(0, len(here), CHUNK):
+            found = np.flatnonzero(here[start : start + CHUNK])
+            numbers[at : at + len(found)] = found + start
+            at += len(found)
+        return numbers
 
 
 Allowed = Callable[[str], str]

@@ -1,7 +1,8 @@
 """Peak memory of a plan: ``python -m tests.bench.plane.memory [ROWS]`` (100,000,000 by default; some minutes).
 
 A table of lengths is written to a store; then a process of its own reads it, makes the plan of one epoch with every
-window tabulated, and takes steps out of it. What it ever held in memory is the kernel's figure (VmHWM), of the whole
+window tabulated, and takes steps out of it; then it makes the numbers of the examples (row and task of each), beside
+all that. What it ever held in memory is the kernel's figure (VmHWM), of the whole
 process, libraries included.
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from deemo_dist.config import StorageConfig
 from deemo_dist.dataset import Budget, PlanSettings, StepPlan
+from deemo_dist.dataset.instructions import numbered
 from deemo_dist.dataset.lengths import LengthTable, read_lengths, write_lengths
 from deemo_dist.dataset.windows import Groups
 from deemo_dist.storage import open_store
@@ -52,8 +54,11 @@ def plan_here(root: str, rows: int) -> dict[str, float]:
     plan = StepPlan(lengths, Groups(offsets=offsets), settings)
     for position in (0.0, 0.5, 1.0):
         plan.slice(int((plan.steps - 1) * position), 0, 64)
-    seconds = time.perf_counter() - started
-    return {"rows": rows, "steps": plan.steps, "before": before, "peak": peak(), "read": read, "seconds": seconds}
+    seconds, planned = time.perf_counter() - started, peak()
+    numbers = numbered(np.arange(rows, dtype=np.uint32), [np.ones(rows, bool)])
+    held = {"examples": sum(each.nbytes for each in numbers), "with_examples": peak()}
+    figures = {"rows": rows, "steps": plan.steps, "before": before, "peak": planned, "read": read, "seconds": seconds}
+    return {**figures, **held}
 
 
 def measured(rows: int) -> dict[str, Any]:
@@ -75,4 +80,6 @@ if __name__ == "__main__":
         figures = measured(wanted)
         top, before = figures["peak"] / GIB, figures["before"] / GIB
         sys.stdout.write(f"{wanted:,} rows, {figures['steps']:,} steps: peak {top:.3f} GiB, {before:.3f} before them; ")
+        examples, most = figures["examples"] / GIB, figures["with_examples"] / GIB
+        sys.stdout.write(f"the examples' numbers are {examples:.3f} GiB, with them the peak is {most:.3f} GiB; ")
         sys.stdout.write(f"lengths read in {figures['read']:.1f} s, all in {figures['seconds']:.1f} s\n")

@@ -119,11 +119,18 @@ def test_lengths_are_measured_once(dataset: Dataset, store: Store) -> None:
     assert len({first.digest, table("q").digest, table(some=examples[:3]).digest}) == 3
 
 
-def test_examples_are_numbered_sample_by_sample_in_narrow_integers(dataset: Dataset) -> None:
+def test_examples_are_numbered_sample_by_sample_in_narrow_integers(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     both = build_examples(dataset, {**TASKS, "again": TASKS["emotion"]}, ["emotion", "again"], "train")
     pairs = list(zip(both.rows.tolist(), both.asked.tolist(), strict=True))
     assert pairs == sorted(pairs) == [(int(row), task) for row in dataset.split_numbers("train") for task in (0, 1)]
-    assert both.rows.dtype == both.asked.dtype == np.uint8
+    assert both.rows.dtype == both.asked.dtype == dataset.split_numbers("train").dtype == np.uint8
+    for room in ("instructions", "opened"):
+        monkeypatch.setattr(f"deemo_dist.dataset.{room}.CHUNK", 3)
+    parts = build_examples(dataset, both.tasks, both.names, "train")
+    assert np.array_equal(parts.rows, both.rows) and np.array_equal(parts.asked, both.asked)
+    assert len(build_examples(dataset, both.tasks, [], "train")) == 0
     units = [example.sample.unit for example in both]
     assert both.groups.digest == Groups.of(np.array(units)).digest and both.groups.members is None
     assert digest_of_integers(both.rows) == sha256_bytes(both.rows.astype("<i8").tobytes())
