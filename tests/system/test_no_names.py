@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import sqlite3
 import tarfile
@@ -18,27 +19,36 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from deemo_dist.dataset import Dataset, open_dataset, read_manifest
 from deemo_dist.deid import KeyRing
+from deemo_dist.media import Bounds, Sandbox
 from deemo_dist.records import Clip
 from deemo_dist.storage import open_store
 from tests.leaks import Needles
 from tests.system.conftest import Project
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]  # the whole chain, and the audit, before the first test
 
 SUBJECTS = ("Zorvana Quibblestone", "Žofia O'Quellington", "Bartholomew Featherstonehaugh", "Wilhelmina Drosselmeyer")
 SPOKEN = ("Quentin Abernathy", "Rosalind Thistlewood")
 FOLDER = "Interviews of Yolanda Umbrecht"
 FILES = ("Xaquelon at Vexholm", "100% of Tibbleford & Sons", "Umbrecht_Yolanda")
 HIDDEN = "Grizelda Plumbottom"
-PLANTED = (*SUBJECTS, *SPOKEN, FOLDER, *FILES, HIDDEN, "Yolanda Umbrecht", "Vexholm", "Tibbleford", "Quibblestone")
+NAMES = (*SUBJECTS, *SPOKEN, FOLDER, *FILES, HIDDEN, "Yolanda Umbrecht")
+ORDINARY = {"interviews", "of", "at", "sons", "o"}
+WORDS = sorted({word for name in NAMES for word in re.findall(r"[^\W\d_]+", name) if word.lower() not in ORDINARY})
+PLANTED = (*NAMES, *WORDS)
+_drawn = np.random.default_rng(3)
+PIXELS = _drawn.bytes(48)  # of sixteen pixels in a row, RGB
+SAMPLES = _drawn.integers(-500, 500, 64).astype("<i2")
 SPILLING = {
     "RAY_max_direct_call_object_size": "1",  # whatever goes to a worker goes through the object store,
     "RAY_object_spilling_threshold": "0.0",  # and whatever is in the object store is spilled to disk
@@ -69,6 +79,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     clean = generate_clips(tmp_path_factory.mktemp("clean"), subjects=2, clips_per_subject=2, seed=3, workers=1)
     folder = tmp_path_factory.mktemp("raw") / FOLDER
     folder.mkdir()
+    mark(clean[1])
     splits = ("train", "train", "test", "train")
     names = (f"{FILES[0]}.mp4", f"{FILES[1]}.mkv", f"{FILES[2]}.mp4", "Gone from Vexholm.mp4")
     rows = [
@@ -80,6 +91,46 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [json.dumps({**vars(row), "nfbl": [vars(event) for event in row.nfbl]}) for row in rows]
     (folder / "manifest.jsonl").write_text("\n".join(lines))
     return folder
+
+
+def mark(clip: Clip) -> None:
+    """Make a film lossless, with ``PIXELS`` in the corner of every frame and ``SAMPLES`` in its sound each second."""
+    import av
+
+    path, pieces = Path(clip.uri.removeprefix("file://")), count()
+    made = path.with_suffix(".mkv")
+    with av.open(str(path)) as film, av.open(str(made), "w") as out:
+        picture = out.add_stream("ffv1", rate=film.streams.video[0].average_rate, pix_fmt="bgr0")
+        heard = out.add_stream("pcm_s16le", rate=16_000, layout="mono")
+        first = film.streams.video[0]
+        picture.width, picture.height = first.width, first.height
+        resampler = av.AudioResampler("s16", "mono", 16_000)
+        for frame in film.decode(video=0, audio=0):
+            if isinstance(frame, av.VideoFrame):
+                pixels = frame.to_ndarray(format="rgb24")
+                pixels[0, : len(PIXELS) // 3] = np.frombuffer(PIXELS, np.uint8).reshape(-1, 3)
+                shown = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                shown.pts, shown.time_base = frame.pts, frame.time_base
+                out.mux(picture.encode(shown))
+                continue
+            for piece in resampler.resample(frame):
+                samples = piece.to_ndarray()
+                if next(pieces) % 16 == 0 and samples.shape[1] >= len(SAMPLES):
+                    samples[0, : len(SAMPLES)] = SAMPLES
+                said = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+                said.pts, said.rate, said.time_base = piece.pts, piece.rate, piece.time_base
+                out.mux(heard.encode(said))
+        out.mux(picture.encode(None))
+        out.mux(heard.encode(None))
+    made.replace(path)
+
+
+def raw_bytes() -> Needles:
+    """What was planted in pixels and in sound, as a decoder gives it: float32 too."""
+    floats = (SAMPLES / np.float32(32768)).astype(np.float32).tobytes()
+    planar = np.frombuffer(PIXELS, np.uint8).reshape(-1, 3).T
+    pixels = dict.fromkeys((PIXELS, *(row.tobytes() for row in planar)), "pixels")
+    return Needles((), raw={**pixels, SAMPLES.tobytes(): "sound", floats: "sound"})
 
 
 def _planted(clip: Clip, path: Path, subject: str, split: str) -> Clip:
@@ -186,6 +237,8 @@ def done(raw: Path, ray_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
         said += project.deemo("--debug", "--verbose", "preprocess", more=failed, code=1)
         said += project.deemo("dataset", "show")
         said += project.deemo("dataset", "verify", "--deep")
+        shutil.copyfile(manifest, run.with_name(manifest.name))  # what is typed into a shell names nobody
+        said += project.deemo("audit", "--raw", str(run.with_name(manifest.name)))
     (folder / "everything that was said.log").write_text(said)
     (folder / "command lines.log").write_bytes(b"\n".join(sorted(titles.seen)))
     assert "Traceback" in said
@@ -209,6 +262,21 @@ def test_no_byte_that_is_left_names_anybody(done: tuple[Project, Dataset], ray_f
     assert count > 10, "Ray kept nothing"
     leaks, _ = needles.below(Path("/dev/shm"))
     assert not leaks
+
+
+def test_no_sample_and_no_pixel_of_a_raw_clip_is_left(
+    done: tuple[Project, Dataset], raw: Path, ray_folder: Path
+) -> None:
+    """What was planted is what a decoder gives, and is in no file: neither of Ray's, nor of what it spilled."""
+    needles = raw_bytes()
+    with Sandbox() as sandbox:
+        clip = sandbox.decode(raw / f"{FILES[1]}.mkv", Bounds())
+    assert clip.frames is not None and clip.waveform is not None
+    for data, what in ((clip.frames.tobytes(), "pixels"), (clip.waveform.tobytes(), "sound")):
+        assert {leak.needle for leak in needles.within(data, "decoded")} == {what}
+    for folder in (ray_folder, done[0].folder, Path("/dev/shm")):
+        leaks, _ = needles.below(folder)
+        assert not leaks
 
 
 def test_released_films_hold_nothing_but_the_film(done: tuple[Project, Dataset]) -> None:
@@ -284,7 +352,7 @@ def _packings(folder: Path, text: str) -> Sequence[Path]:
     return [path for path in folder.iterdir() if path.suffix != ".db-journal"]
 
 
-@pytest.mark.parametrize("name", ["Zorvana Quibblestone", "Žofia O'Quellington"])
+@pytest.mark.parametrize("name", ["Zorvana Quibblestone", "Žofia O'Quellington", "Featherstonehaugh"])
 def test_a_name_that_is_there_is_found(name: str, tmp_path: Path) -> None:
     needles = Needles(PLANTED)
     for path in _packings(tmp_path, f"Of {name} 3"):
