@@ -5,11 +5,12 @@ BIN := .venv/bin
 STORAGE ?= file
 BENCH ?= all
 TESTERS ?= 2
+SEEDS ?= 3
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --no-loadscope-reorder
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help setup system demo test test-fast lint types imports format bench clean
+.PHONY: help setup system demo test test-fast lint types imports format learning bench clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -50,6 +51,10 @@ imports: setup
 format: setup
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+## make learning   the demo trained from three seeds and from shuffled answers: accuracies and seconds [SEEDS=3]
+learning: setup
+	@DEEMO_LEARNING_SEEDS=$(SEEDS) $(BIN)/python -m pytest -s tests/system/test_learning.py
 
 ## make bench      ratios against named peers, in one run [BENCH=NAME] -> build/bench/NAME.json
 bench: setup
