@@ -29,10 +29,12 @@ class Stacks:
         faulthandler.register(ASK, file=self.file, all_threads=True, chain=False)
 
     def dump(self, why: str) -> None:
-        """Write ``why`` and the stacks of all threads, to both places, the file's name last."""
+        """Write ``why`` and the stacks of all threads, to both places. ``why`` and the file's name come last once more:
+        a launcher keeps a rank's last lines, which are fewer than its stacks have."""
         for file in {id(file): file for file in (self.file, self.errors)}.values():
             print(f"watchdog: {why}", file=file, flush=True)
             faulthandler.dump_traceback(file=file, all_threads=True)
+        print(f"watchdog: {why}", file=self.errors, flush=True)
         if self.path is not None:
             print(f"watchdog: these stacks are in {self.path}, each rank's own beside it", file=self.errors, flush=True)
 

@@ -275,28 +275,31 @@ def test_a_fenced_attempt_cannot_commit(ranks):
     assert list(commits(store_of(job), "runs/r/s", KEY)) == []
 
 
-def test_a_frozen_rank_is_named_and_nobody_waits_longer_than_the_watchdog(tmp_path):
-    """The launcher ends the frozen rank; each rank's stacks are in its file, the frozen one's too."""
-    code, said = launched(tmp_path, hang_step=2, hang_how="stop", hang_rank=1, watchdog=WATCHDOG)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_frozen_rank_is_named_and_nobody_waits_longer_than_the_watchdog(tmp_path, rank):
+    """The launcher ends the frozen rank; each rank's stacks are in its file, the frozen one's too. The first rank is
+    the one by whose store the others meet."""
+    code, said = launched(tmp_path, hang_step=2, hang_how="stop", hang_rank=rank, watchdog=WATCHDOG)
     frozen = tmp_path / "frozen"
     assert code == 70, said
     assert time.time() - frozen.stat().st_mtime < WATCHDOG + MARGIN
     assert not Path("/proc", frozen.read_text()).exists()
-    assert "the slow rank is rank 1: no sign of life" in said
-    assert "rank 1 of 2 was ended by SIGKILL" in said or "rank 1 of 2 exited with 70" in said
-    assert f"these stacks are in {tmp_path}/stacks/rank-00000.txt" in said
-    for rank in range(2):
-        stacks = (tmp_path / "stacks" / f"rank-{rank:05d}.txt").read_text()
+    assert f"the slow rank is rank {rank}: no sign of life" in said
+    assert f"rank {rank} of 2 was ended by SIGKILL" in said or f"rank {rank} of 2 exited with 70" in said
+    assert f"these stacks are in {tmp_path}/stacks/rank-{1 - rank:05d}.txt" in said
+    for each in range(2):
+        stacks = (tmp_path / "stacks" / f"rank-{each:05d}.txt").read_text()
         assert "Thread 0x" in stacks and "worker.py" in stacks
-    assert "in hang" in stacks
+    assert "in hang" in (tmp_path / "stacks" / f"rank-{rank:05d}.txt").read_text()
 
 
-def test_a_rank_stuck_in_its_data_is_named_by_all(ranks):
-    job = ranks(2, "stuck", hang_step=2, hang_rank=1, watchdog=6)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_stuck_in_its_data_is_named_by_all(ranks, rank):
+    job = ranks(2, "stuck", hang_step=2, hang_rank=rank, watchdog=6)
     assert job.codes == [70, 70]
-    assert "rank 1: behind at step 2 (data)" in job.output(0)
-    for rank in range(2):
-        assert "train_stage" in (job.folder / "stacks" / f"rank-{rank:05d}.txt").read_text()
+    assert f"rank {rank}: behind at step 2 (data)" in job.output(0)
+    for each in range(2):
+        assert "train_stage" in (job.folder / "stacks" / f"rank-{each:05d}.txt").read_text()
 
 
 def test_a_rank_stuck_before_the_first_step_is_named_by_all(ranks):
