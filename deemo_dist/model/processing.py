@@ -17,6 +17,7 @@ from deemo_dist.errors import ModelError
 from deemo_dist.model.configuration import DeemoLlamaConfig, MediaShape, ProjectorShape
 from deemo_dist.model.conversation import IGNORED, Sequence1D, placeholder_ids, stretches, to_sequence
 from deemo_dist.model.features import audio_tensor, cue_tensor, frame_times, video_tensor
+from deemo_dist.model.placeholders import refuse_mismatch
 from deemo_dist.model.tokens import MediaCounts, count_media
 from deemo_dist.model.vocabulary import AUDIO, CUES, VIDEO
 from deemo_dist.records import Example, Length, LoadedExample, Turn
@@ -76,7 +77,8 @@ class DeemoLlamaProcessor(ProcessorMixin):
         )
 
     def pack(self, examples: Sequence[LoadedExample]) -> Batch:
-        """One padding-free pack. Raises ``ModelError`` naming the key of an example whose media are not there.
+        """One padding-free pack. Raises ``ModelError`` naming the key of an example whose media are not there,
+        and where placeholders and media do not match.
 
         ``input_ids labels position_ids`` int64 [1, T] (positions restart with each example), ``label_rows`` int64
         [targets], the positions that predict a label, ``cu_seqlens`` int32 [n + 1], ``max_seqlen`` int,
@@ -86,7 +88,8 @@ class DeemoLlamaProcessor(ProcessorMixin):
         """
         if not examples:
             return self.null_pack()
-        return {**_packed([self.sequence(item.example) for item in examples]), **self.media_tensors(examples)}
+        packed = _packed([self.sequence(item.example) for item in examples])
+        return self._checked({**packed, **self.media_tensors(examples)})
 
     def null_pack(self) -> Batch:
         """A pack of one token without a label and of null media: every module is called, to no effect."""
@@ -100,11 +103,8 @@ class DeemoLlamaProcessor(ProcessorMixin):
         pad = self.tokenizer.pad_token_id
         rows = [[pad] * (longest - len(ids)) + list(ids) for ids in sequences]
         masks = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in sequences]
-        return {
-            "input_ids": torch.tensor(rows),
-            "attention_mask": torch.tensor(masks),
-            **self.media_tensors(examples),
-        }
+        tokens = {"input_ids": torch.tensor(rows), "attention_mask": torch.tensor(masks)}
+        return self._checked({**tokens, **self.media_tensors(examples)})
 
     def variants(self, examples: Sequence[LoadedExample], choices: Sequence[str]) -> Batch:
         """Every example with every choice as its answer, in one pack that holds each medium once (``*_index`` share
@@ -115,13 +115,16 @@ class DeemoLlamaProcessor(ProcessorMixin):
                 sequences.append(self.sequence(_answered(item.example, choice)))
                 order.append(number)
         counts = [self.counts(item.example) for item in examples]
-        return {
-            **_packed(sequences),
-            **self.media_tensors(examples),
+        shared = {
             "video_index": _shared([count.video_tokens for count in counts], order),
             "audio_index": _shared([count.audio_tokens for count in counts], order),
             "cue_index": _shared([count.cue_tokens for count in counts], order),
         }
+        return self._checked({**_packed(sequences), **self.media_tensors(examples), **shared})
+
+    def _checked(self, batch: Batch) -> Batch:
+        refuse_mismatch(batch, self.placeholder_ids, self.projectors)
+        return batch
 
     def media_tensors(self, examples: Sequence[LoadedExample]) -> Batch:
         """The media of ``examples`` in their order, a null medium where there is none."""
