@@ -60,7 +60,8 @@ def _no_place(label: str) -> StorageError:
     """The folder is not named: it may be called after a person."""
     where = f"its folder is not there, or has nothing in it, on the machine {socket.gethostname()}"
     return StorageError(
-        f"{label} cannot be looked for: {where}", hint="is the file system of the raw clips mounted there?"
+        f"{label} cannot be looked for: {where}",
+        hint="mount the file system of the raw clips there; a clip that is gone for good is left out of the manifest",
     )
 
 
