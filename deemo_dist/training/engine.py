@@ -135,7 +135,7 @@ class Engine:
         gc.collect()
 
     def _placed(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """The batch on this rank's device, floats in the working precision."""
+        """The batch on this rank's device, of the types that it has: the towers cast what they are given."""
         if self.ranks.device.type == "cpu":
             return dict(batch)
         return {
