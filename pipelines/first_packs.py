@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deemo_dist.config import RunConfig
 from deemo_dist.dataset import Dataset
+from deemo_dist.dataset.media import is_remote
 from deemo_dist.environ import Placement
 from deemo_dist.storage import Store
 from pipelines.batches import load_pack, pack_reads
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from deemo_dist.model import DeemoLlamaProcessor
 
 READERS = 4
-"""Packs that are read at once; of one, a server is asked for many members at once."""
+"""Packs that are read at once from a server, which is asked for many members of each; from a disk they are read one
+after another, as the loader reads there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ class FirstPacks:
         def before_the_end(read: Callable[[], int]) -> int | None:
             return read() if time.perf_counter() < ends else None
 
-        with ThreadPoolExecutor(READERS, thread_name_prefix="first-packs") as pool:
+        readers = READERS if is_remote(self.store, self.dataset.prefix) else 1
+        with ThreadPoolExecutor(readers, thread_name_prefix="first-packs") as pool:
             counts = [count for count in pool.map(before_the_end, reads) if count is not None]
         return len(counts), sum(counts)
 
