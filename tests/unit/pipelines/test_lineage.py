@@ -45,11 +45,12 @@ Life = Callable[[RunConfig], str]
 
 @pytest.fixture
 def life(tmp_path: Path) -> Life:
-    """One life of a training as a lone rank, by the command line; what it said."""
+    """One life of a training by the command line, as a lone rank or with its ranks; what it said."""
 
     def live(config: RunConfig) -> str:
         (tmp_path / "run.yaml").write_text(to_yaml(config))
-        command = [cli.__file__, "train", "-c", str(tmp_path / "run.yaml"), "--worker"]
+        alone = ["--worker"] if config.engine.ranks == 1 else []
+        command = [cli.__file__, "train", "-c", str(tmp_path / "run.yaml"), *alone]
         server = fork_server()
         server.wait(server.fork(command, dict(os.environ), tmp_path / "output"), 120)
         return (tmp_path / "output").read_text()
@@ -79,7 +80,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunConfig]:
             model=replace(model, llm=TowerConfig(source=str(folder / "llm"))),
             tasks={"emotion": ask},
             stages={"align": stage, "tune": stage},
-            engine=replace(config.engine, preflight=False, threads=1, checkpoint_every=1),
+            engine=replace(config.engine, preflight=False, ranks=1, threads=1, checkpoint_every=1),
         )
 
 
@@ -90,6 +91,11 @@ def weights(run: RunConfig) -> Iterator[Path]:
     before = path.read_bytes()
     yield path
     path.write_bytes(before)
+
+
+def change_a_byte(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
 
 
 def test_a_stage_neither_resumes_nor_is_exported_over_a_base_that_has_changed(
@@ -104,7 +110,7 @@ def test_a_stage_neither_resumes_nor_is_exported_over_a_base_that_has_changed(
     for key in (final, model):
         store.delete(key)
     data = weights.read_bytes()
-    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    change_a_byte(weights)
     said = life(run)
     assert "the checkpoint of stage align at step 3 was made over other llm weights than" in said, said
     assert f"({known['llm'][:12]} then, " in said and "put the earlier weights back" in said
@@ -126,7 +132,7 @@ def test_checkpoints_of_before_digests_were_kept_are_resumed(run: RunConfig, wei
             store.put(key, canonical_json({**commit, "extra": without(commit["extra"], "base")}))
     (final,) = [key for key in store.list("runs/old/") if "/tune-" in key and key.endswith("/00000003-0001.json")]
     store.delete(final)
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    change_a_byte(weights)
     assert "tune: resumed at step 2" in life(old)
 
 
@@ -196,3 +202,23 @@ def test_a_parent_that_is_trained_again_to_the_same_bits_leaves_its_child_done(r
     assert "is not done as it says, it is trained again" in said and "align: resumed at step 2" in said, said
     assert "tune: done before" in said and "last: done, loss" in said
     assert final_of(store, "runs/same/tune-") == before
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_ranks_agree_on_their_base(run: RunConfig, weights: Path, life: Life, cut: bool) -> None:
+    """Each reads the weights itself, or the first for all; the second stage takes over what the first trained."""
+    engine = replace(run.engine, ranks=2, partition_at_build=cut)
+    stages = {name: replace(stage, packs_per_step=2, epochs=2) for name, stage in run.stages.items()}
+    two = replace(run, name=f"two-{cut}".lower(), engine=engine, stages=stages)
+    said = life(two)
+    assert "model: file://" in said, said
+    store = open_store(run.storage)
+    align, tune = (final_of(store, f"runs/{two.name}/{stage}-")[1] for stage in ("align", "tune"))
+    assert align.world == 2 and tune.extra["parents"] == [state_digest(align)]
+    assert align.extra["base"] == tune.extra["base"] == base_digests(two.model, two.seed)
+    (model,) = [key for key in store.list(f"models/{two.name}/") if key.endswith("/config.json")]
+    store.delete(model)
+    change_a_byte(weights)
+    said = life(two)
+    assert "the checkpoint of stage align at step" in said, said
+    assert "was made over other llm weights" in said
