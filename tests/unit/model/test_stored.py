@@ -89,9 +89,9 @@ def test_a_name_of_the_hub_is_fetched_as_safetensors_and_left_to_transformers_wh
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
-    assert sources._folder("some/model") == tmp_path
-    assert sources._folder("gone/model") == Path("gone/model")
-    assert sources._folder(str(tmp_path)) == tmp_path
+    assert sources.folder_of("some/model") == tmp_path
+    assert sources.folder_of("gone/model") == Path("gone/model")
+    assert sources.folder_of(str(tmp_path)) == tmp_path
     assert asked == ["some/model", "gone/model"]
 
 

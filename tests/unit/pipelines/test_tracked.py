@@ -153,7 +153,7 @@ def test_a_lone_task_starts_the_ranks_and_one_of_several_is_one(
 ) -> None:
     done: list[str] = []
     monkeypatch.setattr("pipelines.train.load", lambda run, overrides: config)
-    monkeypatch.setattr("pipelines.train.open_allowed", lambda *_: None)
+    monkeypatch.setattr("pipelines.train.open_allowed", lambda *_, **__: None)
     monkeypatch.setattr("pipelines.train.run_worker", lambda *_: done.append("a rank"))
     monkeypatch.setattr("pipelines.train.run_ranks", lambda *_, **__: done.append("ranks") or 0)
     for name, value in (("STEP_ID", "0"), ("PROCID", "0"), ("NTASKS", world), ("JOB_NODELIST", "n1")):
@@ -169,7 +169,7 @@ def test_a_training_whose_first_rank_was_killed_has_its_true_status(
 ) -> None:
     _left_running(config)
     monkeypatch.setattr("pipelines.train.load", lambda run, overrides: config)
-    monkeypatch.setattr("pipelines.train.open_allowed", lambda *_: None)
+    monkeypatch.setattr("pipelines.train.open_allowed", lambda *_, **__: None)
     monkeypatch.setattr("pipelines.train.run_ranks", lambda *_, **__: code)
     with pytest.raises(TrainingError, match=str(code)):
         run_train("tiny", [])

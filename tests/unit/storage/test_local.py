@@ -194,7 +194,7 @@ def test_a_file_whose_folder_this_machine_does_not_have_is_not_called_missing(tm
         folder.mkdir()
     elif place == "a file":
         folder.touch()
-    with pytest.raises(StorageError, match=r"clip 17 cannot be looked for: .* mounted") as caught:
+    with pytest.raises(StorageError, match=r"clip 17 cannot be looked for: .* mount the file system") as caught:
         fetch_uri(f"file://{folder}/serena-williams.mp4", StorageConfig(), tmp_path / "copy", label="clip 17")
     assert not isinstance(caught.value, NotFoundError) and "serena" not in str(caught.value).lower()
 

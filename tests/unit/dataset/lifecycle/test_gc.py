@@ -76,7 +76,7 @@ def litter(store: Store, made: Any) -> set[str]:
             processor_digest="p",
             store=store,
         )
-        store.put(plan_key(f"over-{digest[:9]}"), canonical_json({"version": 2, "lengths": found.digest}))
+        store.put(plan_key(f"over-{digest[:9]}"), canonical_json({"version": 2, "packs": [1], "lengths": found.digest}))
         if digest == "gone":
             measured = {*store.list("lengths"), *store.list("plans")}
     for number in (1, 2):
