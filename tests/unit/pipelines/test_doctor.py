@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ def test_a_run_that_would_work_passes_every_check(folder: Path) -> None:
 def test_versions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     known = Known(config=run_in(tmp_path), world=1)
     assert "torch 2." in checks.versions(known)
-    real = checks.metadata.version
-    monkeypatch.setattr(checks.metadata, "version", lambda name: "1.27.0" if name == "mlflow" else real(name))
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "1.27.0" if name == "mlflow" else real(name))
     with pytest.raises(DeemoError, match=r"mlflow is 1\.27\.0, the project needs ==3"):
         checks.versions(known)
 

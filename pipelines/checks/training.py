@@ -1,155 +1,15 @@
-"""The doctor's checks: each takes what is known of a run so far, says in a line what it found, and raises one of the
-project's errors (what, where, what to do) for what would not work."""
+"""Would the run's training work? Its dataset, packs, model and memory, each by a check."""
 
-import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deemo_dist.config import ModelConfig, RunConfig, TaskConfig
-from deemo_dist.dataset import Dataset, read_manifest
+from deemo_dist.config import TaskConfig
 from deemo_dist.environ import gpus
-from deemo_dist.errors import (
-    AlreadyExistsError,
-    ConfigError,
-    DatasetError,
-    ModelError,
-    StorageError,
-    TrainingError,
-)
-from deemo_dist.storage import Store, open_store
+from deemo_dist.errors import ConfigError, TrainingError
+from pipelines.checks.known import InPart, Known
 
 if TYPE_CHECKING:
-    from deemo_dist.model import DeemoLlamaProcessor
     from pipelines.stages import PlannedStage
-
-PINNED = ("torch", "transformers", "deepspeed", "peft", "mlflow", "pyarrow", "omegaconf", "ray")
-GIB = 2**30
-
-
-@dataclass(frozen=True)
-class InPart:
-    """What a check found where time was up before it had looked at all: no fault, and no proof."""
-
-    found: str
-
-
-@dataclass(kw_only=True)
-class Known:
-    """What the checks found out, for those after them. ``world``: ranks that the training would have; ``gpu``: a kind
-    of GPU to check the memory of, None for this machine; ``seconds``: to spend on decoding packs, and on running them;
-    ``read_seconds``: on reading them, whatever time that leaves.
-    """
-
-    config: RunConfig
-    world: int
-    steps: int = 2
-    seconds: float = 20.0
-    read_seconds: float = 60.0
-    gpu: str | None = None
-    store: Store | None = None
-    dataset: Dataset | None = None
-    processor: "DeemoLlamaProcessor | None" = None
-    stages: "Sequence[PlannedStage]" = ()
-    models: dict[str, Any] = field(default_factory=dict)
-    batches: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
-
-
-def versions(known: Known) -> str:
-    """Are the libraries those the project pins?"""
-    from packaging.requirements import Requirement
-
-    wanted = {each.name: each for each in map(Requirement, metadata.requires("deemo-dist") or ()) if not each.marker}
-    found = {name: metadata.version(name) for name in PINNED}
-    for name, version in found.items():
-        if name in wanted and not wanted[name].specifier.contains(version, prereleases=True):
-            raise ConfigError(
-                f"{name} is {version}, the project needs {wanted[name].specifier}",
-                hint=f"pip install '{name}{wanted[name].specifier}', or make a new environment by `make setup`",
-            )
-    return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
-def storage(known: Known) -> str:
-    """Can the store be read, written and tidied, and does it refuse to put twice what is to be put once?"""
-    store = open_store(known.config.storage)
-    key = f"runs/{known.config.name}/doctor/{os.getpid()}-{time.time_ns()}"
-    started = time.perf_counter()
-    store.put_new(key, b"deemo")
-    same, once = store.get(key) == b"deemo", _refused_again(store, key)
-    store.delete(key)
-    if not once:
-        raise StorageError(
-            f"{store.root} takes a second object under a key that is taken: its server ignores If-None-Match",
-            hint="take a server or release that honours it: receipts, commits and reservations rest on the first one",
-        )
-    if not same:
-        raise DatasetError(f"{store.uri(key)} does not give back what was written", hint="look at the storage server")
-    known.store = store
-    return f"{store.root}: written, read and deleted in {1000 * (time.perf_counter() - started):.0f} ms"
-
-
-def _refused_again(store: Store, key: str) -> bool:
-    try:
-        store.put_new(key, b"other")
-    except AlreadyExistsError:
-        return True
-    return False
-
-
-def tracking(known: Known) -> str:
-    """Does MLflow answer?"""
-    from deemo_dist.tracking import check
-    from pipelines.tracked import tracking_folder
-
-    settings = known.config.tracking
-    if not settings.enabled:
-        return "off"
-    check(settings, tracking_folder(known.config))
-    return "an embedded MLflow on this machine" if settings.uri is None else "the server answers"
-
-
-def raw(known: Known) -> str:
-    """Does every worker's raw clip fit where it is kept while it is worked on?"""
-    from pipelines.private import check_room, private_base
-
-    config, where = known.config, known.config.execution
-    if not config.data.manifest:
-        return "no data.manifest: nothing is preprocessed"
-    if where.address is not None:
-        return "workers are on the nodes of a Ray cluster, which are not looked at"
-    try:
-        clips = read_manifest(config.data.manifest, config.storage)
-    except StorageError:
-        return "the manifest cannot be read from here: nothing is known of raw clips"
-    base, largest = private_base(where.raw_folder), max((clip.size_bytes for clip in clips), default=0)
-    check_room(base, where.workers * largest, f"the largest clip at each of {where.workers} workers")
-    return f"{where.workers} workers' largest clips fit into {base}"
-
-
-def weights(known: Known) -> str:
-    """Are the model's weights here, under their digests?"""
-    from deemo_dist.weights import fetch, use
-
-    use(known.config.weights)
-    told = []
-    for source in _sources(known.config.model):
-        if source.startswith("weights:"):
-            fetch(source.removeprefix("weights:"))
-            told.append(f"{source} has its digest")
-        elif source.startswith(("/", "./", "../")) and not Path(source).exists():
-            raise ModelError(f"there are no weights at {source}", hint="correct model.llm, vision, audio or tokenizer")
-        else:
-            told.append(f"{source} is {'here' if Path(source).exists() else 'looked up when the model is built'}")
-    return "; ".join(told) or "none: every part starts from random weights"
-
-
-def _sources(model: ModelConfig) -> list[str]:
-    named = (model.llm.source, model.vision.source, model.audio.source, model.tokenizer)
-    return sorted({source for source in named if source not in ("random", "builtin")})
 
 
 def dataset(known: Known) -> str:
@@ -306,20 +166,3 @@ def _scorable(name: str, task: TaskConfig, tokenizer: Any) -> None:
         if ids in spelled:
             raise ConfigError(f"task {name}: '{choice}' and '{spelled[ids]}' are the same tokens", hint="rename one")
         spelled[ids] = choice
-
-
-CHECKS = (
-    (versions, ()),
-    (storage, ()),
-    (tracking, ()),
-    (raw, ()),
-    (weights, ()),
-    (engine, ("weights",)),
-    (dataset, ("storage",)),
-    (budgets, ("dataset", "weights")),
-    (answers, ("budgets",)),
-    (samples, ("budgets",)),
-    (modules, ("samples", "engine")),
-    (memory, ("budgets", "engine")),
-)
-"""Every check, and the checks without which it cannot be made."""
