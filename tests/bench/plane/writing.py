@@ -134,7 +134,11 @@ def on_ray(folder: Path) -> Iterator[tuple[Callable[[], float], Callable[[], flo
                 if left:
                     busy[writer.write.remote(left.pop())] = writer
 
-        yield lambda: _rate(work), lambda: _rate(lambda: write_ray_data(folder / "theirs"))
+        def theirs() -> float:
+            shutil.rmtree(folder / "theirs", ignore_errors=True)
+            return _rate(lambda: write_ray_data(folder / "theirs"))
+
+        yield lambda: _rate(work), theirs
     finally:
         ray.shutdown()
 
@@ -162,7 +166,6 @@ def write_ray_data(folder: Path) -> None:
     numbers = ray.data.range(UNITS * UNIT_SAMPLES, override_num_blocks=UNITS)
     numbers.map(_row).write_webdataset(str(folder), encoder=_as_is)
     flush(folder)
-    shutil.rmtree(folder)
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
