@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -285,7 +286,8 @@ def test_a_frozen_rank_is_named_and_nobody_waits_longer_than_the_watchdog(tmp_pa
     assert time.time() - frozen.stat().st_mtime < WATCHDOG + MARGIN
     assert not Path("/proc", frozen.read_text()).exists()
     assert f"the slow rank is rank {rank}: no sign of life" in said
-    assert f"rank {rank} of 2 was ended by SIGKILL" in said or f"rank {rank} of 2 exited with 70" in said
+    # woken for its stacks, it may see that the other is gone, or that it was late itself, before it is killed
+    assert re.search(rf"rank {rank} of 2 (was ended by SIGKILL|exited with (70|1)\b)", said), said
     assert f"these stacks are in {tmp_path}/stacks/rank-{1 - rank:05d}.txt" in said
     for each in range(2):
         stacks = (tmp_path / "stacks" / f"rank-{each:05d}.txt").read_text()
