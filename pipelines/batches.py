@@ -36,14 +36,7 @@ def step_factory(
 
     def steps(start_step: int, place: Placement) -> Iterator[StepBatches]:
         flops = flops_of(stage_costs(config, stage.name), processor)
-        loader = Loader(
-            examples=stage.examples,
-            plan=stage.plan,
-            start_step=start_step,
-            seed=config.seed,
-            modality_dropout=stage.config.modality_dropout,
-            **_common(config, dataset, store, processor, place),
-        )
+        loader = _training_loader(config, dataset, store, processor, stage, place, start_step=start_step)
         return (_of_rank(step, place, flops) for step in loader)
 
     return steps
@@ -59,15 +52,7 @@ def load_pack(
     place: Placement,
 ) -> Mapping[str, Any]:
     """The first micro-batch of one rank's step, as training would get it."""
-    loader = Loader(
-        examples=stage.examples,
-        plan=stage.plan,
-        start_step=step,
-        stop_step=step + 1,
-        seed=config.seed,
-        modality_dropout=stage.config.modality_dropout,
-        **_common(config, dataset, store, processor, place),
-    )
+    loader = _training_loader(config, dataset, store, processor, stage, place, start_step=step, stop_step=step + 1)
     return next(iter(loader)).micro[0].batch
 
 
@@ -81,13 +66,7 @@ def pack_reads(
 ) -> list[Callable[[], int]]:
     """For each pack of a step what reads all that it shows, as training's loader does, each member by its digest; it
     gives the number of samples. Nothing is decoded."""
-    loader = Loader(
-        examples=stage.examples,
-        plan=stage.plan,
-        seed=config.seed,
-        modality_dropout=stage.config.modality_dropout,
-        **_common(config, dataset, store, processor, ALONE),
-    )
+    loader = _training_loader(config, dataset, store, processor, stage, ALONE)
     loading = PackLoading(loader.store, dataset.prefix, processor, config.model.frames)
     return [partial(_read, loading, pack.examples) for pack in loader.packs(step)]
 
@@ -112,6 +91,29 @@ def validation_factory(
         return (_of_rank(step, place) for step in loader)
 
     return batches
+
+
+def _training_loader(
+    config: RunConfig,
+    dataset: Dataset,
+    store: Store,
+    processor: "DeemoLlamaProcessor",
+    stage: PlannedStage,
+    place: Placement,
+    *,
+    start_step: int = 0,
+    stop_step: int | None = None,
+) -> Loader:
+    """The loader of a stage's training examples, as one rank has it."""
+    return Loader(
+        examples=stage.examples,
+        plan=stage.plan,
+        seed=config.seed,
+        modality_dropout=stage.config.modality_dropout,
+        start_step=start_step,
+        stop_step=stop_step,
+        **_common(config, dataset, store, processor, place),
+    )
 
 
 def _common(

@@ -56,7 +56,7 @@ def _lost(
         looks = sorted(seen)
         for track in link(seen, max_gap=gap, cuts=cuts):
             last = int(track.frames[-1])
-            scene_ends = cuts[bisect_right(cuts, last)] if bisect_right(cuts, last) < len(cuts) else len(faces)
+            scene_ends = next(iter(cuts[bisect_right(cuts, last) :]), len(faces))
             later = [number for number in looks[bisect_right(looks, last) :] if number < scene_ends][:2]
             if not later or _at_edge(track.boxes[-1], size) or _goes_on(track, later, bodies, faces):
                 continue

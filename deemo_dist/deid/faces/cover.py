@@ -14,7 +14,7 @@ from deemo_dist.deid import geometry
 from deemo_dist.deid.body.people import Bodies
 from deemo_dist.deid.body.pose import Pose, head_box
 from deemo_dist.deid.faces import masking
-from deemo_dist.deid.faces.company import OWN_SHARE, unclear_spans
+from deemo_dist.deid.faces.company import IN_FRAME, OWN_SHARE, unclear_spans
 from deemo_dist.deid.faces.scan import FaceTracks
 from deemo_dist.deid.faces.tracks import Hold, Track, cover, holds, link
 
@@ -148,7 +148,7 @@ def _unclear(pose: Pose, faces: np.ndarray, policy: PolicyConfig, size: tuple[in
     without landmarks sure enough to say where the head is."""
     box = head_box(pose)[None]
     frame = np.array([[0, 0, *size]], dtype=np.float64)
-    if geometry.intersection(box, frame)[0, 0] < 0.25 * geometry.area(box)[0] or _own_face(pose, box, faces):
+    if geometry.intersection(box, frame)[0, 0] < IN_FRAME * geometry.area(box)[0] or _own_face(pose, box, faces):
         return False
     return not policy.mask_heads or float(pose.facial()[1].mean()) < SURE_HEAD
 

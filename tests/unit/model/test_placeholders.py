@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+import torch
 
 from deemo_dist.errors import ModelError
 from deemo_dist.model.placeholders import refuse_mismatch
@@ -39,6 +40,10 @@ def test_a_medium_too_few_is_refused(processor, loaded, names: tuple[str, ...]) 
 
 
 def test_null_media_need_no_placeholder(processor, loaded) -> None:
-    refuse_mismatch(processor.null_pack(), processor.placeholder_ids, processor.projectors)
-    words = processor.pack([loaded("a", modalities=("text",))])
-    refuse_mismatch(words, processor.placeholder_ids, processor.projectors)
+    for batch in (processor.null_pack(), processor.pack([loaded("a", modalities=("text",))])):
+        assert not torch.isin(batch["input_ids"], torch.tensor(processor.placeholder_ids)).any()
+        assert all(len(batch[name]) for name in ("pixel_values", "input_features", "cue_values"))
+        refuse_mismatch(batch, processor.placeholder_ids, processor.projectors)
+        batch["input_ids"][0, -1] = processor.placeholder_ids[0]
+        with pytest.raises(ModelError, match="1 video placeholders"):
+            refuse_mismatch(batch, processor.placeholder_ids, processor.projectors)
