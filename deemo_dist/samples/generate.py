@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from deemo_dist.samples.design import KINDS, SHARES, ClipPlan, bayes_rates, plan
 from deemo_dist.samples.faces import face_crops
 from deemo_dist.samples.figure import make_figure, paint
 from deemo_dist.samples.manifest import MANIFEST, read_jsonl, write_jsonl
-from deemo_dist.samples.people import FACES
+from deemo_dist.samples.people import FACES, elsewhere
 from deemo_dist.samples.pose import draw_motion, stance
 from deemo_dist.samples.voice import RATE, speak
 from deemo_dist.samples.words import HEARD, NFBL_TYPES, SEEN, reasoning
@@ -44,22 +44,32 @@ class _Made:
 
 
 def generate_clips(
-    dest: Path, *, subjects: int = 75, clips_per_subject: int = 8, seed: int = 7, workers: int = 2
+    dest: Path,
+    *,
+    subjects: int = 75,
+    clips_per_subject: int = 8,
+    seed: int = 7,
+    workers: int = 2,
+    changing: bool = False,
 ) -> list[Clip]:
     """Make ``subjects * clips_per_subject`` clips in ``dest``: MP4 files, ``manifest.jsonl`` and ``samples.json``.
 
     Each is 3 s, 8 fps, 256 x 256, H.264 with AAC. A function of the seed: on one machine a rerun gives the same bytes,
-    with any number of ``workers`` (spawned processes; 1 works in this one). A folder that already holds exactly these
+    with any number of ``workers`` (spawned processes; 1 works in this one). ``changing``: in each clip a person wears
+    other clothes at another place, so that only the person links two of them. A folder that already holds exactly these
     clips is left as it is. Raises ``StorageError`` if ``dest`` cannot be written, ``WeightsError`` without footage.
     """
     if subjects < 1 or clips_per_subject < 1 or workers < 1:
         raise DeemoError("subjects, clips and workers must be at least 1")
     asked = {"version": VERSION, "subjects": subjects, "clips_per_subject": clips_per_subject, "seed": seed}
+    asked |= {"changing": 1} if changing else {}
     present = _present(dest, asked)
     if present is not None:
         logger.info("samples: nothing to do, all %d clips are there", len(present))
         return present
     plans = plan_clips(subjects, clips_per_subject, seed)
+    if changing:
+        plans = [replace(plan, subject=elsewhere(plan.subject, plan.seed)) for plan in plans]
     try:
         dest.mkdir(parents=True, exist_ok=True)
         (dest / FACTS).unlink(missing_ok=True)

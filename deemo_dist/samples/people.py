@@ -1,7 +1,8 @@
 """Who appears in the generated clips: looks, limbs, tempo and voice, drawn from the seed."""
 
 import colorsys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,6 +53,19 @@ def draw_subjects(count: int, seed: int) -> list[Subject]:
     return [_draw(index, int(names[index % len(names)]), seed) for index in range(count)]
 
 
+def elsewhere(subject: Subject, seed: Sequence[int]) -> Subject:
+    """The same person in other clothes at another place."""
+    rng = np.random.default_rng([*seed, 5])
+    hue, dark = rng.uniform(0, 1), rng.uniform(0.25, 0.75)
+    return replace(
+        subject,
+        shirt=_colour(hue, rng.uniform(0.25, 0.7), dark),
+        stripes=bool(rng.random() < 0.3),
+        short_sleeves=bool(rng.random() < 0.35),
+        background=_background(hue, dark, rng),
+    )
+
+
 def _draw(index: int, name: int, seed: int) -> Subject:
     rng = np.random.default_rng([seed, 4, index])
     low, broad = bool(index % 2), bool((index // 2) % 2)
@@ -80,8 +94,13 @@ def _draw(index: int, name: int, seed: int) -> Subject:
         shirt=_colour(hue, rng.uniform(0.25, 0.7), dark),
         stripes=bool(rng.random() < 0.3),
         short_sleeves=bool(rng.random() < 0.35),
-        background=_colour(hue + rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.4), (dark + 0.45) % 0.7 + 0.25),
+        background=_background(hue, dark, rng),
     )
+
+
+def _background(hue: float, dark: float, rng: np.random.Generator) -> Colour:
+    """One that stands out from a shirt of this hue and value."""
+    return _colour(hue + rng.uniform(0.3, 0.7), rng.uniform(0.1, 0.4), (dark + 0.45) % 0.7 + 0.25)
 
 
 def _name(number: int, round_: int) -> str:

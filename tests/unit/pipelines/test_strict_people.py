@@ -1,9 +1,9 @@
 """``strict`` before the gates of a data set, with people enough to tell: generated ones, whose faces are photographs.
 
-Their faces are cut out of the footage of two people, tinted and mirrored, so it is no trial of as many real faces. Each
-gate is decided (guessing passes from 45 people on) and passed, by faces and by heads, but for one: by *heads* against a
-gallery masked alike. Everybody here has one background, which the crop of a head shows beside the mask in both clips:
-rank-1 was .07 (.03 to .14) at a chance of .02, and the gate of a whole data set of these would be failed.
+Their faces are cut out of the footage of two people, tinted and mirrored, so it is no trial of as many real faces. In
+each clip they wear other clothes at another place: what the crop of a head shows beside its mask links two clips of one
+place (rank-1 .07, .03 to .14, where everybody keeps the background), and that is no question of faces. Each gate is
+decided (guessing passes from 45 people on) and passed, by faces and by heads, against both galleries.
 Some three minutes on one core, for which only the first frames of a clip are taken.
 """
 
@@ -50,7 +50,7 @@ def policy(folder: Path) -> PolicyConfig:
 def beginnings(folder: Path) -> Iterator[tuple[Clip, DecodedClip]]:
     """The first frames of two clips of everybody, without their sound."""
     with Sandbox() as sandbox:
-        for clip in generate_clips(folder / "raw", subjects=PEOPLE, clips_per_subject=2, workers=1):
+        for clip in generate_clips(folder / "raw", subjects=PEOPLE, clips_per_subject=2, workers=1, changing=True):
             whole = sandbox.decode(Path(clip.uri.removeprefix("file://")), Bounds())
             assert whole.frames is not None
             start = replace(whole, frames=whole.frames[:FRAMES], frame_times=whole.frame_times[:FRAMES], waveform=None)
@@ -85,14 +85,13 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
     return kept
 
 
-def test_every_gate_by_faces_is_passed_and_none_is_not_estimable(seen: list[Seen], tmp_path: Path) -> None:
+def test_every_gate_is_passed_and_none_is_not_estimable(seen: list[Seen], tmp_path: Path) -> None:
     findings = [each.finding for each in seen]
     raw = {each.clip.uri: each.clip for each in seen}
     rows = [SimpleNamespace(key=key) for key in raw]
     released = SimpleNamespace(rows=rows, annotations={each.clip.uri: each.annotation for each in seen})
     words = audit.words_of(list(attack.names_by_clip(released, raw, [])))  # type: ignore[arg-type]
-    attacks = tuple(each for each in face_attacks(findings) if (each.crop, each.gallery) != (HEAD, ALIKE))
-    found = figures(None, attacks=attacks, words=words, residual=residual(findings))
+    found = figures(None, attacks=face_attacks(findings), words=words, residual=residual(findings))
     verdicts = judge(found, policy(tmp_path).gates)
     assert [verdict for verdict in verdicts if verdict.outcome != "passed"] == []
     assert len(verdicts) == 4
@@ -116,9 +115,8 @@ def test_unmasked_the_same_people_are_faces_that_are_told_apart(seen: list[Seen]
     assert masked.rank1.value < raw.rank1.value / 2
 
 
-def test_by_heads_masked_alike_few_are_named(seen: list[Seen]) -> None:
+def test_the_attacks_by_heads_are_made_with_both_galleries(seen: list[Seen]) -> None:
     attacks = face_attacks([each.finding for each in seen])
-    (heads,) = (each.linkage for each in attacks if (each.kind, each.gallery, each.crop) == (RELEASED, ALIKE, HEAD))
-    assert heads is not None
-    assert heads.estimable
-    assert heads.rank1.value < 0.15
+    heads = [each for each in attacks if (each.kind, each.crop) == (RELEASED, HEAD)]
+    assert {each.gallery for each in heads} == {CLEAR, ALIKE}
+    assert all(each.linkage is not None and each.linkage.estimable for each in heads)

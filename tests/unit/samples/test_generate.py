@@ -9,7 +9,7 @@ from deemo_dist.errors import DeemoError, StorageError
 from deemo_dist.media import Bounds, decode_here, probe
 from deemo_dist.samples import generate_clips, plan_clips, read_jsonl
 from deemo_dist.samples.figure import make_figure, paint
-from deemo_dist.samples.people import draw_subjects
+from deemo_dist.samples.people import draw_subjects, elsewhere
 from deemo_dist.samples.pose import CENTRE, SHOULDER_Y, draw_motion, stance
 from deemo_dist.samples.words import GESTURES
 
@@ -148,3 +148,22 @@ def test_real_clips_are_called_a_synthetic_pairing(tmp_path):
         assert info.seconds < 4.1
         assert info.audio_seconds == pytest.approx(info.seconds, abs=0.06)
     assert read_jsonl(tmp_path / "manifest.jsonl") == clips
+
+
+@pytest.mark.slow
+def test_where_places_change_people_keep_all_but_clothes_and_place(tmp_path):
+    person = draw_subjects(1, 2)[0]
+    first, second = (elsewhere(person, (2, 3, 0, number, 1)) for number in (0, 1))
+    assert first != second
+    assert elsewhere(person, (2, 3, 0, 0, 1)) == first
+    changing = {name for name in vars(person) if len({getattr(each, name) for each in (person, first, second)}) > 1}
+    assert {"shirt", "background"} <= changing <= {"shirt", "background", "stripes", "short_sleeves"}
+    generate_clips(tmp_path / "own", subjects=1, clips_per_subject=2, seed=5, workers=1)
+    generate_clips(tmp_path / "other", subjects=1, clips_per_subject=2, seed=5, workers=1, changing=True)
+    plans = plan_clips(1, 2, 5)
+    walls = [
+        [decode_here(tmp_path / name / plan.file_name, Bounds()).frames[0, :40].mean(axis=(0, 1)) for plan in plans]
+        for name in ("own", "other")
+    ]
+    own, other = (np.abs(one - two).max() for one, two in walls)
+    assert own < 20 < other
