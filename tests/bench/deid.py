@@ -6,9 +6,10 @@ every frame smeared as far as a camera that is turned fast smears it.
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -161,31 +162,58 @@ def sound_seconds(path: Path) -> float:
 def works() -> Iterator[list[Work]]:
     """The comparisons of this bench, ours on one thread; deface takes as many as there are cores. What is leaked is
     counted in the files that the comparisons of speed wrote, which come first."""
-    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        clips = [Files(clip, Path(name)) for clip in sorted(TRUTH)]
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        clips = [Files(clip, Path(folder)) for clip in sorted(TRUTH)]
         variants = {"faces": (Ours(bodies=False), 4.0), "faces and body cues": (Ours(bodies=True), 1.8)}
         for ours, _ in variants.values():
             stack.callback(ours.sandbox.close)
-        speeds = [
-            _speed(stack, files, variant, ours, goal) for files in clips for variant, (ours, goal) in variants.items()
-        ]
         shaken = [replace(files, shaken=True) for files in clips]
-        kept = [row for variant, (ours, _) in variants.items() for row in _kept(clips, shaken, variant, ours)]
+        speeds = [
+            row for variant, (ours, goal) in variants.items() for row in _speeds(stack, clips, variant, ours, goal)
+        ]
+        kept = [row for name, (ours, _) in variants.items() for row in _kept(clips, shaken, name, ours)]
         yield speeds + kept
 
 
-def _speed(stack: ExitStack, files: Files, variant: str, ours: Ours, goal: float) -> Work:
-    ask: Callable[[], float] = stack.enter_context(asked([python(), SCRIPT, files.raw, files.theirs]))
-    with Sandbox() as sandbox:
-        frames = sandbox.probe(files.raw, Bounds()).frames
-    return Work(
-        work=f"{variant}, {files.name}",
-        peer="deface 1.5.0",
-        unit="frames/s",
-        goal=goal,
-        ours=lambda: ours(files.raw, files.ours(variant)),
-        theirs=lambda: frames * ask(),
-    )
+@dataclass
+class Rates:
+    """``rate``, asked for and remembered: frames a second of a file of so many ``frames``."""
+
+    rate: Callable[[], float]
+    frames: int
+    seen: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        self.seen.append(self.rate())
+        return self.seen[-1]
+
+
+def together(files: Sequence[Rates]) -> Callable[[], float]:
+    """A function that gives, answer by answer, the rate over all files that their remembered ones come to."""
+    places = iter(range(10**6))
+
+    def rate() -> float:
+        place = next(places)
+        return sum(each.frames for each in files) / sum(each.frames / each.seen[place] for each in files)
+
+    return rate
+
+
+def _speeds(stack: ExitStack, clips: list[Files], variant: str, ours: Ours, goal: float) -> list[Work]:
+    """Each clip by itself, and the same measurements as one pass over all of them."""
+    mine, their = list[Rates](), list[Rates]()
+    for files in clips:
+        ask: Callable[[], float] = stack.enter_context(asked([python(), SCRIPT, files.raw, files.theirs]))
+        with Sandbox() as sandbox:
+            frames = sandbox.probe(files.raw, Bounds()).frames
+        mine.append(Rates(partial(ours, files.raw, files.ours(variant)), frames))
+        their.append(Rates(lambda ask=ask, frames=frames: frames * ask(), frames))  # type: ignore[misc]
+    rows = [(files.name, *pair) for files, *pair in zip(clips, mine, their, strict=True)]
+    rows.append(("all of the footage", together(mine), together(their)))
+    return [
+        Work(work=f"{variant}, {name}", peer="deface 1.5.0", unit="frames/s", goal=goal, ours=one, theirs=other)
+        for name, one, other in rows
+    ]
 
 
 def _kept(clips: list[Files], shaken: list[Files], variant: str, ours: Ours) -> list[Work]:
