@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -24,26 +24,39 @@ _ADDRESSES = (
     ("execution", "address"),
     ("launch", "ray_address"),
 )
+_READ_OTHERWISE = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice."""
+    """YAML that refuses a key written twice. Of what YAML 1.1 makes of plain words, dates and times stay text
+    (2026-12-01, 12:00:00) and 2e-5 is a number."""
+
+    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
+        first: [(tag, words) for tag, words in known if tag not in _READ_OTHERWISE]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is one word", key.start_mark)
+            if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                    None, None, f"the key '{key.value}' stands twice", key.start_mark
                 )
-            seen.add(key)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-_StrictLoader.add_implicit_resolver(  # YAML 1.1 reads 2e-5 as text
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)$"), list("-+0123456789.")
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
+)
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$"),
+    list("-+0123456789."),
 )
 
 
@@ -78,11 +91,13 @@ def _layers(path: Path, above: tuple[Path, ...]) -> DictConfig:
         raise ConfigError(f"{path}: its bases come back to it", hint="remove the circle")
     data = _read(path)
     bases = data.pop(BASES, [])
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ConfigError(f"{path}: '{BASES}' must be a list of names", hint="such as [models/nano, policies/standard]")
     check_keys(RunConfig, data, where=str(path))
     merged = OmegaConf.create()
     for base in bases:
         merged = _merge(merged, _layers(_base(base, path), (*above, path.resolve())), where=f"{path}: base '{base}'")
-    return _merge(merged, OmegaConf.create(data), where=str(path))
+    return _merge(merged, data, where=str(path))
 
 
 def _base(name: str, path: Path) -> Path:
@@ -111,7 +126,7 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _override(text: str) -> DictConfig:
+def _override(text: str) -> dict[str, Any]:
     """One dotted override. OmegaConf takes ``a.b`` without ``=`` for None, silently: refused here."""
     if not re.match(r"^[\w.-]+=", text):
         raise ConfigError(f"override '{text}' is not of the form key.sub=value")
@@ -119,18 +134,19 @@ def _override(text: str) -> DictConfig:
     try:
         parsed = yaml.load(value, Loader=_StrictLoader) if value else ""  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
-        raise ConfigError(f"override '{text}': the value is not valid YAML") from error
-    return OmegaConf.create(_nested(key.split("."), parsed))
+        raise ConfigError(f"override '{text}': not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    return _nested(key.split("."), parsed)
 
 
 def _nested(names: list[str], value: Any) -> dict[str, Any]:
     return {names[0]: _nested(names[1:], value) if len(names) > 1 else value}
 
 
-def _merge(below: DictConfig, above: DictConfig, *, where: str) -> DictConfig:
-    check_keys(RunConfig, OmegaConf.to_container(above), where=where)
+def _merge(below: DictConfig, above: dict[str, Any] | DictConfig, *, where: str) -> DictConfig:
+    plain_data = OmegaConf.to_container(above) if isinstance(above, DictConfig) else above
+    check_keys(RunConfig, plain_data, where=where)
     try:
-        merged = OmegaConf.merge(below, above)
+        merged = OmegaConf.merge(below, OmegaConf.create(above))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {_first_line(error)}") from error
     assert isinstance(merged, DictConfig)

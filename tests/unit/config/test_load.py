@@ -59,6 +59,11 @@ def test_an_override_reaches_into_a_stage(tmp_path: Path) -> None:
         ("name: [x\n", "not valid YAML"),
         ("", "a configuration is a mapping"),
         ("bases: [nowhere]\nname: x\n", "its base 'nowhere' does not exist"),
+        ("bases: runs/demo\nname: x\n", "'bases' must be a list of names"),
+        ("bases:\nname: x\n", "'bases' must be a list of names"),
+        ("bases: [null]\nname: x\n", "'bases' must be a list of names"),
+        ("name: x\nstorage: {root: {{ROOT}}}\n", "line 2: not valid YAML: a key is one word"),
+        ("name: x\nstorage: {root: '${HOME'}\n", "no viable alternative"),
         ("name: x\nstages: {a: {tasks: [t], trains: {}, epoch: 2}}\n", "'stages.a.epoch' - did you mean 'epochs'?"),
     ],
 )
@@ -71,10 +76,34 @@ def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) 
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("override", ["engine.ranks", "=3", "engine.rnks=3", "engine.ranks=[1"])
+@pytest.mark.parametrize(
+    "override",
+    ["engine.ranks", "=3", "engine.rnks=3", "engine.ranks=[1", "storage.root={{ROOT}}", "storage.root=${HOME"],
+)
 def test_a_wrong_override_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="override"):
         load(write(tmp_path, "run.yaml", RUN), [override])
+
+
+@pytest.mark.parametrize("text", ["2026-12-01", "2026-12-01T10:00:00", "12:30", "12:30:00", "0777"])
+def test_dates_times_and_leading_zeros_stay_text(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, "run.yaml", f"{RUN}data: {{version: {text}}}\n")
+    assert load(path).data.version == text
+    assert load(write(tmp_path, "run.yaml", RUN), [f"data.version={text}"]).data.version == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1", 1), ("-0.5", -0.5), (".5", 0.5), ("2e-5", 2e-5), ("1.5e+3", 1500), ("1_000", 1000)]
+)
+def test_numbers_are_numbers(tmp_path: Path, text: str, value: float) -> None:
+    config = load(write(tmp_path, "run.yaml", RUN), [f"stages.align.trains={{'*': {{lr: {text}}}}}"])
+    assert config.stages["align"].trains["*"].lr == value
+
+
+def test_a_part_may_be_written_once_and_merged(tmp_path: Path) -> None:
+    merged = "name: x\ntasks: {a: &a {prompt: 'which?', answer: '{label.emotion}'}, b: {<<: *a, prompt: 'why?'}}\n"
+    tasks = load(write(tmp_path, "run.yaml", merged)).tasks
+    assert (tasks["b"].prompt, tasks["b"].answer) == ("why?", "{label.emotion}")
 
 
 def test_a_circle_of_bases_is_refused(tmp_path: Path) -> None:
