@@ -121,23 +121,28 @@ class Delivery:
         """Bring metrics of one run in requests of 1,000, without the steps that the run already has."""
         state = self.state(header, events[0])
         fresh: list[Metric] = []
+        told: dict[str, dict[int, float]] = {}
         for event in events:
-            fresh.extend(self._fresh(state, event))
+            fresh.extend(self._fresh(state, event, told))
         for start in range(0, len(fresh), METRICS_PER_BATCH):
             self.runs.client.log_batch(state.run_id, metrics=fresh[start : start + METRICS_PER_BATCH], synchronous=True)
             for metric in fresh[start : start + METRICS_PER_BATCH]:
                 _note(state, metric)
 
-    def _fresh(self, state: RunState, event: Event) -> list["Metric"]:
+    def _fresh(self, state: RunState, event: Event, told: dict[str, dict[int, float]]) -> list["Metric"]:
+        """What of an event the run does not have; ``told``: values by step of what goes before it in the same call, to
+        which this is added."""
         from mlflow.entities import Metric
 
         step, time = event.get("step"), int(event["time"])
         found = []
         for key, value in event["values"].items():
-            if step is None and state.latest.get(key, (0, None))[1] == value:
+            before = told.setdefault(key, {})
+            if step is None and before.get(0, state.latest.get(key, (0, None))[1]) == value:
                 continue
-            if step is not None and self._has_step(state, key, int(step)):
+            if step is not None and (int(step) in before or self._has_step(state, key, int(step))):
                 continue
+            before[int(step or 0)] = value
             found.append(Metric(key, float(value), time, int(step or 0)))
         return found
 

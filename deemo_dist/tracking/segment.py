@@ -4,6 +4,7 @@ Each process writes its own two segments, one of facts (runs, params, metrics, s
 upload that fails never holds back a metric. A line counts once its line feed is written.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -49,12 +50,13 @@ class Segment:
         self._queue.put(event)
 
     def sync(self, timeout: float = 5.0) -> bool:
-        """Wait until all events before this call were given to the disk; False when ``timeout`` seconds were over."""
+        """Wait until all events before this call were given to the disk; False when ``timeout`` seconds were over, or
+        it does not take them."""
         if self._thread is None or not self._thread.is_alive():
             return True
         written = threading.Event()
         self._queue.put(written)
-        return written.wait(timeout)
+        return written.wait(timeout) and not self._backlog
 
     @property
     def waiting(self) -> int:
@@ -82,6 +84,8 @@ class Segment:
             else:
                 self._backlog.append(line_of(item))
                 self._write()
+        if self._backlog:
+            self._write()
         if self._file is not None:
             unlock(self._file)
             os.close(self._file)
@@ -129,11 +133,11 @@ def line_of(event: Mapping[str, Any]) -> bytes:
 
 
 def _write_whole(file: int, data: bytes) -> None:
-    """Write all of ``data``; a half-written line is ended so that the next try starts on a line of its own."""
-    written = os.write(file, data)
-    if written < len(data):
-        os.write(file, b"\n")
-        raise OSError(28, "the disk took half a line")
+    """Write all of ``data``, or nothing: what a full disk took of a line is cut off again, which needs no room."""
+    size = os.fstat(file).st_size
+    if os.write(file, data) < len(data):
+        os.ftruncate(file, size)
+        raise OSError(errno.ENOSPC, "the disk took half a line")
 
 
 def new_segments(directory: Path, header: dict[str, Any]) -> tuple[Segment, Segment]:

@@ -154,3 +154,22 @@ def test_a_model_that_is_nowhere_is_refused_with_its_reason(opened, folder, tmp_
     assert replay(tmp_path / "spool", TrackingConfig(), **place) == 1
     refused = (tmp_path / "spool" / "refused.jsonl").read_text()
     assert "the exported model 'nano' is gone" in refused and ("no model at models/gone/1" in refused) is known
+
+
+def test_a_figure_that_came_back_to_what_it_was_while_the_server_was_away_ends_there(
+    opened, look, folder, tmp_path, shared
+):
+    with opened("back", spool=tmp_path / "a", **shared) as tracker:
+        tracker.parent().log_metrics({"accuracy": 0.5})
+    away = opened("back", spool=tmp_path / "b", config=AWAY, patience=0.1, **shared)
+    run = away.parent()
+    for value in (0.75, 0.5):
+        time.sleep(0.002)
+        run.log_metrics({"accuracy": value})
+    for value in (2.0, 3.0):
+        run.log_metrics({"loss": value}, step=1)
+    away.close(0.1)
+    assert replay(tmp_path / "b", TrackingConfig(), folder=folder, **shared) == 5
+    found = look.runs("back")["back"]
+    assert found.data.metrics["accuracy"] == 0.5 and len(look.steps(found.info.run_id, "accuracy")) == 3
+    assert look.steps(found.info.run_id, "loss") == [1]

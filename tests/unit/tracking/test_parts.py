@@ -47,7 +47,7 @@ def test_a_spool_that_cannot_be_written_keeps_lines_and_never_raises(tmp_path):
     blocked.write_text("a file where the folder should be")
     facts, _ = new_segments(blocked, {"key": "k"})
     facts.append({"kind": "metrics", "n": 0})
-    assert facts.sync() and facts.waiting == 2
+    assert not facts.sync() and facts.waiting == 2
     blocked.unlink()
     facts.append({"kind": "metrics", "n": 1})
     facts.close()
