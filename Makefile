@@ -41,6 +41,7 @@ lint: setup
 	@$(BIN)/ruff check --no-cache .
 	@$(BIN)/ruff format --no-cache --check .
 
+## make types      mypy; make imports: the contracts between the rooms
 types: setup
 	@$(BIN)/mypy
 
@@ -60,5 +61,6 @@ learning: setup
 bench: setup
 	@$(BIN)/python -m tests.bench $(BENCH)
 
+## make clean      remove build/ (the demo's work and the figures of benches) and .venv
 clean:
 	rm -rf build .venv
