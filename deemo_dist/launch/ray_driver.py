@@ -20,11 +20,11 @@ from typing import Any
 from deemo_dist.console import logger, setup_logging
 from deemo_dist.errors import DeemoError, LaunchError
 from deemo_dist.launch.process import STACKS_SECONDS, how_it_ended
+from deemo_dist.launch.ray_answers import NodeLostError, answer, join_cluster
 from deemo_dist.launch.ray_ranks import News, Place, RankActor
 from deemo_dist.launch.verdict import INTERRUPTED, Verdict, named
 
 POLL_SECONDS = 0.5
-ANSWER_SECONDS = 60.0
 COMMAND_SECONDS = 60.0
 MAX_IDLE_LIVES = 2
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -46,10 +46,6 @@ class Room:
         """The resources of one rank, by Ray's names."""
         asked = {"CPU": self.cpus, "GPU": self.gpus, "memory": self.memory_mb * 2**20}
         return {name: amount for name, amount in asked.items() if amount}
-
-
-class NodeLostError(LaunchError):
-    """A rank's node or actor is gone: not the rank's own fault, so the ranks may be placed anew."""
 
 
 class RayRanks:
@@ -94,11 +90,14 @@ class RayRanks:
         return ray.remote(RankActor).options(**options).remote()
 
     def start(self, command: Sequence[str]) -> None:
-        """Place and start every rank; they meet at rank 0's node. Raises ``LaunchError`` when there is no room."""
+        """Place and start every rank; they meet at rank 0's node.
+
+        Raises ``LaunchError`` when there is no room, or a node has not what a rank is started with.
+        """
         self._place()
         for rank, actor in enumerate(self.actors):
             variables = rank_variables(rank, self.places, threads=self.room.threads, gpus=self.room.gpus)
-            self._ask(actor.start.remote(list(command), variables, str(Path.cwd())))
+            self._ask(actor.start.remote(list(command), variables, str(Path.cwd())), rank=rank)
         logger.info("%d ranks on %d nodes", self.room.ranks, len({place.node for place in self.places}))
 
     def watch(self, pending: Callable[[], list[int]]) -> int:
@@ -156,16 +155,8 @@ class RayRanks:
             self.actors[rank].send.remote(int(number))
 
     def _ask(self, reference: Any, *, rank: int | None = None) -> Any:
-        import ray
-        from ray.exceptions import GetTimeoutError, RayActorError
-
-        try:
-            return ray.get(reference, timeout=ANSWER_SECONDS)
-        except (RayActorError, GetTimeoutError) as error:
-            who = "a rank" if rank is None else f"rank {rank} of {self.room.ranks} on {self.places[rank].host}"
-            said = [line for line in str(error).splitlines() if line.strip() and not line[0].isspace()]
-            cause = f"Ray says: {said[-1][:300]}" if said else None
-            raise NodeLostError(f"{who} was lost with its node or its actor", hint=cause) from error
+        who = "a rank" if rank is None else f"rank {rank} of {self.room.ranks} on {self.places[rank].host}"
+        return answer(reference, who=who)
 
     def end(self) -> None:
         """Kill what is left and give the room back."""
@@ -200,10 +191,11 @@ def rank_variables(rank: int, places: Sequence[Place], *, threads: int, gpus: fl
 
 def run(room: Room, command: Sequence[str], *, restarts: int, committed: Callable[[], str]) -> int:
     """Run the ranks to their end. When a node is lost they are placed anew, at most ``restarts`` times, unless two
-    lives in a row have committed nothing (by ``committed``, empty where it cannot say) or a stop was asked for."""
-    import ray
+    lives in a row have committed nothing (by ``committed``, empty where it cannot say) or a stop was asked for.
 
-    ray.init(address="auto", log_to_driver=False, configure_logging=False)
+    Raises ``LaunchError``: no Ray here, no room, or a rank that cannot be started where it was placed.
+    """
+    join_cluster()
     heard = Heard()
     before, idle = committed(), 0
     for life in range(restarts + 1):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from deemo_dist.launch import ray_driver
-from deemo_dist.launch.ray_driver import NodeLostError, Room, main, run
+from deemo_dist.launch.ray_answers import NodeLostError
+from deemo_dist.launch.ray_driver import Room, main, run
 
 ROOM = Room(ranks=2, cpus=1, gpus=0, memory_mb=0, threads=1, wait=1)
 LOST = NodeLostError("rank 1 was lost", hint="Ray says: the node died")
