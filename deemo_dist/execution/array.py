@@ -42,30 +42,39 @@ def run_as_array(
     """See :func:`deemo_dist.execution.run`. A task that ended before its units were done is sent again.
 
     Raises ``LaunchError`` for tasks that end ``MAX_TRIES`` times in a row without a new result, or where the batch
-    system does not answer ``MAX_SILENT`` times in a row. The array is cancelled if this ends by an exception; it goes
-    on if this process is killed, and another one finds it.
+    system does not answer, or refuses tasks, ``MAX_SILENT`` times in a row. The array is cancelled if this ends by an
+    exception; it goes on if this process is killed, and another one finds it.
     """
     waiting, tries = list(units), Counter[int]()
     silent = 0
     try:
         while waiting:
             alive = _asked(array, silent)
-            silent = silent + 1 if alive is None else 0
             fresh = list(array.results(waiting))  # after `alive`: what a task committed before it ended is seen
             done = {unit for unit, _ in fresh}
             waiting = [unit for unit in waiting if unit not in done]
             for unit, result in fresh:
                 tries.pop(array.task_of(unit), None)
                 on_result(unit, result)
-            if waiting and alive is not None:
-                _send_missing(array, waiting, alive, tries)
+            answered = alive is not None and _send_missing(array, waiting, alive, tries, silent)
+            silent = 0 if answered else silent + 1
             if waiting:
                 time.sleep(POLL_SECONDS if poll is None else poll)
     except BaseException:
-        array.cancel()
-        array.ended()
+        try:
+            _cancel(array)
+        finally:
+            array.ended()
         raise
     array.ended()
+
+
+def _cancel(array: Array) -> None:
+    """End the tasks; where the batch system does not, that is said, and the error on the way is the one that counts."""
+    try:
+        array.cancel()
+    except (LaunchError, OSError) as error:
+        logger.warning("%s: tasks of the array may go on by themselves, cancel them by hand", error)
 
 
 def _asked(array: Array, silent: int) -> set[int] | None:
@@ -79,11 +88,11 @@ def _asked(array: Array, silent: int) -> set[int] | None:
         return None
 
 
-def _send_missing(array: Array, waiting: Sequence[Any], alive: set[int], tries: Counter[int]) -> None:
-    """Send the tasks that have units to do and are not there."""
+def _send_missing(array: Array, waiting: Sequence[Any], alive: set[int], tries: Counter[int], silent: int) -> bool:
+    """Send the tasks that have units to do and are not there; False when the batch system refused, which passes."""
     missing = sorted({array.task_of(unit) for unit in waiting} - alive)
     if not missing:
-        return
+        return True
     worn = [task for task in missing if tries[task] >= MAX_TRIES]
     if worn:
         raise LaunchError(
@@ -92,5 +101,12 @@ def _send_missing(array: Array, waiting: Sequence[Any], alive: set[int], tries: 
     again = sum(tries[task] > 0 for task in missing)
     if again:
         logger.warning("%d tasks ended before their units were done: sent again", again)
+    try:
+        array.submit(missing)
+    except LaunchError as error:
+        if silent + 1 >= MAX_SILENT:
+            raise
+        logger.warning("%s; sent again", error.message)
+        return False
     tries.update(missing)
-    array.submit(missing)
+    return True

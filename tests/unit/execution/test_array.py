@@ -20,6 +20,8 @@ class Batch:
     units: list[int]
     dies: dict[int, int] = field(default_factory=dict)
     silent: int = 0
+    refuses: int = 0
+    holds: bool = False
     queue: set[int] = field(default_factory=set)
     done: set[int] = field(default_factory=set)
     sent: list[tuple[int, ...]] = field(default_factory=list)
@@ -39,6 +41,9 @@ class Batch:
 
     def submit(self, tasks: Sequence[int]) -> None:
         assert self.queue.isdisjoint(tasks)
+        if self.refuses:
+            self.refuses -= 1
+            raise LaunchError("sbatch failed: slurmctld is busy")
         self.sent.append(tuple(tasks))
         self.queue |= set(tasks)
 
@@ -58,6 +63,8 @@ class Batch:
         return set(self.queue)
 
     def cancel(self) -> None:
+        if self.holds:
+            raise LaunchError("scancel did not answer")
         self.cancelled = True
 
     def results(self, waiting: Sequence[int]) -> Iterable[tuple[int, int]]:
@@ -107,6 +114,34 @@ def test_a_batch_system_that_does_not_answer_is_asked_again_within_bounds() -> N
     with pytest.raises(LaunchError, match="squeue did not answer"):
         squares(batch)
     assert batch.cancelled
+
+
+def test_a_batch_system_that_refuses_tasks_is_asked_again_within_bounds() -> None:
+    batch = Batch([0, 1, 2], refuses=MAX_SILENT - 1)
+    assert squares(batch) == {0: 0, 1: 1, 2: 4}
+    assert batch.sent == [(0, 1, 2)] and not batch.cancelled, "what was refused is no try of a task"
+    batch = Batch([0, 1, 2], refuses=MAX_SILENT)
+    with pytest.raises(LaunchError, match="slurmctld is busy"):
+        squares(batch)
+    assert batch.cancelled and batch.ended == [True]
+
+
+def test_silence_and_refusals_are_counted_together() -> None:
+    batch = Batch([0, 1], silent=MAX_SILENT - 1, refuses=1)
+    with pytest.raises(LaunchError, match="slurmctld is busy"):
+        squares(batch)
+
+
+def test_an_array_that_cannot_be_cancelled_hides_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    batch = Batch([0, 1, 2], holds=True)
+
+    def interrupted(unit: int, result: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_as_array(batch.units, batch.array(), interrupted, poll=0.0)
+    assert batch.ended == [False], "what tasks were told is taken away all the same"
+    assert "scancel did not answer: tasks of the array may go on" in caplog.text
 
 
 def test_what_on_result_raises_cancels_the_array() -> None:
