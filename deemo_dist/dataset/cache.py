@@ -236,19 +236,27 @@ def _flock(descriptor: int, seconds: float) -> bool:
 def _blocks(shard: Path) -> list[tuple[float, int, Path]]:
     """(last use, bytes, path) of a shard's blocks; temporary files of the dead, and an empty folder, go."""
     blocks: list[tuple[float, int, Path]] = []
-    try:
-        for path in shard.iterdir():
+    for path in _files(shard):
+        try:
             stat = path.stat()
-            if path.suffix == ".tmp" and time.time() - stat.st_mtime > STALE_SECONDS:
-                path.unlink(missing_ok=True)
-            else:
-                blocks.append((stat.st_mtime, stat.st_size, path))
-        if not blocks:
-            with contextlib.suppress(OSError):  # another process writes into it again
-                shard.rmdir()
-    except FileNotFoundError:  # another process sweeps too
-        return []
+        except FileNotFoundError:  # renamed by its writer, or swept by another process
+            continue
+        if path.suffix == ".tmp" and time.time() - stat.st_mtime > STALE_SECONDS:
+            path.unlink(missing_ok=True)
+        else:
+            blocks.append((stat.st_mtime, stat.st_size, path))
+    if not blocks:
+        with contextlib.suppress(OSError):  # another process writes into it again
+            shard.rmdir()
     return blocks
+
+
+def _files(shard: Path) -> list[Path]:
+    """What is in a shard's folder; nothing where another process has just removed it."""
+    try:
+        return list(shard.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,23 @@ def test_a_folder_that_is_written_into_while_it_is_swept_stays(store: Store, tmp
         assert cache.get_range(KEY, 0, len(data)) == data
     assert (empty / f"{BLOCK}-000000").exists()
     assert used(tmp_path / "blocks") <= LIMIT
+
+
+def test_what_goes_while_it_is_swept_is_passed_over_alone(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process renames its temporary file between the listing and the look at it: the other blocks count."""
+    cache, *_ = filled(store, tmp_path / "blocks", size=200 * BLOCK)
+    real = Path.iterdir
+
+    def with_one_that_goes(folder: Path) -> Iterator[Path]:
+        yield folder / ".gone.tmp"
+        yield from real(folder)
+
+    monkeypatch.setattr(Path, "iterdir", with_one_that_goes)
+    for block in range(200):
+        cache.get_range(KEY, block * BLOCK, BLOCK)
+        assert used(tmp_path / "blocks") <= LIMIT
 
 
 def test_a_file_system_without_locks_is_not_waited_for(
