@@ -80,7 +80,7 @@ def _driver(job: Job, python: str) -> tuple[str, ...]:
         "restarts": launch.requeues,
         "wait": launch.ray_wait_seconds,
     }
-    words = [f"--{name}={value:g}" for name, value in options.items()]
+    words = [f"--{name}={value}" for name, value in options.items()]
     words.append(f"--progress={shlex.join(job.shelled(job.progress_command(python=python)))}")
     if failed := job.failed_command(python=python):
         words.append(f"--failed={shlex.join(job.shelled(failed))}")

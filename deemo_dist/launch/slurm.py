@@ -31,7 +31,8 @@ _STATES = {
 def submit_slurm(job: Job, *, dry_run: bool = False) -> JobHandle:
     """Send a job by ``sbatch``: training as one job, preprocessing as an array and a job after it that commits.
 
-    Raises ``LaunchError``: no ``sbatch`` here, a refusal of SLURM's, a template's variable without a value.
+    Raises ``LaunchError``: no ``sbatch`` here, a refusal of SLURM's, a template's variable without a value. What was
+    sent before a refusal is cancelled.
     """
     scripts = render_job(job)
     text = "\n".join(scripts)
@@ -41,9 +42,26 @@ def submit_slurm(job: Job, *, dry_run: bool = False) -> JobHandle:
     ids: list[str] = []
     for script in scripts:
         after = (f"--dependency=afterok:{ids[-1]}", "--kill-on-invalid-dep=yes") if ids else ()
-        ids.append(sbatch(script, *after, withheld=job.withheld()))
+        try:
+            ids.append(sbatch(script, *after, withheld=job.withheld()))
+        except LaunchError as error:
+            _take_back(ids, error)
+            raise
     where = " ".join(output_path(job, number=one, array=len(ids) > 1 and one == ids[0]) for one in ids)
     return JobHandle(kind="slurm", rendered=text, ids=tuple(ids), stdout_hint=where, ask=state, poll=POLL_SECONDS)
+
+
+def _take_back(ids: Sequence[str], refused: LaunchError) -> None:
+    """Cancel jobs that were sent before one was ``refused``: without it they are of no use. Raises ``LaunchError`` that
+    names them where they cannot be cancelled."""
+    if not ids:
+        return
+    try:
+        _ask(["scancel", *ids])
+    except LaunchError as error:
+        raise LaunchError(
+            refused.message, hint=f"{error.message}: what was sent before goes on, end it by: scancel {' '.join(ids)}"
+        ) from refused
 
 
 def submit_tasks(job: Job, tasks: Sequence[int]) -> str:

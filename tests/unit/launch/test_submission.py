@@ -214,6 +214,37 @@ def test_what_of_the_shell_goes_with_a_slurm_job(
     assert "HARMLESS" in names
 
 
+@pytest.fixture
+def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An ``sbatch`` that takes one job and refuses the next, and a ``scancel``; the file that counts the calls."""
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    (folder / "sbatch").write_text(f"#!/bin/sh\necho sbatch >> {calls}\n[ $# -eq 1 ] && echo 7 && exit\nexit 1\n")
+    (folder / "scancel").write_text(f'#!/bin/sh\necho scancel "$@" >> {calls}\n[ ! -e {tmp_path}/down ]\n')
+    for program in folder.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    return calls
+
+
+@pytest.mark.parametrize(("down", "hint"), [(False, "try: sinfo"), (True, "scancel failed: .* end it by: scancel 7")])
+def test_an_array_whose_commit_is_refused_is_taken_back(
+    run_file: str, refusing: Path, tmp_path: Path, down: bool, hint: str
+) -> None:
+    if down:
+        (tmp_path / "down").touch()
+    with pytest.raises(LaunchError, match=f"sbatch failed: exit code 1 - {hint}"):
+        submit_slurm(Job(verb="preprocess", run=run_file))
+    assert refusing.read_text().split("\n")[:-1] == ["sbatch", "sbatch", "scancel 7"]
+
+
+def test_large_numbers_reach_the_driver_of_ray_whole() -> None:
+    launch = LaunchConfig(memory_mb_per_rank=1_048_577, ray_wait_seconds=1_234_567.5)
+    entry = render_entrypoint(Job(verb="train", run="x", launch=launch), address="http://127.0.0.1:1")
+    assert {"--memory-mb=1048577", "--wait=1234567.5"} <= set(shlex.split(entry))
+
+
 @pytest.mark.parametrize("kind", ["slurm", "ray"])
 def test_training_is_not_told_where_the_raw_clips_are(run_file: str, kind: str) -> None:
     told = ["data.manifest=s3://raw/m.parquet", "seed=3"]
