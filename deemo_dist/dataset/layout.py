@@ -5,7 +5,8 @@ import re
 from deemo_dist.errors import DatasetError
 
 DATASET_VERSION = 1
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+LONGEST_NAME = 100
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
 
 
 def checked(name: str) -> str:

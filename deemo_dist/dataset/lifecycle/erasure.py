@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from deemo_dist.dataset.layout import LONGEST_NAME
 from deemo_dist.dataset.lifecycle.purge import Removed
 from deemo_dist.dataset.lifecycle.scan import Sought, holds_key
 from deemo_dist.dataset.lifecycle.suppression import Row
@@ -104,7 +105,7 @@ def with_versions(store: Store, versions: Sequence[Version], erasure: Erasure, *
         begun = by_label.get(each.new or "")
         if grown and begun is not None and begun.state == UNFINISHED:
             known.append(_replaced(begun, None, 0))
-            each = replace(each, new=_free(each.label, taken))
+            each = replace(each, new=successor_name(each.label, taken))
         known.append(_as_it_is(store, by_label.get(each.label), each, frozenset(erasure.samples), taken))
     late = affected(store, versions, erasure.subjects, erasure.samples, begun_from=erasure.begun_from, known=known)
     return replace(erasure, replaced=(*known, *late))
@@ -142,7 +143,7 @@ def affected(
         ):
             continue
         _refuse_orphan(version, by_label)
-        new = _free(version.label, taken) if clips and _others(store, version, keys) else None
+        new = successor_name(version.label, taken) if clips and _others(store, version, keys) else None
         found.append(_replaced(version, new, clips))
     return found
 
@@ -166,7 +167,7 @@ def _as_it_is(
         return each
     new = each.new
     if new is None and _others(store, version, samples):
-        new = _free(version.label, taken)
+        new = successor_name(version.label, taken)
     return replace(_replaced(version, new, _clips(store, version, samples)), damaged=each.damaged)
 
 
@@ -230,9 +231,15 @@ def _anywhere(store: Store, version: Version, sought: Sought) -> bool:
     return any(holds_key(store, stored, sought) for stored in version.entries.values())
 
 
-def _free(label: str, taken: set[str]) -> str:
-    """A name for what takes a version's place, ``taken`` from then on: ``v1`` becomes ``v1-e1``, that ``v1-e2``."""
+def successor_name(label: str, taken: set[str]) -> str:
+    """A name for what takes a version's place, ``taken`` from then on: ``v1`` becomes ``v1-e1``, that ``v1-e2``; one
+    that would be too long for storage loses its end before that."""
     base = _SUFFIX.sub("", label)
-    new = next(label for number in range(1, 10_000) if (label := f"{base}-e{number}") not in taken)
+    new = next(one for number in range(1, 10_000) if (one := _with_suffix(base, f"-e{number}")) not in taken)
     taken.add(new)
     return new
+
+
+def _with_suffix(label: str, suffix: str) -> str:
+    name, _, version = label.partition("/")
+    return f"{name}/{version[: LONGEST_NAME - len(suffix)]}{suffix}"
