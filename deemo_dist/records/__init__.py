@@ -1,6 +1,6 @@
 """The nouns of the project as plain data: frozen dataclasses, and Arrow schemas for what is stored."""
 
-from deemo_dist.records.clip import Clip, NfblEvent
+from deemo_dist.records.clip import Clip, NfblEvent, plain_subject
 from deemo_dist.records.example import Example, Length, LoadedExample, Media, Turn
 from deemo_dist.records.receipt import Receipt, TarReceipt, Unit
 from deemo_dist.records.sample import Annotation, Attestation, IndexRow, LedgerRow, Member
@@ -21,4 +21,5 @@ __all__ = [
     "TarReceipt",
     "Turn",
     "Unit",
+    "plain_subject",
 ]

@@ -1,5 +1,6 @@
 """A clip: one raw video with sound and transcript, as a manifest row. Personal data: read by preprocessing only."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +41,12 @@ class Clip:
     labels: Mapping[str, str] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     nfbl: tuple[NfblEvent, ...] = ()
+
+
+def plain_subject(subject: str) -> str:
+    """A subject by which people are compared: composed signs (NFC), no space around. Keys are of the subject as it is
+    written."""
+    return unicodedata.normalize("NFC", subject).strip()
 
 
 STRING_MAP = pa.map_(pa.string(), pa.string())

@@ -21,8 +21,9 @@ from deemo_dist.errors import (
     DeemoError,
     NotFoundError,
 )
+from deemo_dist.records import plain_subject
 from deemo_dist.storage import Store, Stored
-from pipelines.erasure.withdrawn import plain_subject, spellings
+from pipelines.erasure.withdrawn import spellings
 
 FOLDER = "erasures/pending"
 LOCK = f"{FOLDER}/erasure.json"

@@ -16,11 +16,11 @@ from deemo_dist.dataset.lifecycle.versions import Version, key_names, list_versi
 from deemo_dist.deid import KeyRing
 from deemo_dist.deid.keys import person_token
 from deemo_dist.errors import ConfigError, DatasetError, NotFoundError
-from deemo_dist.records import Clip
+from deemo_dist.records import Clip, plain_subject
 from deemo_dist.storage import Store
 from pipelines.erasure.pending import Asked
 from pipelines.erasure.unseen import unseen_versions
-from pipelines.erasure.withdrawn import plain_subject, spellings, withdrawn_subjects
+from pipelines.erasure.withdrawn import spellings, withdrawn_subjects
 
 Manifests = dict[str, list[Clip]]
 

@@ -10,13 +10,8 @@ from deemo_dist.dataset.lifecycle.suppression import Row, Suppressed, read_suppr
 from deemo_dist.deid import KeyRing
 from deemo_dist.deid.keys import person_token
 from deemo_dist.errors import DatasetError, DeemoError
-from deemo_dist.records import Clip
+from deemo_dist.records import Clip, plain_subject
 from deemo_dist.storage import Store
-
-
-def plain_subject(subject: str) -> str:
-    """A subject by which people are compared: composed signs (NFC), no space around."""
-    return unicodedata.normalize("NFC", subject).strip()
 
 
 def spellings(subject: str) -> set[str]:

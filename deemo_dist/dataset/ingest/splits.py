@@ -4,18 +4,18 @@ from collections import Counter
 from collections.abc import Sequence
 
 from deemo_dist.errors import DatasetError
-from deemo_dist.records import Clip
+from deemo_dist.records import Clip, plain_subject
 
 
 class SplitOf:
-    """The split of each subject so far, and where that was said first."""
+    """The split of each subject so far, however it is spelled, and where that was said first."""
 
     def __init__(self) -> None:
         self._first: dict[str, tuple[str, int]] = {}
 
     def elsewhere(self, clip: Clip, place: int) -> tuple[str, int] | None:
         """The other split that the clip's subject is in, and the ``place`` (line, row) of its first clip there."""
-        split, first = self._first.setdefault(clip.subject, (clip.split, place))
+        split, first = self._first.setdefault(plain_subject(clip.subject), (clip.split, place))
         return None if split == clip.split else (split, first)
 
 
@@ -26,7 +26,7 @@ def refuse_split_subjects(clips: Sequence[Clip]) -> None:
     rows: tuple[int, int] | None = None
     for number, clip in enumerate(clips, 1):
         if other := first.elsewhere(clip, number):
-            found[clip.subject] += 1
+            found[plain_subject(clip.subject)] += 1
             rows = rows or (other[1], number)
     if rows:
         raise DatasetError(

@@ -102,6 +102,19 @@ def test_a_manifest_with_a_subject_in_two_splits_is_refused_and_names_nobody(mad
     assert "subject 1" not in str(caught.value)
 
 
+@pytest.mark.parametrize("other", ["Zoe\u0308", " Zo\u00eb", "Zo\u00eb "])
+def test_a_subject_in_two_splits_by_two_spellings_is_refused(made: Any, tmp_path: Path, other: str) -> None:
+    clips = [replace(clip, subject="Zo\u00eb") for clip in made.clips(3, split="train")]
+    refuse_split_subjects([*clips[:2], replace(clips[2], subject=other)])
+    with pytest.raises(DatasetError, match=r"1 subjects have .* \(first: rows 1 and 3 of"):
+        refuse_split_subjects([*clips[:2], replace(clips[2], subject=other, split="test")])
+    folder = folder_of(
+        tmp_path, {**ROW, "subject": "Zo\u00eb"}, {**ROW, "uri": "b clip ü.mp4", "subject": other, "split": "test"}
+    )
+    with pytest.raises(DatasetError, match="its subject is in 'train' by line 1"):
+        import_clips(str(folder), CONFIG)
+
+
 def test_all_bad_rows_are_counted(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, *({**ROW, "uri": f"{n}.mp4"} for n in range(25)))
     with pytest.raises(DatasetError, match=r":10: .*and 15 more.*25 bad rows"):
