@@ -215,6 +215,29 @@ def test_blocks_of_shards_that_are_no_more_leave_this_machines_cache(whole: Stor
     assert [path.name for path in (tmp_path / "cache/shards").iterdir()] == [live]
 
 
+@pytest.mark.parametrize("late", [b"block", None])
+def test_a_folder_of_blocks_that_a_loader_uses_meanwhile_ends_nothing(
+    whole: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bytes | None
+) -> None:
+    """It is written into, or removed by a sweep, between the look into it and its removal."""
+    config = StorageConfig(root=whole.root, cache=str(tmp_path / "cache"))
+    folder = tmp_path / "cache/shards/00009-dddddddddddddddd.tar"
+    folder.mkdir(parents=True)
+    (folder / "1048576-000000").write_bytes(b"block")
+    real = Path.rmdir
+
+    def meanwhile(path: Path) -> None:
+        if late:
+            (path / "1048576-000001").write_bytes(late)
+        else:
+            real(path)
+        real(path)
+
+    monkeypatch.setattr(Path, "rmdir", meanwhile)
+    assert drop_blocks(config, [folder.name, "00010-eeeeeeeeeeeeeeee.tar"]) == 1
+    assert folder.exists() is bool(late)
+
+
 @pytest.fixture
 def bucket(made: Any) -> VersionedStore:
     """A bucket that keeps versions, with a dataset and litter in it; two days pass."""
