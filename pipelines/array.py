@@ -8,7 +8,9 @@ from deemo_dist.console import logger
 from deemo_dist.dataset import committed_units, read_receipt
 from deemo_dist.errors import LaunchError
 from deemo_dist.execution import Array
+from deemo_dist.execution import check as check_execution
 from deemo_dist.launch import Job
+from deemo_dist.launch.job import check as check_job
 from deemo_dist.launch.slurm import alive_tasks, cancel_named, output_path, submit_tasks
 from deemo_dist.records import Receipt, Unit
 from deemo_dist.storage import Store
@@ -22,14 +24,7 @@ def preprocess_array(config: RunConfig, store: Store, prefix: str, units: Sequen
     The array is called after the dataset and where it is stored, so that a driver that comes back finds the tasks
     of the one before. What the tasks run is there while there are tasks, readable by its owner alone.
     """
-    tasks, told = config.launch.tasks, Told.of(config)
-    job = Job(
-        verb="preprocess",
-        run=str(told.path),
-        launch=config.launch,
-        threads=config.engine.threads,
-        root_key=config.keys.variable,
-    )
+    tasks, told, job = config.launch.tasks, Told.of(config), _job(config)
     place: Mapping[int, int] = {unit.index: number for number, unit in enumerate(units)}
     one = replace(config, execution=replace(config.execution, executor="local", task=0, tasks=1))
 
@@ -49,6 +44,26 @@ def preprocess_array(config: RunConfig, store: Store, prefix: str, units: Sequen
         results=results,
         ended=lambda: _end(job, told),
         logs=output_path(job, number="*"),
+    )
+
+
+def refuse_no_room(config: RunConfig) -> None:
+    """Refuse a preprocessing that nothing could do: to be called before a version is begun.
+
+    Raises ``ConfigError`` for ``execution``, ``LaunchError`` for ``launch`` where it is an array.
+    """
+    check_execution(config.execution)
+    if config.execution.executor == "slurm":
+        check_job(_job(config))
+
+
+def _job(config: RunConfig) -> Job:
+    return Job(
+        verb="preprocess",
+        run=str(Told.of(config).path),
+        launch=config.launch,
+        threads=config.engine.threads,
+        root_key=config.keys.variable,
     )
 
 

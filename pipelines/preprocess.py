@@ -51,7 +51,7 @@ from deemo_dist.media import SOUND_RATE, Bounds, Sandbox, VideoWriter, steady
 from deemo_dist.records import Annotation, Clip, Receipt, Unit
 from deemo_dist.storage import Store, open_store
 from deemo_dist.weights import use
-from pipelines.array import preprocess_array
+from pipelines.array import preprocess_array, refuse_no_room
 from pipelines.erasure.withdrawn import refuse_withdrawn, without_withdrawn
 from pipelines.private import by_place, fetch_raw, hiding_clip, private_folder
 from pipelines.sealed import SealedUnit, units_of
@@ -188,6 +188,7 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
 
     if not config.data.manifest:
         raise ConfigError("data.manifest is not set", hint="make one: deemo ingest SOURCE -c RUN")
+    refuse_no_room(config)
     use(config.weights)
     ring = KeyRing.open(config.keys, dataset=config.data.name)
     policy_gate(config.policy, ring, allow_weak=config.data.allow_weak_policy)
@@ -196,11 +197,12 @@ def run_preprocess(config: RunConfig) -> DatasetInfo | None:
     refuse_names(clips)
     refuse_split_subjects(clips)
     units = units_of(clips, ring, config.data.shard_bytes)
+    mine = share(units, config.execution)
     header = _header(config, ring, clips, units)
     begin_version(store, config.data.name, config.data.version, header)
     label = f"{config.data.name}/{config.data.version}"
     refuse_withdrawn(clips, store, ring, label)  # an erasure that did not see the version begun is seen here
-    _do_units(config, share(units, config.execution), units)
+    _do_units(config, mine, units)
     if config.execution.tasks > 1:
         return None
     if info := _whole(config, store):

@@ -37,10 +37,7 @@ def run(
             raise ConfigError("this work does not run as a SLURM array", hint="execution.executor: local or ray")
         run_as_array(units, array, on_result)
         return
-    if config.workers < 1:
-        raise ConfigError(f"execution.workers is {config.workers}", hint="1 at least")
-    if config.unit_seconds <= 0:
-        raise ConfigError(f"execution.unit_seconds is {config.unit_seconds:g}", hint="a time above 0")
+    check(config)
     if not units:
         return
     if config.executor == "ray":
@@ -48,6 +45,14 @@ def run(
     else:
         from deemo_dist.execution.local import run_locally as execute
     execute(Tries(units, seconds=config.unit_seconds), factory, config, on_result)
+
+
+def check(config: ExecutionConfig) -> None:
+    """Refuse what no work can be done by. Raises ``ConfigError``."""
+    if config.workers < 1:
+        raise ConfigError(f"execution.workers is {config.workers}", hint="1 at least")
+    if config.unit_seconds <= 0:
+        raise ConfigError(f"execution.unit_seconds is {config.unit_seconds:g}", hint="a time above 0")
 
 
 def share(units: Sequence[U], config: ExecutionConfig) -> Sequence[U]:

@@ -3,12 +3,13 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deemo_dist.config import RunConfig
 from deemo_dist.dataset import dataset_prefix, open_dataset, write_manifest
-from deemo_dist.errors import CorruptDataError, DatasetError, NotFoundError, StorageError
+from deemo_dist.errors import ConfigError, CorruptDataError, DatasetError, LaunchError, NotFoundError, StorageError
 from deemo_dist.records import Clip
 from deemo_dist.samples import generate_clips, read_jsonl
 from deemo_dist.samples.manifest import MANIFEST
@@ -30,6 +31,25 @@ def test_a_subject_in_two_splits_is_refused_before_anything_is_begun(config: Run
     with pytest.raises(DatasetError, match=r"1 subjects have clips in more than one split .*rows 1 and 4") as caught:
         run_preprocess(of_manifest(config, clips))
     assert PEOPLE[0] not in str(caught.value)
+    assert not open_store(config.storage).list("datasets")
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "said"),
+    [
+        ("execution", {"workers": 0}, "execution.workers is 0 - 1 at least"),
+        ("execution", {"workers": 0, "executor": "slurm"}, "execution.workers is 0 - 1 at least"),
+        ("execution", {"tasks": 0}, "execution.task is 0 of 0 tasks"),
+        ("launch", {"tasks": 0}, "launch.tasks is 0 - it must be 1 or more"),
+    ],
+)
+def test_room_for_no_work_is_refused_before_anything_is_begun(
+    config: RunConfig, part: str, values: dict[str, Any], said: str
+) -> None:
+    run = of_manifest(config, clips_of())
+    run = replace(run, execution=replace(run.execution, executor="slurm" if part == "launch" else "local"))
+    with pytest.raises((ConfigError, LaunchError), match=said):
+        run_preprocess(replace(run, **{part: replace(getattr(run, part), **values)}))
     assert not open_store(config.storage).list("datasets")
 
 
