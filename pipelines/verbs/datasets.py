@@ -11,6 +11,7 @@ dataset_app = typer.Typer(
     no_args_is_help=True, help="A dataset: what is in it, whether it is whole, what becomes of it."
 )
 keys_app = typer.Typer(no_args_is_help=True, help="The root key that names are made by.")
+BYTE_ORDER_MARK = "\ufeff"
 IntoOption = Annotated[str, typer.Option("--into", metavar="NAME/VERSION", help="The version to make.")]
 
 
@@ -144,13 +145,14 @@ def dataset_erase(
 
 
 def first_line(path: Path) -> str:
-    """The first line of a file or of standard input (``-``), without its end. Raises ``ConfigError`` for none."""
+    """The first line of a file or of standard input (``-``), without its end and without a byte order mark, which some
+    editors write and nobody sees. Raises ``ConfigError`` for none."""
     import sys
 
     from deemo_dist.errors import ConfigError
 
     text = sys.stdin.readline() if str(path) == "-" else path.read_text(encoding="utf-8")
-    line = next(iter(text.splitlines()), "").strip()
+    line = next(iter(text.removeprefix(BYTE_ORDER_MARK).splitlines()), "").strip()
     if not line:
         raise ConfigError("the file names nobody", hint="write the subject as the manifest does, on its first line")
     return line
