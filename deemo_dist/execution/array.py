@@ -74,7 +74,7 @@ def _cancel(array: Array) -> None:
     try:
         array.cancel()
     except (LaunchError, OSError) as error:
-        logger.warning("%s: tasks of the array may go on by themselves, cancel them by hand", error)
+        logger.warning("tasks of the array may go on by themselves, cancel them by hand: %s", error)
 
 
 def _asked(array: Array, silent: int) -> set[int] | None:

@@ -127,12 +127,16 @@ def test_a_batch_system_that_refuses_tasks_is_asked_again_within_bounds() -> Non
 
 
 def test_silence_and_refusals_are_counted_together() -> None:
+    assert squares(Batch([0, 1], silent=MAX_SILENT - 2, refuses=1)) == {0: 0, 1: 1}
     batch = Batch([0, 1], silent=MAX_SILENT - 1, refuses=1)
     with pytest.raises(LaunchError, match="slurmctld is busy"):
         squares(batch)
 
 
-def test_an_array_that_cannot_be_cancelled_hides_no_error(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_array_that_cannot_be_cancelled_hides_no_error(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deemo_dist.console.logger.propagate", True)
     batch = Batch([0, 1, 2], holds=True)
 
     def interrupted(unit: int, result: int) -> None:
@@ -141,7 +145,7 @@ def test_an_array_that_cannot_be_cancelled_hides_no_error(caplog: pytest.LogCapt
     with pytest.raises(KeyboardInterrupt):
         run_as_array(batch.units, batch.array(), interrupted, poll=0.0)
     assert batch.ended == [False], "what tasks were told is taken away all the same"
-    assert "scancel did not answer: tasks of the array may go on" in caplog.text
+    assert "tasks of the array may go on by themselves, cancel them by hand: scancel did not answer" in caplog.text
 
 
 def test_what_on_result_raises_cancels_the_array() -> None:
