@@ -72,6 +72,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def forget_curve(store: Store, prefix: str) -> None:
+    """Remove what a stage's earlier training left: it starts anew, and may end sooner."""
+    for key in (*store.list(f"{prefix}/curve/"), f"{prefix}/result.json"):
+        store.delete(key)
+
+
 def read_curve(store: Store, prefix: str) -> list[dict[str, Any]]:
     """The steps of a stage in order; where attempts overlap, the later one's. A loss that was not finite is None."""
     rows: dict[int, dict[str, Any]] = {}

@@ -8,6 +8,7 @@ from deemo_dist.console import logger
 from deemo_dist.errors import DeemoError, ModelError, TrainingError
 from deemo_dist.storage import Store
 from deemo_dist.weights import use
+from pipelines.curves import forget_curve
 from pipelines.stages import PlannedStage
 
 if TYPE_CHECKING:
@@ -138,4 +139,5 @@ def _let_go_of_others(
     other = other_parent(newest[1], stages, done) if newest is not None else None
     if other is not None:
         logger.warning("%s: trained again from the start, %s has another final checkpoint now", stage.name, other)
+        forget_curve(store, stage.prefix)
         discard(store, stage.prefix)

@@ -156,7 +156,7 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
         dataset=dataset,
         processor=processor,
         ranks=ranks,
-        attempt=attempt_of(ranks, store, run_prefix(config)),
+        attempt=0 if idle else attempt_of(ranks, store, run_prefix(config)),  # none that would fence a living one
         idle=idle,
         base=base,
         stages=stages,

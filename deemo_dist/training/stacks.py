@@ -3,6 +3,7 @@
 import faulthandler
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -48,5 +49,6 @@ class Stacks:
         faulthandler.unregister(ASK)
         if self.path is not None:
             self.file.close()
-            if not self.path.stat().st_size:
-                self.path.unlink()
+            with suppress(OSError):  # another process of the run may have removed it, or the folder was cleaned
+                if not self.path.stat().st_size:
+                    self.path.unlink()

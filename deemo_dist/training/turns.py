@@ -22,13 +22,14 @@ class Turns:
 
     def go_back(self, step: int) -> None:
         """To the weights of the newest checkpoint from before the updates that were left out up to ``step``; the data
-        go on. One made at the first of them holds the very weights that are at fault: no later update was applied.
+        go on. One made at the first of them holds the very weights that are at fault: no later update was applied. So
+        may one that was made, at a stop, in an earlier such row.
 
         Raises ``TrainingError`` without such a checkpoint, or when the stage has gone back too often.
         """
         self.ranks.progress.during("going back")
         self.saves.settle()
-        commit = self._restored(range(self.tally.guard.first_left_out(step)))
+        commit = self._restored(range(self.tally.guard.first_left_out(step)), applied=True)
         kept = commit.state.get("recent_losses", []) if commit else []
         self.tally.guard.undo(step, back_to=commit.step if commit else None, kept=kept)
 
@@ -51,11 +52,12 @@ class Turns:
             commit.step if commit else done,
         )
 
-    def _restored(self, steps: range) -> Commit | None:
-        """The engine as the newest commit of one of ``steps`` has it; None, and nothing done, without one."""
+    def _restored(self, steps: range, *, applied: bool = False) -> Commit | None:
+        """The engine as the newest commit of ``steps`` (``applied``: one whose last update was) has it; None, and
+        nothing done, without one."""
         spec, make = self.spec, self.engine.make_buffer
-        locals_ = self.engine.fragments()
-        found = restore(locals_, spec.store, spec.prefix, spec.stage_key, self.ranks, steps=steps, make=make)
+        where = (spec.store, spec.prefix, spec.stage_key, self.ranks)
+        found = restore(self.engine.fragments(), *where, steps=steps, applied=applied, make=make)
         if found is None:
             return None
         _, commit = found

@@ -94,20 +94,23 @@ def prune(
     prefix: str,
     *,
     keep: int,
+    made: int,
     attempt: int,
     protect: frozenset[int] = frozenset(),
     before: int | None = None,
 ) -> None:
-    """Retention: keep the newest ``keep`` commits, those of the steps in ``protect``, and the newest one of fewer than
-    ``before`` steps; remove the others (commit first, so that none is ever left without its files) and what attempts
-    up to ``attempt`` left uncommitted."""
+    """Retention: keep the newest ``keep`` commits up to the one of ``made`` steps, those of the steps in ``protect``,
+    and the newest one of fewer than ``before`` steps; remove the others (commit first, so that none is ever left
+    without its files) and what attempts up to ``attempt`` left uncommitted. Commits of more than ``made`` steps, which
+    the stage did not go on from because they are damaged, stay and take no other one's place."""
     keys = commit_keys(store, prefix)
+    newest = [key for key in keys if step_of(key) <= made][: max(1, keep)]
     earlier = (step_of(key) for key in keys if before is not None and step_of(key) < before)
     protect |= frozenset([max(earlier, default=-1)])
     kept: set[str] = set()
-    for position, key in enumerate(keys):
+    for key in keys:
         name = key.rsplit("/", 1)[-1].removesuffix(".json")
-        if position < max(1, keep) or step_of(key) in protect:
+        if key in newest or step_of(key) in protect or step_of(key) > made:
             kept.add(name)
         else:
             store.delete(key)

@@ -18,6 +18,7 @@ from deemo_dist.training.checkpoint.layout import (
     PartFile,
     RankReceipt,
     ReceiptRef,
+    commit_from_json,
     overlap,
     receipt_from_json,
 )
@@ -38,15 +39,17 @@ def restore(
     ranks: "Ranks",
     *,
     steps: range | None = None,
+    applied: bool = False,
     make: MakeBuffer = bytearray,
 ) -> tuple[str, Commit] | None:
     """Set this rank's fragments from the newest commit that every rank finds whole. A collective.
 
-    ``steps``: only commits of these are looked at; ``make`` gives the buffer of what is read until it is found whole.
-    Corrupt or half-written ones are skipped with a message. Returns the commit's key and record, None when there is no
-    commit at all. Raises ``CheckpointError``: another stage key, or commits but none whole; storage's own errors.
+    ``steps``: only commits of these are looked at; ``applied``: only those whose last update was; ``make`` gives the
+    buffer of what is read until it is found whole. Corrupt or half-written ones are skipped with a message. Returns the
+    commit's key and record, None when there is no commit at all. Raises ``CheckpointError``: another stage key, or
+    commits but none whole; storage's own errors.
     """
-    keys: list[str] = ranks.decided_by_first(lambda: _keys_of(store, prefix, steps))
+    keys: list[str] = ranks.decided_by_first(lambda: _keys_of(store, prefix, steps, applied))
     for key in keys:
         commit, staged, reason = _try(locals_, store, key, stage_key, ranks, make)
         if ranks.all_agree(not reason):
@@ -62,8 +65,17 @@ def restore(
     return None
 
 
-def _keys_of(store: "Store", prefix: str, steps: range | None) -> list[str]:
-    return [key for key in commit_keys(store, prefix) if steps is None or step_of(key) in steps]
+def _keys_of(store: "Store", prefix: str, steps: range | None, applied: bool) -> list[str]:
+    keys = [key for key in commit_keys(store, prefix) if steps is None or step_of(key) in steps]
+    return [key for key in keys if not _ends_a_row(store, key)] if applied else keys
+
+
+def _ends_a_row(store: "Store", key: str) -> bool:
+    """Whether a commit was made in a row of left-out updates: its weights may be what is at fault."""
+    try:
+        return int(commit_from_json(store.get(key), key).state.get("skipped_in_a_row", 0)) > 0
+    except (CorruptDataError, NotFoundError):
+        return False  # it is skipped with a message when it is read
 
 
 def read_full_state(store: "Store", commit: Commit) -> dict[str, torch.Tensor]:

@@ -202,6 +202,7 @@ class Saver:
             target.store,
             target.prefix,
             keep=target.keep,
+            made=self.step,
             attempt=target.attempt,
             protect=frozenset() if best is None else frozenset({int(best)}),
             before=self.step - row if row else None,

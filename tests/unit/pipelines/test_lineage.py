@@ -35,6 +35,7 @@ from deemo_dist.training.checkpoint.layout import (
     to_json,
 )
 from pipelines import cli
+from pipelines.curves import read_curve
 from pipelines.train import run_export
 from tests.made import clips_of, config_of, make
 from tests.unit.training.forks import fork_server
@@ -175,7 +176,12 @@ def test_a_stage_over_another_checkpoint_of_its_parent_is_trained_again(run: Run
     assert tune.extra["parents"] == [state_digest(align)] and align.extra["parents"] == []
     (made,) = [key for key in store.list("models/both") if key.endswith("/made.json")]
     first = store.get(made)
+    attempts = store.list("runs/both/attempts/")
+    life(both)
+    assert store.list("runs/both/attempts/") == attempts, "a run with nothing to do fences nobody"
 
+    folder = final_of(store, "runs/both/tune-")[0].split("/commits/")[0]
+    store.put(f"{folder}/curve/0001-00009000.json", b'{"rows": [{"step": 9000, "loss": 9.0}]}')
     train_otherwise(store, "runs/both/align-")
     with pytest.raises(TrainingError, match="builds on tune, which was trained over another checkpoint of align"):
         run_export(both, None, adapters=False)
@@ -184,6 +190,7 @@ def test_a_stage_over_another_checkpoint_of_its_parent_is_trained_again(run: Run
     assert "tune: trained again from the start, align has another final checkpoint now" in said
     second = store.get(made)
     assert second != first
+    assert read_curve(store, folder)[-1]["step"] < 9000
 
     train_otherwise(store, "runs/both/align-")
     store.delete(final_of(store, "runs/both/tune-")[0])

@@ -243,6 +243,25 @@ def test_retention_keeps_what_a_row_of_left_out_updates_would_go_back_to(store):
     assert [step_of(key) for key in commit_keys(store, STAGE)] == [10, 8]
 
 
+def test_a_damaged_later_checkpoint_takes_no_other_one_s_place(store):
+    """The one at step 30 could not be read: the stage went on from 20, the best one, and what it commits stays."""
+    save(store, state_of([5]), world=1, step=20, keep=1, best_step=20)
+    save(store, state_of([5]), world=1, step=30, keep=1, best_step=20)
+    for step in (24, 28):
+        save(store, state_of([5]), world=1, step=step, attempt=2, keep=1, best_step=20)
+        assert [step_of(key) for key in commit_keys(store, STAGE)] == [30, step, 20]
+    save(store, state_of([5]), world=1, step=32, attempt=2, keep=1, best_step=20)
+    assert [step_of(key) for key in commit_keys(store, STAGE)] == [32, 20]
+
+
+def test_the_way_back_passes_over_a_checkpoint_made_in_a_row_of_left_out_updates(store):
+    save(store, state_of([5]), world=1, step=50)
+    save(store, state_of([5]), world=1, step=63, skipped_in_a_row=3)
+    mine, ranks = cut(state_of([5]), 1, 0), alone()
+    assert restore(mine, store, STAGE, KEY, ranks, steps=range(71))[1].step == 63
+    assert restore(mine, store, STAGE, KEY, ranks, steps=range(71), applied=True)[1].step == 50
+
+
 def test_finished_only_with_a_final_commit(store):
     save(store, state_of([5]), world=1, step=1)
     assert finished(store, STAGE, KEY) is None

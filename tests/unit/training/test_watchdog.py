@@ -206,6 +206,13 @@ def test_stacks_are_written_when_a_launcher_asks_and_nothing_is_left_otherwise(t
     assert "test_stacks_are_written" in (tmp_path / "rank-00003.txt").read_text()
 
 
+def test_of_two_processes_with_one_place_neither_minds_that_the_other_has_tidied_up(tmp_path: Path):
+    first, second = Stacks(tmp_path, 0), Stacks(tmp_path, 0)
+    first.close()
+    second.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_importing_the_room_loads_no_torch():
     code = "import sys, deemo_dist.training as t; t.StageSpec; assert not {'torch', 'deepspeed'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
