@@ -41,9 +41,9 @@ def run_as_array(
 ) -> None:
     """See :func:`deemo_dist.execution.run`. A task that ended before its units were done is sent again.
 
-    Raises ``LaunchError`` for tasks that end ``MAX_TRIES`` times in a row without a new result, or where the batch
-    system does not answer, or refuses tasks, ``MAX_SILENT`` times in a row. The array is cancelled if this ends by an
-    exception; it goes on if this process is killed, and another one finds it.
+    Raises ``LaunchError`` for tasks that end ``MAX_TRIES`` times in a row without a new result, where the batch system
+    does not answer, or refuses tasks, ``MAX_SILENT`` times in a row, or where it refuses the very first ones. The array
+    is cancelled if this ends by an exception; it goes on if this process is killed, and another one finds it.
     """
     waiting, tries = list(units), Counter[int]()
     silent = 0
@@ -104,7 +104,7 @@ def _send_missing(array: Array, waiting: Sequence[Any], alive: set[int], tries: 
     try:
         array.submit(missing)
     except LaunchError as error:
-        if silent + 1 >= MAX_SILENT:
+        if silent + 1 >= MAX_SILENT or not (alive or tries):  # what refuses the very first ones will go on refusing
             raise
         logger.warning("%s; sent again", error.message)
         return False

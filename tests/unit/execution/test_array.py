@@ -116,19 +116,30 @@ def test_a_batch_system_that_does_not_answer_is_asked_again_within_bounds() -> N
     assert batch.cancelled
 
 
+ONE_ALIVE = [0, 1, *(2 + TASKS * number for number in range(MAX_SILENT + 2))]
+"""Units of which a task that is alive already has enough to stay so."""
+
+
 def test_a_batch_system_that_refuses_tasks_is_asked_again_within_bounds() -> None:
-    batch = Batch([0, 1, 2], refuses=MAX_SILENT - 1)
-    assert squares(batch) == {0: 0, 1: 1, 2: 4}
-    assert batch.sent == [(0, 1, 2)] and not batch.cancelled, "what was refused is no try of a task"
-    batch = Batch([0, 1, 2], refuses=MAX_SILENT)
+    batch = Batch(ONE_ALIVE, queue={2}, refuses=MAX_SILENT - 1)
+    assert squares(batch) == {n: n * n for n in ONE_ALIVE}
+    assert batch.sent == [(0, 1)] and not batch.cancelled, "what was refused is no try of a task"
+    batch = Batch(ONE_ALIVE, queue={2}, refuses=MAX_SILENT)
     with pytest.raises(LaunchError, match="slurmctld is busy"):
         squares(batch)
     assert batch.cancelled and batch.ended == [True]
 
 
+def test_one_that_refuses_the_very_first_tasks_is_not_asked_again() -> None:
+    batch = Batch([0, 1, 2], refuses=1)
+    with pytest.raises(LaunchError, match="slurmctld is busy"):
+        squares(batch)
+    assert batch.sent == [] and batch.ended == [True]
+
+
 def test_silence_and_refusals_are_counted_together() -> None:
-    assert squares(Batch([0, 1], silent=MAX_SILENT - 2, refuses=1)) == {0: 0, 1: 1}
-    batch = Batch([0, 1], silent=MAX_SILENT - 1, refuses=1)
+    assert squares(Batch(ONE_ALIVE, queue={2}, silent=MAX_SILENT - 2, refuses=1)) == {n: n * n for n in ONE_ALIVE}
+    batch = Batch(ONE_ALIVE, queue={2}, silent=MAX_SILENT - 1, refuses=1)
     with pytest.raises(LaunchError, match="slurmctld is busy"):
         squares(batch)
 
