@@ -84,3 +84,16 @@ def test_a_failure_is_told(lives: Callable[..., list[int]], tmp_path: Path, end:
     numbers = [f"--{name}=1" for name in ("ranks", "threads", "restarts", "cpus", "gpus", "memory-mb", "wait")]
     main([*numbers, "--progress=echo a:1", f"--failed=touch {tmp_path}/failed", "--", sys.executable])
     assert (tmp_path / "failed").exists() is told
+
+
+def test_no_ray_here_is_one_line_and_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def none(**_: object) -> None:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr("ray.init", none)
+    numbers = [f"--{name}=1" for name in ("ranks", "threads", "restarts", "cpus", "gpus", "memory-mb", "wait")]
+    assert main([*numbers, f"--failed=touch {tmp_path}/failed", "--", sys.executable]) == 1
+    assert "deemo: Ray does not answer on this machine: Could not find" in capsys.readouterr().err
+    assert (tmp_path / "failed").exists()
