@@ -4,7 +4,7 @@ which nobody may be named; free text is scrubbed instead."""
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import combinations, pairwise
 from urllib.parse import unquote
@@ -18,6 +18,9 @@ from deemo_dist.records import Clip
 
 LONGEST = 80
 LONGEST_NAME = 8
+SHORT_NUMBER = 3  # digits: a subject's number that may stand for anything
+SHORTEST_STRANGE = 4  # letters of a file's name that is no word of English
+LONGEST_ENDING = 4  # signs: .webm
 MANY = 3  # people: what stands in the names or paths of so many names none of them
 ORDINARY = 1_000_000
 _WORD = re.compile(r"[^\W_]+")
@@ -28,9 +31,10 @@ def refuse_names(clips: Sequence[Clip]) -> None:
     a number that leads to somebody, or is no term.
 
     A name is found as its words in their order, whatever stands between them and whatever their case; as two of its
-    words side by side or written as one, in any order; and as one of them that is no ordinary word. One of a single
-    word may still be a label or a type of event (Joy): in sources and subgroups it is refused. Of files and folders
-    only what can be a person's name counts. The message gives field and row, and never the name.
+    words side by side or written as one, in any order; and as one of them that is no ordinary word. A code of letters
+    and digits (P0042) is a name. One of a single word may still be a label or a type of event (Joy), and one of four
+    digits and more a value: in sources and subgroups they are refused. Of files and folders only what can be a person's
+    name counts. The message gives field and row, and never the name.
     """
     names = _Names(clips)
     known: dict[tuple[str, str], str | None] = {}
@@ -98,13 +102,15 @@ class _Names:
         self._listed = _listed()
         words = {_words(text) for clip in clips for text in (clip.subject, *_stems(clip.uri))}
         self._whole = {each for each in words if len(each) > 1}
-        self._single = {each for clip in clips if len(each := _words(clip.subject)) == 1 and each[0].isalpha()}
+        single = {each for clip in clips if len(each := _words(clip.subject)) == 1}
+        self._codes = {each for each in single if not each[0].isalpha() and not each[0].isdigit()}
+        self._single = {each for each in single if not each[0].isdigit() or len(each[0]) > SHORT_NUMBER}
         subjects = {clip.subject for clip in clips}
         self._telling = self._of_subjects(subjects) | self._of_paths({(clip.uri, clip.subject) for clip in clips})
 
     def are_in(self, term: str, *, strict: bool) -> bool:
         """Whether one of the names is in ``term``; ``strict``: also one that is a single word of whatever kind."""
-        words, names = _words(term), self._whole | self._single if strict else self._whole
+        words, names = _words(term), self._whole | (self._single if strict else self._codes)
         spans = (words[a:b] for a in range(len(words)) for b in range(a + 1, min(len(words), a + LONGEST_NAME) + 1))
         if any(span in names for span in spans):
             return True
@@ -122,15 +128,18 @@ class _Names:
             part for part, people in shared.items() if self._tells(part) and (people < MANY or self._is_listed(part))
         }
 
-    def _of_paths(self, rows: Iterable[tuple[str, str]]) -> set[frozenset[str]]:
-        """Of files and folders; what stands in the paths of many people names none of them."""
+    def _of_paths(self, rows: Collection[tuple[str, str]]) -> set[frozenset[str]]:
+        """Of files and folders, what a list of names has, or what is all of a file's name and no word of English; what
+        stands in the paths of many people names none of them."""
+        whole = {frozenset(_words(stem)) for uri, _ in rows for stem in _stems(uri) if _is_strange(stem)}
         people: dict[frozenset[str], set[str]] = defaultdict(set)
         for uri, subject in rows:
             for name in _path(uri):
                 for part in _parts_of(name):
                     if len(people[part]) < MANY:
                         people[part].add(subject)
-        return {part for part, who in people.items() if len(who) < MANY and self._is_listed(part)}
+        few = {part for part, who in people.items() if len(who) < MANY}
+        return {part for part in few if part in whole or self._is_listed(part)}
 
     def _tells(self, part: frozenset[str]) -> bool:
         return len(part) > 1 or not any(_is_ordinary(word) for word in part)
@@ -142,6 +151,12 @@ class _Names:
     def _is_joined(self, word: str) -> bool:
         cuts = range(2, len(word) - 1)
         return any(word[:cut] in self._listed and word[cut:] in self._listed for cut in cuts)
+
+
+def _is_strange(stem: str) -> bool:
+    """Whether a file's name is one word of letters that English does not have."""
+    words = _words(stem)
+    return len(words) == 1 and words[0].isalpha() and len(words[0]) >= SHORTEST_STRANGE and words[0] not in counts()
 
 
 @lru_cache(maxsize=10_000)
@@ -169,5 +184,7 @@ def _path(uri: str) -> set[str]:
 
 def _stems(uri: str) -> set[str]:
     """A file's name without its ending, as it stands and as it is read where signs of it are escaped (%20)."""
-    stem = uri.rsplit("/", 1)[-1].rpartition(".")[0]
+    name = uri.rsplit("/", 1)[-1]
+    stem, _, ending = name.rpartition(".")
+    stem = stem if stem and len(ending) <= LONGEST_ENDING else name
     return {stem, unquote(stem)}

@@ -45,6 +45,16 @@ def clip(number: int = 0, **changes: object) -> Clip:
             },
         ),
         ("source", {"source": "write to m.lopez@example.org"}),
+        *(
+            (field, {"subject": code, field: value})
+            for code in ("P0042", "s11", "NDAR11", "subject11")
+            for field, value in (("source", f"set {code}"), ("labels", {"session": code}), ("subgroup", {"id": code}))
+        ),
+        ("source", {"subject": "1001", "source": "1001"}),
+        ("source", {"uri": "file:///raw/Zora Zamboni", "subject": "7", "source": "zora zamboni"}),
+        ("source", {"uri": "file:///raw/zora.zamboni", "subject": "7", "source": "zora zamboni"}),
+        ("source", {"uri": "file:///raw/mnikathi.mp4", "subject": "7", "source": "mnikathi"}),
+        ("labels", {"uri": "file:///raw/Mnikathi", "subject": "7", "labels": {"who": "mnikathi"}}),
         ("labels", {"labels": {"contact": "+49 176 1234567"}}),
         ("labels", {"labels": {"contact": "m dot lopez at gmail dot com"}}),
         ("labels", {"labels": {"annotator": "Dr Zamboni"}}),
@@ -81,6 +91,9 @@ def test_terms_that_name_nobody_pass() -> None:
         joy,
         numbered,
         clip(4, subject="Zora", labels={"emotion": "positive"}),
+        clip(4, subject="1001", labels={"valence": "1001"}),
+        clip(4, uri="file:///raw/clapping.mp4", subject="8", labels={"act": "clapping"}),
+        *(clip(4, uri=f"file:///raw/{n}/ravdess.mp4", subject=f"{n}", source="ravdess") for n in range(3)),
         clip(5, subject=""),
     ]
     refuse_names(fine)
