@@ -75,19 +75,23 @@ class FinePrint:
         self._known = np.zeros((height, width), np.uint8)
 
     def _look(self, number: int, frame: np.ndarray, *, last: bool) -> None:
-        """Look where that is wanted, first at tiles that were not looked at for longest. Elsewhere nothing has changed
-        until the check before: what came after it is not steady yet."""
+        """Look where that is wanted, first at tiles that were not looked at for longest: what may be looked at adds up
+        for the first one that is too large, however small the others are. Elsewhere nothing has changed until the check
+        before: what came after it is not steady yet."""
         now = strokes(_grey(frame))
         first, before = self._first or (number, now)
         now, self._first = steady(before, now), None
         marks = fresh(now, self._known) >= LEAST
         marks |= self._gone(now)
+        waits = False
         for tile in sorted(self._tiles, key=lambda tile: next(reversed(self._found[tile]), -1)):
             part = _part(tile, marks)
             if part is None:
                 self._found[tile][first] = self._boxes(tile)
-            elif last or self._pixels >= (cost := _area(part)):
-                self._pixels -= 0.0 if last else cost
+                continue
+            waits = not last and (waits or self._pixels < _area(part))
+            if not waits:
+                self._pixels -= 0 if last else _area(part)
                 self._examine(number, frame, now, tile, part)
 
     def _gone(self, now: np.ndarray) -> np.ndarray:

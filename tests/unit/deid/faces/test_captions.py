@@ -181,6 +181,24 @@ def test_where_everything_changes_tiles_wait_for_their_turn_and_are_masked_back_
     assert all(covered((700, 500, 740, 524), boxes[number]) == 1.0 for number in range(200, 480))
 
 
+def test_small_changes_elsewhere_take_no_turn_from_a_tile_that_changes_all_over() -> None:
+    """A look every quarter of a second has a quarter of the pixels: too few for the whole tile, enough for the rest."""
+    rng = np.random.default_rng(0)
+    fine = FinePrint(White(), 0.25)
+    busy, *others = text_tiles(1920, 1080)
+    for turn in range(80):
+        frame = np.full((1080, 1920, 3), 100, np.uint8)
+        for left, top, right, bottom in (busy, *((x + 300, y + 240, x + 396, y + 336) for x, y, *_ in others)):
+            cells = rng.integers(0, 200, ((bottom - top) // 4, (right - left) // 4, 1), dtype=np.uint8)
+            frame[top : top + 4 * len(cells), left : left + 4 * cells.shape[1]] = cells.repeat(4, 0).repeat(4, 1)
+        for step in range(2):
+            fine.check(2 * turn + step, turn / 4 + step / 10, frame)
+    looks = np.array(sorted(fine.found[0])) / 2 / 4
+    assert looks[0] < 2
+    assert np.diff(looks).max() <= 1.5
+    assert looks[-1] > 18
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "height", "scale"), [(1920, 1080, 0.35), (1920, 1080, 0.6), (3840, 2160, 0.5)])
 def test_name_labels_in_large_pictures_are_covered_from_their_first_frame_to_their_last(
