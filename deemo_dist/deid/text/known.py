@@ -15,7 +15,9 @@ NOBODY = read_words("generic")
 SHORTEST_JOINED = 5
 INTRODUCED = 0.95  # the score of a name that was introduced as one: whatever word it is, it is a name
 BETWEEN, BETWEEN_UNSPACED = r"[\W_]{1,3}", r"[\W_]{0,3}"
-_UNSEEN = re.compile("[\u00ad\u200b\u2060\ufeff\u0300-\u036f]")  # soft hyphens, no spaces, accents of no letter
+_UNSEEN = re.compile(  # soft hyphens, no spaces, marks of direction, accents of no letter
+    "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\u0300-\u036f]"
+)
 _TITLES = r"mr|mrs|ms|dr|mister|professor|doctor|coach"
 _INTRODUCTION = re.compile(
     rf"(?:\bi\s+am|\bi['’]?m|\bthis\s+is|\bnames?(?:\s+is|['’]?s|\s*:)|\bcalls?\s+me|\bhi|\bhey|\bhello|\bdear|"

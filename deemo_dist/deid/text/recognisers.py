@@ -13,7 +13,8 @@ from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, Reco
 from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from deemo_dist.deid.text import contacts
-from deemo_dist.deid.text.gazetteer import read_words
+from deemo_dist.deid.text.gazetteer import gazetteer, read_words
+from deemo_dist.deid.text.letters import LETTER
 from deemo_dist.deid.text.said import DIGIT, TEEN, TENS, emails, numbers
 
 _STREET = (
@@ -24,6 +25,8 @@ _DIGIT = rf"(?:{DIGIT}|double|triple)"
 _NUMBER = rf"(?:\d+[a-z]?|(?:{TENS}|{TEEN}|{_DIGIT}|hundred)(?:[\s-]+(?:and\s+)?(?:{TENS}|{TEEN}|{_DIGIT}|hundred))*)"
 _SAYS = r"(?:number|phone|call|code|pin|extension|passport|account|zip|postcode|licence|license|plate)"
 _NOT_STREET = r"(?!(?:the|a|an|this|that|my|your|his|her|our|their|every|each|same|main|one|no|in|on|of|to|by)\b)"
+
+_JOINED = re.compile(rf"(?<![\w@.\[]){LETTER}+(?:_{LETTER}+)+(?![\w\]])")
 
 _STATE = (
     "a[klrz]|c[aot]|d[ce]|fl|ga|hi|i[adln]|k[sy]|la|m[adeinost]|n[cdehjmvy]|o[hkr]|pa|ri|s[cd]|t[nx]|ut|v[at]|w[aivy]"
@@ -116,8 +119,25 @@ class SaidRecogniser(EntityRecognizer):
         return [RecognizerResult(kind, *place, 0.9) for kind, places in found.items() for place in places]
 
 
+class JoinedRecogniser(EntityRecognizer):
+    """Handles of words joined by underscores, one of which can be a name (will_young, not audio_cues)."""
+
+    def __init__(self) -> None:
+        super().__init__(supported_entities=["HANDLE"], name="deemo joined")
+        lists = gazetteer()
+        self._names = lists.sure | lists.likely | lists.ambiguous
+
+    def load(self) -> None:
+        """Nothing to load."""
+
+    def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts) -> list[RecognizerResult]:
+        """Spans of such handles in ``text``."""
+        found = (match for match in _JOINED.finditer(text) if self._names.intersection(match[0].lower().split("_")))
+        return [RecognizerResult("HANDLE", *match.span(), 0.7) for match in found]
+
+
 def pattern_recognisers() -> list[EntityRecognizer]:
-    """One recogniser for each kind in ``PATTERNS``, and one for what is said in words."""
+    """One recogniser for each kind in ``PATTERNS``, one for what is said in words, one for words that are joined."""
     patterns = [
         PatternRecognizer(
             supported_entity=entity,
@@ -127,7 +147,7 @@ def pattern_recognisers() -> list[EntityRecognizer]:
         )
         for entity, rows in PATTERNS.items()
     ]
-    return [*patterns, SaidRecogniser()]
+    return [*patterns, SaidRecogniser(), JoinedRecogniser()]
 
 
 def english_lemmas(nlp: Any) -> frozenset[str]:

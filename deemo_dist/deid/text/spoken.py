@@ -20,6 +20,7 @@ from deemo_dist.console import logger
 from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
 from deemo_dist.deid.text.doubt import doubtful
+from deemo_dist.deid.text.gazetteer import read_words
 from deemo_dist.deid.text.known import composed
 from deemo_dist.deid.text.letters import can_be_read
 from deemo_dist.deid.text.transcript import UNSURE, Scrubber, Span, forget_lists, merged, replace_all
@@ -29,7 +30,11 @@ from deemo_dist.media import Sound
 
 WORDLESS_VOICES = ("prosody", "drop")
 AGREES = 1 / 3  # of a transcript's words are heard, or it is not what is spoken
-TAKEN_OUT = re.compile(r"\[[A-Z]+_\d{1,6}\]")
+TAKEN_OUT = re.compile(
+    r"[\[<]\s*(?P<tag>[A-Za-z]+)(?:[ _-]?\d{1,6})?\s*[\]>]|\(\s*[A-Z]{4,}(?:[ _-]?\d{1,6})?\s*\)"
+    r"|\bX{3,}\b|\*{3,}|_{3,}"
+)
+NOISES = read_words("noises")
 NOTHING = Heard((), ())
 UNREADABLE = "words: texts that are mostly not in Latin letters are left out, for names in them cannot be told"
 Seconds = tuple[float, float]
@@ -208,8 +213,10 @@ def joined(spans: Iterable[Seconds], *, margin: float, seconds: float) -> tuple[
 
 
 def _placeholders(text: str) -> list[Span]:
-    """Names that somebody took out of the transcript before: they are still spoken."""
-    return [(*match.span(), "PERSON") for match in TAKEN_OUT.finditer(text)]
+    """Names that somebody took out of the transcript before, however that was marked: they are still spoken. A word for
+    what is no speech is none."""
+    found = (match for match in TAKEN_OUT.finditer(text) if (match["tag"] or "").lower() not in NOISES)
+    return [(*match.span(), "PERSON") for match in found]
 
 
 def _places(words: Sequence[HeardWord]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from deemo_dist.deid.text.broken import digits_beside, mailboxes, remainders
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
 from deemo_dist.deid.text.known import INTRODUCED, KnownNames, composed
 from deemo_dist.deid.text.letters import LETTER, WORD, can_be_read, is_foreign
@@ -34,6 +35,7 @@ GREETINGS = frozenset(("ask", "dear", "hello", "hey", "hi", "thank", "thanks"))
 FOUND = (*ENTITIES, "NAME")
 RANK = {UNSURE: -1, "NAME": 0, "ORGANIZATION": 1}
 PLACEHOLDER = re.compile(rf"\[(?:{'|'.join((*ENTITIES, UNSURE))})_(\d{{1,6}})\]")
+NUMBERS = ("[NUMBER_", f"[{UNSURE}_")
 GENERIC = read_words("generic")
 LONGEST = 200_000
 FREQUENT, RARE = 20_000_000, 3_000_000
@@ -127,21 +129,23 @@ class Scrubber:
         return word in self._smallest
 
     def _spans(self, text: str) -> list[Span]:
-        """What the recognisers find, common words and old placeholders left out, overlaps merged."""
+        """What the recognisers find outside old placeholders, common words left out, and the rest of broken numbers."""
         if not text.strip():
             return []
         read = text.lower() if text.isupper() and len(text.lower()) == len(text) else text
         results = self._engine.analyze(text=read, language="en", score_threshold=self._threshold)
-        old = [match.span() for match in PLACEHOLDER.finditer(text)]
-        found: list[Span] = []
+        old = list(PLACEHOLDER.finditer(text))
+        places = [match.span() for match in old]
+        numbers = [match.span() for match in old if match[0].startswith(NUMBERS)]
+        found = [*digits_beside(text, numbers), *mailboxes(text, places)]
         for item in results:
-            span = (item.start, item.end, ALIASES.get(item.entity_type, item.entity_type))
-            if any(item.start < end and start < item.end for start, end in old) or span[2] not in FOUND:
-                continue
-            if item.score >= INTRODUCED and span[2] == "PERSON":
-                found.append(span)
-            elif not _is_word(text[item.start : item.end], span[2]) and (kept := self._trimmed(text, span)):
-                found.append(kept)
+            kind = ALIASES.get(item.entity_type, item.entity_type)
+            whole = (item.start, item.end, kind)
+            for span in remainders(text, whole, places) if kind in FOUND else ():
+                if item.score >= INTRODUCED and kind == "PERSON" and span == whole:
+                    found.append(span)
+                elif not _is_word(text[span[0] : span[1]], kind) and (kept := self._trimmed(text, span)):
+                    found.append(kept)
         return found
 
     def _trimmed(self, text: str, span: Span) -> Span | None:

@@ -212,6 +212,22 @@ def test_names_somebody_took_out_before_are_still_spoken(words: Words) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mark", ["[NAME]", "<NAME>", "[PERSON 1]", "[Name_1]", "(PERSON)", "XXX", "***", "____"])
+def test_however_that_was_marked(words: Words, mark: str) -> None:
+    made = ask(words, Told("yesterday i beat the brave easily today"), f"yesterday I beat {mark} easily today")
+    assert made.mutes[0][0] < 3.0
+    assert made.mutes[0][1] > 3.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mark", ["[laughter]", "[MUSIC]", "(slowly)"])
+def test_a_mark_of_no_speech_is_no_name(words: Words, mark: str) -> None:
+    assert (
+        ask(words, Told("yesterday i beat them easily today"), f"yesterday I beat {mark} them easily today").mutes == ()
+    )
+
+
+@pytest.mark.slow
 def test_the_known_name_is_muted_and_what_nobody_could_make_out_too(words: Words) -> None:
     made = ask(words, Told("so zorblax said hi to anna"), "so zorblax said hi to Anna", known=["Zorblax Quint"])
     assert made.mutes[0] == pytest.approx((0.9, 1.9))

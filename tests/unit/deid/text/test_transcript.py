@@ -153,6 +153,36 @@ def test_dropping_leaves_no_transcript_but_scrubs_the_texts(scrubber: Scrubber) 
 
 
 @pytest.mark.slow
+def test_words_joined_by_underscores_are_a_handle_where_one_can_be_a_name(scrubber: Scrubber) -> None:
+    for handle in ("will_young", "Rose_Hill", "mark_stone", "zbigniew_tv"):
+        made = scrubber(f"follow {handle} for more", {}).transcript
+        assert made == "follow [HANDLE_1] for more"
+    assert scrubber("see audio_cues and visual_cues there", {}).transcript == "see audio_cues and visual_cues there"
+
+
+def test_marks_of_direction_hide_no_name(scrubber: Scrubber) -> None:
+    hidden = "so \u200eAn\u202ana Kel\u2066ler won"
+    assert scrubber(hidden, {}).transcript == "so [PERSON_1] won"
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [
+        ("My phone is 0770 [NUMBER_1] 900 123 thanks", "My phone is [NUMBER_2] [NUMBER_1] [NUMBER_3] thanks"),
+        ("my phone number is 0770 [UNSURE_1] 900 123", "my phone number is [NUMBER_2] [UNSURE_1] [NUMBER_3]"),
+        ("call 0770 [NUMBER_2]-900123", "call [NUMBER_3] [NUMBER_2]-[NUMBER_4]"),
+        ("card number 4111 [NUMBER_1] 1111 1234", "card number [NUMBER_2] [NUMBER_1] [NUMBER_3]"),
+        ("passport [NUMBER_1]X12345", "passport [NUMBER_1]X[NUMBER_2]"),
+        ("mail rose.hill@[URL_1] now", "mail [EMAIL_2][URL_1] now"),
+        ("https://rose-hill.clinic.org/[HANDLE_1]?token=abc", "[URL_2]/[HANDLE_1]?[URL_3]"),
+        ("I have 2 [NUMBER_1] of them", "I have 2 [NUMBER_1] of them"),
+        ("i am [PERSON_1] and happy", "i am [PERSON_1] and happy"),
+    ],
+)
+def test_what_an_earlier_scrubbing_broke_in_pieces_goes_whole(scrubber: Scrubber, text: str, made: str) -> None:
+    assert scrubber(text, {}).transcript == made
+
+
 def test_old_placeholders_stay_and_are_not_taken_again(scrubber: Scrubber) -> None:
     assert scrubber("[PERSON_1] met Anna Keller", {}).transcript == "[PERSON_1] met [PERSON_2]"
     assert scrubber("[NUMBER_7] [LAUGHTER_1]", {}).transcript == "[NUMBER_7] [LAUGHTER_1]"
