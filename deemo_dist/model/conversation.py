@@ -7,6 +7,7 @@ own, so the tokens before an answer are the same in training, in scoring and in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -33,9 +34,17 @@ class Sequence1D:
 
 def neutral(text: str, tokenizer: PreTrainedTokenizerBase) -> str:
     """``text`` in which no special token can be read: a transcript must not be able to open a turn or a medium."""
-    for token in tokenizer.all_special_tokens:
+    for token in _special(tokenizer):
         text = text.replace(token, f"{token[0]} {token[1:]}") if len(token) > 1 else text
     return text
+
+
+@lru_cache(maxsize=4)
+def _special(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """All that a tokenizer reads as one token whatever stands around it: those that have a role, the placeholders of
+    media, and others that were added (``all_special_tokens`` holds only the first kind); longer ones first."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return tuple(sorted({*tokenizer.all_special_tokens, *PLACEHOLDERS, *added}, key=lambda token: (-len(token), token)))
 
 
 def stretches(

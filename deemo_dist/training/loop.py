@@ -70,8 +70,9 @@ class Loop:
     def run(self, start_step: int) -> CommitInfo:
         """Train from ``start_step`` to the end of the stage; returns the last commit.
 
-        Raises ``Interrupted`` after a stop was asked for and its checkpoint committed, ``TrainingError`` when the data
-        end early or too many updates were left out, ``CheckpointError`` when this attempt is fenced.
+        Raises ``Interrupted`` after a stop was asked for and its checkpoint committed (asked for in the last step, the
+        stage ends as any other, and what comes after it hears of it), ``TrainingError`` when the data end early or too
+        many updates were left out, ``CheckpointError`` when this attempt is fenced.
         """
         self.engine.train_mode()
         self.peak = self.ranks.sums([measured_peak(self.ranks.device, working_dtype(self.spec.engine.precision))])[0]
@@ -84,7 +85,7 @@ class Loop:
             if self.turns.enough(done):
                 self.turns.to_the_best(done)
                 return self.saves.now(done, final=True)
-            if heard.stop:
+            if done < total and heard.stop:
                 self._leave_checkpoint(done)
             if done < total and self.saves.due(done):
                 self.saves.begin(done)
@@ -220,7 +221,7 @@ class Loop:
 
     def _leave_checkpoint(self, done: int) -> None:
         """On request: save, and end this life of the stage. Raises ``Interrupted``."""
-        self.saves.now(done, final=done == self.spec.total_steps)
+        self.saves.now(done, final=False)
         raise Interrupted(
             f"stage {self.spec.name} was interrupted ({self.stop.reason or 'a signal at another rank'}):"
             f" the checkpoint at step {done} of {self.spec.total_steps} is committed",

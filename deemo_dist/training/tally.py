@@ -53,7 +53,10 @@ class Tally:
             self.last_loss = loss
 
     def validated(self, done: int, loss: float) -> None:
-        """Note the validation loss after ``done`` steps."""
+        """Note the validation loss after ``done`` steps. In a row of left-out updates it says nothing: the weights are
+        those of before, and no checkpoint of them is made."""
+        if self.guard.in_a_row:
+            return
         if math.isfinite(loss) and (self.best_validation is None or loss < self.best_validation):
             self.best_validation, self.best_step, self.not_better = loss, done, 0
         else:

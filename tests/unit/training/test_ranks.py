@@ -137,6 +137,13 @@ def test_other_numbers_of_ranks_go_on_and_no_sample_is_fed_twice(ranks):
     assert fed(store_of(last)) == Counter(f"{step}-{number}" for step in range(20) for number in range(4))
 
 
+def test_a_stop_that_is_heard_in_the_last_step_ends_the_stage_as_any_other(ranks):
+    job = ranks(2, "at-the-end", steps=6, term_step=4)
+    assert job.codes == [0, 0], job.output()
+    assert [row["end"] for row in job.rows() if "end" in row] == [6]
+    assert ranks(2, "at-the-end", steps=6).codes == [0, 0]
+
+
 def fed(store):
     """How often each sample was fed, by the committed rows."""
     _, commit = finished(store, "runs/r/s", KEY)
