@@ -132,7 +132,7 @@ class _Chain:
 def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> None:
     """Stage after stage; done ones are skipped by their key. Rank 0 exports the model at the chain's end."""
     from deemo_dist.model import build_processor
-    from deemo_dist.training import attempt_of, listening
+    from deemo_dist.training import attempt_of
 
     ranks.progress.during("plans")
     store = open_store(config.storage)
@@ -161,7 +161,7 @@ def _train_chain(config: RunConfig, ranks: "Ranks", selection: Selection) -> Non
         base=base,
         stages=stages,
     )
-    with listening(), _tracking(chain) as tracker:  # a stop between two stages, on any rank, is heard by the next one
+    with _tracking(chain) as tracker:
         done = list(parents)
         for stage in stages[first:end]:
             before = tuple(each.config.trains for each in stages[: len(done)])

@@ -20,9 +20,11 @@ LONGEST = 80
 LONGEST_NAME = 8
 SHORT_NUMBER = 3  # digits: a subject's number that may stand for anything
 SHORTEST_STRANGE = 4  # letters of a file's name that is no word of English
-LONGEST_ENDING = 4  # signs: .webm
 MANY = 3  # people: what stands in the names or paths of so many names none of them
 ORDINARY = 1_000_000
+ENDINGS = frozenset(
+    ("3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
+)
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -183,8 +185,8 @@ def _path(uri: str) -> set[str]:
 
 
 def _stems(uri: str) -> set[str]:
-    """A file's name without its ending, as it stands and as it is read where signs of it are escaped (%20)."""
+    """A file's name without a video's ending, as it stands and as it is read where signs of it are escaped (%20)."""
     name = uri.rsplit("/", 1)[-1]
     stem, _, ending = name.rpartition(".")
-    stem = stem if stem and len(ending) <= LONGEST_ENDING else name
+    stem = stem if ending.lower() in ENDINGS else name
     return {stem, unquote(stem)}

@@ -209,7 +209,11 @@ class Loop:
                 loss_sum += share * batches.targets / (self.ranks.world * self.engine.micro)
                 targets += batches.targets
         self.engine.train_mode()
-        loss = self.ranks.sums([loss_sum])[0] / max(1, targets)
+        if not targets:
+            raise TrainingError(
+                f"the validation of stage {self.spec.name} brings no targets", hint="its data are empty"
+            )
+        loss = self.ranks.sums([loss_sum])[0] / targets
         self.tally.validated(step + 1, loss)
         return loss, time.perf_counter() - started
 

@@ -31,8 +31,8 @@ from deemo_dist.media import Sound
 WORDLESS_VOICES = ("prosody", "drop")
 AGREES = 1 / 3  # of a transcript's words are heard, or it is not what is spoken
 TAKEN_OUT = re.compile(
-    r"[\[<]\s*(?P<tag>[A-Za-z]+)(?:[ _-]?\d{1,6})?\s*[\]>]|\(\s*[A-Z]{4,}(?:[ _-]?\d{1,6})?\s*\)"
-    r"|\bX{3,}\b|\*{3,}|_{3,}"
+    r"[\[<]\s*(?P<tag>[A-Za-z]+(?:[ _-][A-Za-z]+){0,2})(?:[ _-]?\d{1,6})?\s*[\]>]"
+    r"|\(\s*[A-Z]{4,}(?:[ _-]?\d{1,6})?\s*\)|\b(?:X{3,}|x{3,})\b|\*{3,}|_{3,}"
 )
 NOISES = read_words("noises")
 NOTHING = Heard((), ())
@@ -215,8 +215,12 @@ def joined(spans: Iterable[Seconds], *, margin: float, seconds: float) -> tuple[
 def _placeholders(text: str) -> list[Span]:
     """Names that somebody took out of the transcript before, however that was marked: they are still spoken. A word for
     what is no speech is none."""
-    found = (match for match in TAKEN_OUT.finditer(text) if (match["tag"] or "").lower() not in NOISES)
+    found = (match for match in TAKEN_OUT.finditer(text) if NOISES.isdisjoint(_tag_words(match)))
     return [(*match.span(), "PERSON") for match in found]
+
+
+def _tag_words(match: "re.Match[str]") -> list[str]:
+    return re.split(r"[ _-]", (match["tag"] or "").lower())
 
 
 def _places(words: Sequence[HeardWord]) -> list[tuple[int, int]]:

@@ -160,11 +160,13 @@ def test_words_joined_by_underscores_are_a_handle_where_one_can_be_a_name(scrubb
     assert scrubber("see audio_cues and visual_cues there", {}).transcript == "see audio_cues and visual_cues there"
 
 
+@pytest.mark.slow
 def test_marks_of_direction_hide_no_name(scrubber: Scrubber) -> None:
     hidden = "so \u200eAn\u202ana Kel\u2066ler won"
     assert scrubber(hidden, {}).transcript == "so [PERSON_1] won"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "made"),
     [
@@ -183,6 +185,7 @@ def test_what_an_earlier_scrubbing_broke_in_pieces_goes_whole(scrubber: Scrubber
     assert scrubber(text, {}).transcript == made
 
 
+@pytest.mark.slow
 def test_old_placeholders_stay_and_are_not_taken_again(scrubber: Scrubber) -> None:
     assert scrubber("[PERSON_1] met Anna Keller", {}).transcript == "[PERSON_1] met [PERSON_2]"
     assert scrubber("[NUMBER_7] [LAUGHTER_1]", {}).transcript == "[NUMBER_7] [LAUGHTER_1]"
