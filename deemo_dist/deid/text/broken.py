@@ -5,42 +5,43 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-Span = tuple[int, int, str]
 Place = tuple[int, int]
 FEWEST = 3  # digits
-_SIGNS = r"[\s.()/-]*"
-_BEFORE, _AFTER = re.compile(rf"(?:\d+{_SIGNS})+$"), re.compile(rf"[A-Za-z]{{0,3}}(?:{_SIGNS}\d+)+")
+NEAR = 80  # signs: as far as a number or an address reaches from what was taken out of it
+_BEFORE, _AFTER = re.compile(r"[\d\s.()/-]+$"), re.compile(r"[A-Za-z]{0,3}[\d\s.()/-]+")
 _MAILBOX = re.compile(r"[\w.+-]+@$")
 
 
-def remainders(text: str, span: Span, places: Sequence[Place]) -> Iterator[Span]:
+def remainders(text: str, found: Place, places: Sequence[Place]) -> Iterator[Place]:
     """What of a finding lies outside the placeholders at ``places`` (ascending), from its first letter or digit to its
     last; itself where none stands in it."""
-    start, end, kind = span
+    start, end = found
     inside = [place for place in places if place[0] < end and start < place[1]]
     if not inside:
-        yield span
+        yield found
         return
     for (_, low), (high, _) in pairwise([(start, start), *inside, (end, end)]):
         signs = [place for place in range(low, high) if text[place].isalnum()]
         if signs:
-            yield signs[0], signs[-1] + 1, kind
+            yield signs[0], signs[-1] + 1
 
 
-def digits_beside(text: str, places: Sequence[Place]) -> Iterator[Span]:
+def digits_beside(text: str, places: Sequence[Place]) -> Iterator[Place]:
     """Rows of digits right beside placeholders of numbers: the rest of what was taken out."""
     for start, end in places:
-        before, after = _BEFORE.search(text[:start]), _AFTER.match(text[end:])
-        sides = [(before.start(), start)] if before else []
+        first = max(0, start - NEAR)
+        before, after = _BEFORE.search(text[first:start]), _AFTER.match(text[end : end + NEAR])
+        sides = [(first + before.start(), start)] if before else []
         sides += [(end, end + after.end())] if after else []
         for low, high in sides:
             digits = [place for place in range(low, high) if text[place].isdigit()]
             if len(digits) >= FEWEST:
-                yield digits[0], digits[-1] + 1, "NUMBER"
+                yield digits[0], digits[-1] + 1
 
 
-def mailboxes(text: str, places: Sequence[Place]) -> Iterator[Span]:
+def mailboxes(text: str, places: Sequence[Place]) -> Iterator[Place]:
     """What stands before an @ whose other side was taken out."""
     for start, _ in places:
-        if found := _MAILBOX.search(text[:start]):
-            yield found.start(), start, "EMAIL"
+        first = max(0, start - NEAR)
+        if found := _MAILBOX.search(text[first:start]):
+            yield first + found.start(), start

@@ -137,14 +137,16 @@ class Scrubber:
         old = list(PLACEHOLDER.finditer(text))
         places = [match.span() for match in old]
         numbers = [match.span() for match in old if match[0].startswith(NUMBERS)]
-        found = [*digits_beside(text, numbers), *mailboxes(text, places)]
+        found: list[Span] = [(*place, "NUMBER") for place in digits_beside(text, numbers)]
+        found += [(*place, "EMAIL") for place in mailboxes(text, places)]
         for item in results:
-            kind = ALIASES.get(item.entity_type, item.entity_type)
-            whole = (item.start, item.end, kind)
-            for span in remainders(text, whole, places) if kind in FOUND else ():
-                if item.score >= INTRODUCED and kind == "PERSON" and span == whole:
-                    found.append(span)
-                elif not _is_word(text[span[0] : span[1]], kind) and (kept := self._trimmed(text, span)):
+            kind, whole = ALIASES.get(item.entity_type, item.entity_type), (item.start, item.end)
+            if kind not in FOUND:
+                continue
+            for place in remainders(text, whole, places):
+                if item.score >= INTRODUCED and kind == "PERSON" and place == whole:
+                    found.append((*place, kind))
+                elif not _is_word(text[slice(*place)], kind) and (kept := self._trimmed(text, (*place, kind))):
                     found.append(kept)
         return found
 

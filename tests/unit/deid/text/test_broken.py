@@ -21,16 +21,15 @@ def test_what_remains_is_every_letter_and_digit_outside_the_placeholders_and_not
 ) -> None:
     start, end = sorted((min(one, len(text)), min(other, len(text))))
     old = {place for first, last in places_of(text) for place in range(first, last)}
-    rest = list(remainders(text, (start, end, "PERSON"), places_of(text)))
-    covered = {place for first, last, _ in rest for place in range(first, last)}
+    rest = list(remainders(text, (start, end), places_of(text)))
+    covered = {place for first, last in rest for place in range(first, last)}
     assert not covered & old
     assert {place for place in range(start, end) if text[place].isalnum() and place not in old} <= covered
     assert covered <= set(range(start, end))
-    assert all(kind == "PERSON" for *_, kind in rest)
 
 
 def test_a_finding_without_a_placeholder_stays_as_it_is() -> None:
-    assert list(remainders(" Anna, [PERSON_1]", (0, 6, "PERSON"), [(7, 17)])) == [(0, 6, "PERSON")]
+    assert list(remainders(" Anna, [PERSON_1]", (0, 6), [(7, 17)])) == [(0, 6)]
 
 
 @pytest.mark.parametrize(
@@ -40,12 +39,13 @@ def test_a_finding_without_a_placeholder_stays_as_it_is() -> None:
         ("[NUMBER_1]X12345", ["12345"]),
         ("12 [NUMBER_1] 34", []),
         ("in 2019 we paid [NUMBER_1] and 400", []),
+        ("1" * 5000 + "x[NUMBER_1]x" + "1" * 5000, ["1" * 79]),  # as quickly as any other
     ],
 )
 def test_digits_beside_a_number_are_the_rest_of_it(text: str, found: list[str]) -> None:
-    assert [text[start:end] for start, end, _ in digits_beside(text, places_of(text))] == found
+    assert [text[start:end] for start, end in digits_beside(text, places_of(text))] == found
 
 
 def test_what_stands_before_an_at_is_a_mailbox() -> None:
     text = "to rose.hill@[URL_1], not at [URL_2]"
-    assert [text[start:end] for start, end, _ in mailboxes(text, places_of(text))] == ["rose.hill@"]
+    assert [text[start:end] for start, end in mailboxes(text, places_of(text))] == ["rose.hill@"]
