@@ -2,13 +2,14 @@
 
 Whisper misspells names that it does not know. What stands between the nearest words of the sentence that were heard
 right is the name as heard. Of it, in the words: ``removed`` when nothing is left, ``hidden`` when nothing is left that
-sounds like a word of the name. In the sound: ``muted`` when all of it is to be silenced, without a transcript and with
-the true one given (``muted_given``). A name of which nothing was heard is left out. ``other_...``: other words, the
-same question.
+sounds like a word of the name, both by the names that are found in what was heard; ``released_hidden``: the same of the
+transcript that is released, out of which doubted words are taken too. In the sound: ``muted`` when all of it is to be
+silenced, without a transcript and with the true one given (``muted_given``). A name of which nothing was heard is left
+out. ``other_...``: other words, the same question.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from deemo_dist.deid.text.align import Token, aligned, heard_tokens, sound_key, text_tokens
 from deemo_dist.deid.text.asr import Heard, Listener
-from deemo_dist.deid.text.spoken import Words
+from deemo_dist.deid.text.spoken import Words, _unsure
 from tests.pii import Sentence, Tally, covered
 from tests.voices import RATE, speak
 
@@ -47,11 +48,15 @@ def listen(listener: Listener, said: Sequence[tuple[Sentence, np.ndarray]]) -> l
 
 
 def judge(words: Words, hearings: Sequence[tuple[Sentence, Heard, float]], *, lower: bool = False) -> dict[str, Tally]:
-    """The shares described above; ``lower``: as if Whisper wrote no capitals."""
+    """The shares described above; ``lower``: as if both ears wrote no capitals."""
     counts: dict[str, list[int]] = {}
     for row, heard, seconds in hearings:
         if lower:
-            heard = replace(heard, words=tuple(replace(word, text=word.text.lower()) for word in heard.words))
+            heard = replace(
+                heard,
+                words=tuple(replace(word, text=word.text.lower()) for word in heard.words),
+                again=tuple(replace(passage, text=passage.text.lower()) for passage in heard.again),
+            )
         for name, good in _verdicts(words, row, heard, seconds):
             tally = counts.setdefault(name, [0, 0])
             tally[0] += good
@@ -65,6 +70,7 @@ def _verdicts(words: Words, row: Sentence, heard: Heard, seconds: float) -> list
     cut = words(None, {}, (), silence, RATE).mutes
     cut_given = words(row.text, {}, (), silence, RATE).mutes
     (spans,) = words._scrubber.find([heard.text])
+    released = [*spans, *_unsure(heard, spans, words._doubt(heard, spans))]
     given, texts, times = text_tokens(row.text), text_tokens(heard.text), heard_tokens(heard.words)
     match = aligned([token.key for token in given], [token.key for token in texts])
     found, apart = [], set[int]()
@@ -74,14 +80,24 @@ def _verdicts(words: Words, row: Sentence, heard: Heard, seconds: float) -> list
         if mention.kind != "PERSON" or not place:
             continue
         keys = {sound_key(word) for word in re.findall(r"[^\W\d_]{3,}", row.text[mention.start : mention.end])}
-        left = [texts[n] for n in place if not covered(spans, heard.text, int(texts[n].start), int(texts[n].end))]
-        found += [("removed", not left), ("hidden", not any(_alike(token.key, key) for token in left for key in keys))]
+        left, left_released = (
+            [texts[n] for n in place if not covered(rows, heard.text, int(texts[n].start), int(texts[n].end))]
+            for rows in (spans, released)
+        )
+        found += [("removed", not left), ("hidden", not _sounds(left, keys))]
+        found += [("released_hidden", not _sounds(left_released, keys))]
         found += [("muted", _within(times, place, cut)), ("muted_given", _within(times, place, cut_given))]
     for n, token in enumerate(texts):
         if n not in apart:
             found.append(("other_removed", any(a < token.end and token.start < b for a, b, _ in spans)))
+            found.append(("other_left_out", any(a < token.end and token.start < b for a, b, _ in released)))
             found += [("other_muted", _within(times, [n], cut)), ("other_muted_given", _within(times, [n], cut_given))]
     return found
+
+
+def _sounds(left: Sequence[Token], keys: Collection[str]) -> bool:
+    """Whether one of the words that are left sounds like one of the name's."""
+    return any(_alike(token.key, key) for token in left for key in keys)
 
 
 def _alike(one: str, other: str) -> bool:

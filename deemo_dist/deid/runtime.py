@@ -99,12 +99,18 @@ class Onnx(Network):
 
     def __call__(self, blob: np.ndarray) -> list[np.ndarray]:
         """Run the network on one input."""
-        import onnxruntime
-
-        options, session = onnxruntime.RunOptions(), self._running
-        if blob.size > LARGE:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        session = self._running
+        options = give_back() if blob.size > LARGE else None
         return list(session.run(None, {session.get_inputs()[0].name: blob}, options))
+
+
+def give_back() -> Any:
+    """Options of a run after which the shared arena gives back to the system what the run took."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def pruned(content: bytes, outputs: tuple[str, ...]) -> bytes:
@@ -142,12 +148,18 @@ def onnx_session(path: Path, outputs: int | None = None) -> Any:
     """An onnxruntime session on one thread for CenterFace's graph, whose dummy input shape is made dynamic. What leads
     to none of the first ``outputs`` is left out by onnxruntime; the others come out bit for bit the same."""
     import onnx
-    import onnxruntime
 
     graph_model = onnx.load(str(path))
     _free_shapes(graph_model.graph)
     if outputs is not None:
         del graph_model.graph.output[outputs:]
+    return plain_session(graph_model.SerializeToString())
+
+
+def plain_session(model: Path | bytes) -> Any:
+    """An onnxruntime session on one thread, over the arena of all, for a model as it is: its file or its bytes."""
+    import onnxruntime
+
     _share_arena()
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
@@ -155,7 +167,8 @@ def onnx_session(path: Path, outputs: int | None = None) -> Any:
     options.inter_op_num_threads = THREADS
     options.log_severity_level = 3
     options.enable_mem_pattern = False  # sizes vary: a plan for each costs half as much memory again, and no time less
-    return onnxruntime.InferenceSession(graph_model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    given = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 def _free_shapes(graph: Any) -> None:

@@ -3,8 +3,8 @@
 Templates and names are those the recognisers were not tuned on (``tests/pii.py``). Written with capitals and without,
 and spoken by a synthetic voice and heard by Whisper. A table says all shares with Wilson's 95 % interval (sentences
 share templates, so the mentions are not quite independent); the rows compare the lower bound with its aim, or with the
-floor of what is reached: names that are words (Will, Hope) are mostly missed where there are no capitals, and a name
-that Whisper mishears is mostly not known for one where no transcript tells.
+floor of what is reached: names that are words (Will, Hope) are mostly missed where there are no capitals, and of names
+that both ears mishear some are not known for one where no transcript tells.
 """
 
 import time
@@ -28,12 +28,12 @@ from tests.heard import judge, listen, say, speakable
 from tests.pii import Finder, Tally, measure, sentences
 
 FILLS = 10
-SPOKEN = 120
+SPOKEN = 300
 AIM, MOST_LOST, MOST_MUTED = 0.95, 0.02, 0.15
 # What is reached where .95 is not, a margin below what was measured: a row under it has become worse.
 FLOORS = {"cased": 0.93, "lower-case": 0.17}
-HIDDEN = {"heard": 0.82, "heard, lower-case": 0.75}
-MUTED = {"heard": 0.74, "heard, lower-case": 0.72}
+RELEASED = {"heard": AIM, "heard, lower-case": 0.92}
+MUTED = {"heard": 0.87, "heard, lower-case": 0.85}
 GENERATED = "My name is Anna Keller and I arrived from Lisbon on Monday."
 
 
@@ -67,7 +67,7 @@ def written(finder: Finder, *, hard: bool = False) -> dict[str, dict[str, Tally]
 
 
 def heard(words: Words, listener: Listener) -> tuple[dict[str, dict[str, Tally]], float]:
-    """Shares through the synthetic voice and Whisper, and Whisper's CPU seconds a second of sound."""
+    """Shares through the synthetic voice and Whisper, and the ears' CPU seconds a second of sound."""
     said = say(speakable(sentences("held", fills=FILLS))[:SPOKEN])
     listen(listener, said[:1])
     started = time.process_time()
@@ -98,7 +98,7 @@ def show(shares: Mapping[str, Mapping[str, Tally]], rate: float, seconds: float)
             table.add_row(condition, kind, f"{tally.found:,}", f"{tally.total:,}", f"{tally.share:.3f}", interval)
     Console().print(table)
     Console().print(
-        f"Whisper: {rate:.3f} CPU seconds a second of sound; words of a generated clip: {seconds:.3f} CPU s"
+        f"both ears: {rate:.3f} CPU seconds a second of sound; words of a generated clip: {seconds:.3f} CPU s"
     )
 
 
@@ -132,10 +132,10 @@ def _heard_rows(name: str, shares: Mapping[str, Tally]) -> list[Work]:
     return [
         _row(f"{name}: names muted, true transcript given (lower bound)", "the aim", shares["muted_given"].low),
         _row(
-            f"{name}: nothing left that sounds like the name (lower bound)",
-            "its floor",
-            shares["hidden"].low,
-            HIDDEN[name],
+            f"{name}: nothing released that sounds like the name (lower bound)",
+            "the aim" if RELEASED[name] == AIM else "its floor",
+            shares["released_hidden"].low,
+            RELEASED[name],
         ),
         _row(f"{name}: names muted, no transcript (lower bound)", "its floor", shares["muted"].low, MUTED[name]),
         _row(f"{name}: other words kept in the sound", "the aim", 1 - shares["other_muted"].share, 1 - MOST_MUTED),

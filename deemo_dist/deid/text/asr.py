@@ -16,6 +16,7 @@ import numpy as np
 
 from deemo_dist.deid.runtime import THREADS
 from deemo_dist.deid.text.gain import Lifted
+from deemo_dist.deid.text.second import SecondEar
 from deemo_dist.deid.text.wordless import stands_still, without
 from deemo_dist.deid.waveform import at_sound_rate, check_finite
 from deemo_dist.media import Sound
@@ -53,15 +54,25 @@ class HeardWord:
 
 
 @dataclass(frozen=True)
+class Again:
+    """``text``: what the second ear wrote where words ``first`` up to ``last`` were heard."""
+
+    first: int
+    last: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Heard:
     """``words`` in order; ``speech``: (start, end) seconds with a voice; ``garbled``: those of them that may hold
     words which nobody made out: Whisper repeated itself, doubted most of what it heard, or heard nothing;
-    ``wordless``: those whose voice says no words for certain."""
+    ``wordless``: those whose voice says no words for certain; ``again``: the words as a second ear has them."""
 
     words: tuple[HeardWord, ...]
     speech: tuple[tuple[float, float], ...]
     garbled: tuple[tuple[float, float], ...] = ()
     wordless: tuple[tuple[float, float], ...] = ()
+    again: tuple[Again, ...] = ()
 
     @property
     def text(self) -> str:
@@ -74,13 +85,14 @@ class Heard:
 
 
 class Listener:
-    """Loads the voice detector at once (50 ms) and Whisper when the first word is to be heard (0.3 s)."""
+    """Loads the voice detector (50 ms), and Whisper and the second ear when the first word is to be heard (0.4 s)."""
 
     def __init__(self) -> None:
         from faster_whisper.vad import get_vad_model
 
         self._detector = get_vad_model()
         self._whisper: Any = None
+        self._second: SecondEar | None = None
         self._encode: Any = None
         self._tokenizer: Any = None
         self._spare = AROUND
@@ -94,7 +106,7 @@ class Listener:
         probabilities = self._probabilities(sound)
         speech = spans_of(probabilities)
         words: list[HeardWord] = []
-        garbled, wordless = [], []
+        garbled, wordless, again = [], [], []
         for start, end in windows_of(speech, probabilities):
             self._spare = AROUND
             piece = sound[round(start * RATE) : round(end * RATE)]
@@ -102,6 +114,7 @@ class Listener:
             if self._says_nothing(piece, active):
                 wordless.append((start, end))
                 continue
+            first = len(words)
             for segment in self._segments(piece):
                 span = (start + max(0.0, float(segment.start)), min(end, start + float(segment.end)))
                 if self._is_wordless(sound[round(span[0] * RATE) : round(span[1] * RATE)], segment, active):
@@ -110,13 +123,15 @@ class Listener:
                     garbled.append(span)
                 else:
                     words += [_word(word, start, end) for word in segment.words or () if word.word.strip()]
+            if len(words) > first:
+                again.append(Again(first, len(words), self._once_more(piece)))
         known = [(word.start - AROUND_WORDS, word.end + AROUND_WORDS) for word in words]
         garbled += without(speech, [*known, *garbled, *wordless], least=UNHEARD)
-        return Heard(tuple(words), tuple(speech), tuple(sorted(garbled)), tuple(wordless))
+        return Heard(tuple(words), tuple(speech), tuple(sorted(garbled)), tuple(wordless), tuple(again))
 
     def rest(self) -> None:
-        """Let go of Whisper (90 MB) until the next word is to be heard."""
-        self._whisper = self._encode = self._tokenizer = None
+        """Let go of Whisper (90 MB) and the second ear (60 MB) until the next word is to be heard."""
+        self._whisper = self._encode = self._tokenizer = self._second = None
 
     def _probabilities(self, sound: Sound) -> np.ndarray:
         """Of speech, for every 512 samples: float32 [ceil(N / 512)]. As faster-whisper has it, which wants the sound
@@ -170,6 +185,11 @@ class Listener:
             if all(segment.compression_ratio <= REPEATED for segment in found):
                 break
         return found
+
+    def _once_more(self, piece: np.ndarray) -> str:
+        if self._second is None:
+            self._second = SecondEar()
+        return self._second(piece)
 
     def _model(self) -> Any:
         if self._whisper is None:

@@ -3,13 +3,13 @@
 Wherever words stay audible the sound is listened to. What is to be muted comes from both sides: mentions in the given
 transcript are laid against the words heard, and the words heard are searched themselves, for a name may be spoken that
 nobody wrote down. A mention that cannot be located mutes the gap it must be in; where the transcript and what was heard
-do not agree, or nothing was heard, all speech that may hold it. Words that Whisper was unsure of are muted where no
-transcript has them: they may be names that it does not know; so is speech that it could not make out at all. Where no
-transcript came, the words heard become it.
+do not agree, or nothing was heard, all speech that may hold it. Words that Whisper was unsure of, or in whose place a
+second ear heard a name, are muted where no transcript has them: they may be names that Whisper does not know; so is
+speech that it could not make out at all. Where no transcript came, the words heard become it.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from deemo_dist.config import PolicyConfig
 from deemo_dist.console import logger
+from deemo_dist.deid.text.agree import compared
 from deemo_dist.deid.text.align import locate, unmatched
 from deemo_dist.deid.text.asr import Heard, HeardWord, Listener
 from deemo_dist.deid.text.doubt import doubtful
@@ -38,6 +39,7 @@ NOISES = read_words("noises")
 NOTHING = Heard((), ())
 UNREADABLE = "words: texts that are mostly not in Latin letters are left out, for names in them cannot be told"
 Seconds = tuple[float, float]
+Doubt = Callable[[Iterable[int]], set[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +90,13 @@ class Words:
         mentions = [*spans[0], *_placeholders(given or "")]
         heard = self._hear(given, sound, rate)
         spoken = self._scrubber.find([heard.text, given or "", *others], names)[0] if heard.words else []
+        doubt = self._doubt(heard, spoken)
         said, source = transcript, "none" if given is None else "given"
         if given is None and heard.words and self._policy.asr == "missing" and not strange:
             said, source = heard.text, "asr"
-            spans = [merged([*spoken, *self._unsure(heard, spoken)]), *spans[1:]]
+            spans = [merged([*spoken, *_unsure(heard, spoken, doubt)]), *spans[1:]]
         seconds = 0.0 if sound is None else len(sound) / rate
-        mutes = self._mutes(given or "", mentions, heard, spoken, seconds) if self._cuts(sound) else ()
+        mutes = self._mutes(given or "", mentions, heard, spoken, doubt, seconds) if self._cuts(sound) else ()
         return self._spoken(said, texts, spans, mutes, source, _figures(heard, mutes) | left_out)
 
     def _left_out(self, count: int) -> dict[str, float]:
@@ -155,37 +158,35 @@ class Words:
         return self._listen(sound, rate) if sound is not None and (wanted or self._cuts(sound)) else NOTHING
 
     def _mutes(
-        self, given: str, mentions: Sequence[Span], heard: Heard, spoken: Sequence[Span], seconds: float
+        self,
+        given: str,
+        mentions: Sequence[Span],
+        heard: Heard,
+        spoken: Sequence[Span],
+        doubt: Doubt,
+        seconds: float,
     ) -> tuple[Seconds, ...]:
         """All that is to be silent: what was written and can be said, what was heard, what nobody could make out."""
         spans = [*_times(heard.words, spoken), *heard.garbled]
         apart, agreed = unmatched(given, heard.words) if given else (list(range(len(heard.words))), 0.0)
         doubted = apart if agreed >= AGREES else range(len(heard.words))
-        muted = self._doubted(heard, spoken, doubted)
-        spans += [(heard.words[number].start, heard.words[number].end) for number in sorted(muted)]
+        spans += [(heard.words[number].start, heard.words[number].end) for number in sorted(doubt(doubted))]
         if mentions and agreed >= AGREES:
             spans += locate(given, [mention[:2] for mention in mentions], heard.words, seconds)
         elif mentions:
             spans += self._doubtful(heard, seconds)
         return joined(spans, margin=self._policy.mute_margin, seconds=seconds)
 
-    def _doubted(self, heard: Heard, spoken: Sequence[Span], asked: Iterable[int]) -> set[int]:
-        """The numbers of the words that are, or may be, names."""
+    def _doubt(self, heard: Heard, spoken: Sequence[Span]) -> Doubt:
+        """What tells which of the words asked for are, or may be, names."""
         named = {number for start, end, _ in spoken for number in _inside(heard.words, start, end)}
-        return doubtful(heard.words, named, frozenset(asked), self._scrubber.is_smallest)
+        otherwise, again = compared(heard.words, heard.again, self._scrubber.find)
 
-    def _unsure(self, heard: Heard, spoken: Sequence[Span]) -> list[Span]:
-        """The words of the heard text that may be names, each row of them as one span beside those ``spoken``."""
-        taken = [(start, end) for start, end, _ in spoken]
-        places = _places(heard.words)
-        rows: list[Span] = []
-        for number in sorted(self._doubted(heard, spoken, range(len(heard.words)))):
-            start, end = places[number]
-            if any(start < last and first < end for first, last in taken):
-                continue
-            row = rows.pop() if rows and rows[-1][1] + 1 == start else (start, end, UNSURE)
-            rows.append((row[0], end, UNSURE))
-        return rows
+        def doubt(asked: Iterable[int]) -> set[int]:
+            asked = frozenset(asked)
+            return doubtful(heard.words, named | (again & asked), asked, self._scrubber.is_smallest, otherwise)
+
+        return doubt
 
     def _doubtful(self, heard: Heard, seconds: float) -> list[Seconds]:
         """Where a mention may be that could not be placed: all speech, or all sound where no speech was found.
@@ -198,6 +199,20 @@ class Words:
                 "a name of the transcript cannot be placed in the sound", stage="transcript", reason="uncertain"
             )
         return left
+
+
+def _unsure(heard: Heard, spoken: Sequence[Span], doubt: Doubt) -> list[Span]:
+    """The words of the heard text that may be names, each row of them as one span beside those ``spoken``."""
+    taken = [(start, end) for start, end, _ in spoken]
+    places = _places(heard.words)
+    rows: list[Span] = []
+    for number in sorted(doubt(range(len(heard.words)))):
+        start, end = places[number]
+        if any(start < last and first < end for first, last in taken):
+            continue
+        row = rows.pop() if rows and rows[-1][1] + 1 == start else (start, end, UNSURE)
+        rows.append((row[0], end, UNSURE))
+    return rows
 
 
 def joined(spans: Iterable[Seconds], *, margin: float, seconds: float) -> tuple[Seconds, ...]:

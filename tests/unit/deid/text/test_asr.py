@@ -66,6 +66,9 @@ def test_words_are_heard_with_their_times(listener: Listener) -> None:
     assert 1.5 < match.start < match.end < 3.0
     assert heard.words[0].end > 1.0
     assert listener(sound, RATE) == heard
+    (again,) = heard.again
+    assert (again.first, again.last) == (0, len(heard.words))
+    assert "good match" in again.text
 
 
 @pytest.mark.slow
@@ -78,6 +81,9 @@ def test_other_rates_and_two_utterances_with_a_long_pause(listener: Listener) ->
     assert "thank you very much" in high.text.lower()
     assert "tomorrow" in high.text.lower()
     assert next(word.start for word in high.words if "tomorrow" in word.text.lower()) > 13.0
+    first, last = high.again
+    assert (first.first, first.last, last.last) == (0, last.first, len(high.words))
+    assert "tomorrow" in last.text.lower()
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deemo_dist.deid.text.asr import HeardWord
-from deemo_dist.deid.text.doubt import NOT_QUITE, UNSURE, doubtful
+from deemo_dist.deid.text.doubt import NOT_QUITE, OTHERWISE, UNSURE, doubtful
 
 SMALL = frozenset(("and", "the", "of", "a", "with"))
 
@@ -30,7 +30,7 @@ def test_a_name_heard_as_several_words_is_muted_whole() -> None:
 
 
 def test_neighbours_are_doubted_through_one_another() -> None:
-    words = spoken(("to", 0.96), ("bezel", 0.97), ("arm", 0.48), ("either", 0.72), ("of", 0.76), ("out", 0.97))
+    words = spoken(("to", 0.96), ("bezel", 0.97), ("arm", 0.38), ("either", 0.72), ("of", 0.74), ("out", 0.97))
     assert left(words, set()) == "to bezel out"
 
 
@@ -46,19 +46,27 @@ def test_more_than_a_little_between_two_names_stays() -> None:
     assert left(words, {0, 3, 7}) == "saw the old"
 
 
+def test_what_the_second_ear_has_otherwise_is_doubted_more() -> None:
+    words = spoken(("played", 0.99), ("back", 0.52), ("joke", 0.52), ("again", 0.99))
+    assert doubtful(words, (), range(4), SMALL.__contains__) == set()
+    assert doubtful(words, (), range(4), SMALL.__contains__, {1}) == {1, 2}
+
+
 @given(
     st.lists(st.floats(0, 1), min_size=1, max_size=12),
     st.sets(st.integers(0, 11)),
     st.sets(st.integers(0, 11)),
+    st.sets(st.integers(0, 11)),
 )
-def test_laws(sure: list[float], named: set[int], asked: set[int]) -> None:
+def test_laws(sure: list[float], named: set[int], asked: set[int], otherwise: set[int]) -> None:
     words = spoken(*(("cathe", probability) for probability in sure))
     named, asked = ({number for number in each if number < len(words)} for each in (named, asked))
-    muted = doubtful(words, named, asked, SMALL.__contains__)
+    muted = doubtful(words, named, asked, SMALL.__contains__, otherwise)
     assert named <= muted <= named | asked
+    assert muted >= doubtful(words, named, asked, SMALL.__contains__)
     assert {number for number in asked if sure[number] < UNSURE} <= muted
     kept = sorted(set(range(len(words))) - muted)
     for number in set(kept) & asked:
         beside = {number - 1, number + 1} & muted
-        assert sure[number] >= NOT_QUITE or not beside
-    assert doubtful(words, muted, asked, SMALL.__contains__) >= muted
+        assert sure[number] * (OTHERWISE if number in otherwise else 1) >= NOT_QUITE or not beside
+    assert doubtful(words, muted, asked, SMALL.__contains__, otherwise) >= muted
