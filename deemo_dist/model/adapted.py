@@ -8,7 +8,7 @@ adapter/adapter_model.safetensors
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,12 +16,11 @@ from torch import Tensor
 from deemo_dist.errors import ModelError
 from deemo_dist.model.adapters import ADAPTER, read_adapters
 from deemo_dist.model.identity import refuse_other_base, source_digest
+from deemo_dist.model.parted import PartedModel
 from deemo_dist.model.sources import RANDOM, cast_parameters, load_parts
 from deemo_dist.records.adapters import adapted_layer, plain_name
 
-if TYPE_CHECKING:
-    from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration as Model
-
+Model = TypeVar("Model", bound=PartedModel)
 ADAPTER_FOLDER = "adapter"
 ADAPTER_FILE = "adapter_model.safetensors"
 REST_FILE = "model.safetensors"
@@ -34,7 +33,7 @@ def holds_adapters(folder: Path) -> bool:
     return (folder / ADAPTER_FOLDER / "adapter_config.json").is_file()
 
 
-def save_adapted(model: "Model", folder: Path) -> None:
+def save_adapted(model: PartedModel, folder: Path) -> None:
     """Write ``model``, which has adapters, without the parts that its sources give. ``model.trained``: plain names of
     what a training changed in those parts, which goes along."""
     from safetensors.torch import save_file
@@ -52,7 +51,7 @@ def save_adapted(model: "Model", folder: Path) -> None:
     model.peft_config[ADAPTER].save_pretrained(str(adapter))
 
 
-def load_adapted(kind: "type[Model]", folder: Path, config: Any, dtype: torch.dtype | None) -> "Model":
+def load_adapted(kind: type[Model], folder: Path, config: Any, dtype: torch.dtype | None) -> Model:
     """The model of a folder: its base from the sources, then what the folder holds.
 
     Raises ``ModelError`` where the base cannot be had, is another than the adapters were trained over, or where the
@@ -93,21 +92,21 @@ def _with_adapter(name: str) -> str:
     return f"{name.removesuffix('.weight')}.{ADAPTER}.weight"
 
 
-def _own_tensors(model: "Model") -> dict[str, Tensor]:
+def _own_tensors(model: PartedModel) -> dict[str, Tensor]:
     """Parameters and kept buffers under their plain names, each once."""
     kept = model.state_dict().keys()
     tensors = {**dict(model.named_parameters()), **{n: b for n, b in model.named_buffers() if n in kept}}
     return {plain_name(name): tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _of_base(model: "Model", name: str) -> bool:
+def _of_base(model: PartedModel, name: str) -> bool:
     """Whether a tensor is as its part's source gives it."""
     sources = model.config.sources or {}
     stored = any(name.startswith(prefix) and sources.get(part, RANDOM) != RANDOM for part, prefix in PARTS.items())
     return stored and name not in model.trained
 
 
-def _fill(model: "Model", tensors: Mapping[str, Tensor]) -> None:
+def _fill(model: PartedModel, tensors: Mapping[str, Tensor]) -> None:
     """Copy ``tensors`` in; everything that the base does not give must be among them."""
     held = {plain_name(name): tensor for name, tensor in model.state_dict(keep_vars=True).items()}
     own = _own_tensors(model)

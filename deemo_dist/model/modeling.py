@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationMixin
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -22,6 +22,7 @@ from deemo_dist.model.adapted import holds_adapters, load_adapted, save_adapted
 from deemo_dist.model.adapters import is_adapted
 from deemo_dist.model.configuration import DeemoLlamaConfig
 from deemo_dist.model.loss import logits_at, loss_over
+from deemo_dist.model.parted import PartedModel
 from deemo_dist.model.placing import made
 from deemo_dist.model.projectors import CueProjector, QFormerProjector, build_projector
 from deemo_dist.model.served import check_served, over_pack
@@ -43,11 +44,9 @@ MEDIA = (
 )
 
 
-class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class DeemoLlamaForConditionalGeneration(PartedModel, GenerationMixin):
     """The model. Parts: ``vision_tower audio_tower video_projector audio_projector cue_projector language_model``."""
 
-    config: DeemoLlamaConfig
-    config_class = DeemoLlamaConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
@@ -58,7 +57,7 @@ class DeemoLlamaForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def __init__(self, config: DeemoLlamaConfig) -> None:
         super().__init__(config)
         attention.register()
-        self.trained: frozenset[str] = frozenset()
+        self.trained = frozenset()
         self.vision_tower = made("vision", lambda: build_tower(settle(config.vision_config)))
         self.audio_tower = made("audio", lambda: build_tower(settle(config.audio_config)))
         causal = partial(AutoModelForCausalLM.from_config, config.text_config, attn_implementation=attention.NAME)

@@ -6,7 +6,7 @@ A source is ``random``, a folder, a GGUF file, a name of the hub, ``weights:NAME
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,11 +15,9 @@ from transformers import AutoModelForCausalLM
 from deemo_dist.errors import ModelError
 from deemo_dist.model.fetched import fetched
 from deemo_dist.model.gguf import is_gguf, unpacked
+from deemo_dist.model.parted import PartedModel
 from deemo_dist.model.stored import load_stored
 from deemo_dist.model.towers import load_tower
-
-if TYPE_CHECKING:
-    from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration as Model
 
 RANDOM = "random"
 WEIGHTS = "weights:"
@@ -28,7 +26,7 @@ WANTED, UNWANTED = ["*.json", "*.safetensors"], ["*/*", "consolidated*"]
 """Files of a repository on the hub: the weights as transformers names them, in no other form."""
 
 
-def load_parts(model: "Model", sources: Mapping[str, str], dtype: torch.dtype) -> None:
+def load_parts(model: PartedModel, sources: Mapping[str, str], dtype: torch.dtype) -> None:
     """Stored weights into the parts (``llm vision audio``) that have a source. Raises ``ModelError``."""
     config = model.config
     parts = (
