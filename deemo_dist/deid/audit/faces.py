@@ -23,6 +23,7 @@ from deemo_dist.deid.faces.detectors import FaceDetector
 from deemo_dist.deid.faces.text import TextDetector
 
 COVERED = 0.5
+OPEN = 0.95  # hidden by less, a hit is filled, too: that costs a larger mask, no clip
 SURE = 0.75
 SENSED = 3
 TEXT_SECONDS = 5.0
@@ -66,12 +67,12 @@ class _Round:
     sure: bool = False
     unsure: bool = False
 
-    def take(self, boxes: np.ndarray, scores: np.ndarray, hidden: np.ndarray) -> np.ndarray:
-        """Note what tiles showed; the boxes of what is open to see for sure."""
+    def take(self, boxes: np.ndarray, scores: np.ndarray, hidden: np.ndarray, *, least: float) -> np.ndarray:
+        """Note what tiles showed; the boxes of what is there for sure and hidden by less than ``least``."""
         seen, sure = hidden < COVERED, scores >= SURE
         self.sure |= bool((seen & sure).any())
         self.unsure |= bool((seen & ~sure).any())
-        return boxes[seen & sure]
+        return boxes[(hidden < least) & sure]
 
 
 class ClipAudit:
@@ -93,6 +94,7 @@ class ClipAudit:
         text: TextDetector | None = None,
     ) -> None:
         self._every = policy.audit_every
+        self._least = OPEN if policy.faces == "fill" else COVERED
         self._detector = detector
         self._detected = detected
         self._tiles = TileWatch(small) if small is not None else None
@@ -111,8 +113,8 @@ class ClipAudit:
         self, number: int, time: float, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray
     ) -> np.ndarray | None:
         """Frame ``number`` at ``time`` s: ``raw`` and ``masked`` uint8 [H, W, 3], neither changed afterwards;
-        ``regions`` int [N, 4], the pixel boxes that were masked. What this look, if it is one, showed outside of them:
-        float64 [N, 4], hits that may not count for the figures among them; None: it is not looked at."""
+        ``regions`` int [N, 4], the pixel boxes that were masked. What this look, if it is one, showed that they do not
+        hide whole: float64 [N, 4], hits that may not count for the figures among them; None: it is not looked at."""
         self._masked = self._masked or len(regions) > 0
         since = time if self._looked_at is None else self._looked_at
         late = time - since >= LONGEST_STEP - 1e-6
@@ -161,7 +163,7 @@ class ClipAudit:
         hidden = hits_covered(hits, regions)
         self._looks.append(_Look(number, scores, hidden, seen))
         self._pixels.see(number, raw, regions)
-        found = hits[hidden < COVERED]
+        found = hits[hidden < self._least]
         if self._tiles is None:
             return found
         if self._tiles.whole:
@@ -169,7 +171,7 @@ class ClipAudit:
         return np.concatenate([found, self._take(self._tiles(masked), regions)])
 
     def _take(self, found: tuple[np.ndarray, np.ndarray], regions: np.ndarray) -> np.ndarray:
-        return self._rounds[-1].take(*found, hits_covered(found[0], regions))
+        return self._rounds[-1].take(*found, hits_covered(found[0], regions), least=self._least)
 
 
 def summary(

@@ -62,6 +62,20 @@ def test_an_uncovered_face_is_found_and_nothing_was_masked() -> None:
     assert found.pixel_correlation is None
 
 
+@pytest.mark.parametrize(("kind", "filled"), [("fill", 1), ("blur", 0)])
+def test_a_face_that_lies_half_outside_is_to_be_filled_and_does_not_count(kind: str, filled: int) -> None:
+    """Not where a published method is reproduced: its masks stay as they are."""
+    most = np.array([[0, 0, 32, 17]])  # of a face in rows 10 to 20
+    whole = np.array([[10.0, 10.0, 20.0, 20.0]]), np.array([0.9])
+    found = ClipAudit(PolicyConfig(audit_every=1, faces=kind), lambda frame: whole)  # type: ignore[arg-type]
+    for number, raw in enumerate(clip(3)):
+        masked = masking.mask(raw[None], [most], kind=kind)[0]  # type: ignore[arg-type]
+        open_ = found.see(number, number / 25, raw, masked, most)
+        assert open_ is not None
+        assert len(open_) == filled
+    assert found.finish(lambda number: masked).residual_rate == 0.0
+
+
 @pytest.mark.parametrize("kind", ["mosaic", "blur"])
 def test_what_blur_and_mosaic_leave_is_correlated(kind: str) -> None:
     found = audit(6, 1, regions=BOX, kind=kind)
