@@ -41,8 +41,8 @@ class Heard:
 
 @dataclass(frozen=True)
 class Released:
-    """What the second pass wrote, and what the audit saw of it. ``masked_area``: mean share of a frame that was masked
-    before the audit; ``mended``: frames in which something was filled because the audit saw it."""
+    """What was written, and what the audit saw on the way: of faces, at its worst. ``masked_area``: mean share of a
+    frame that was masked before the audit; ``mended``: frames in which more was because the audit saw it open."""
 
     video: VideoInfo
     checked: FaceAudit

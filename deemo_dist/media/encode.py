@@ -42,6 +42,15 @@ class VideoWriter:
         if self._container is not None:
             self._let_go()
 
+    def _clear(self) -> None:
+        """Begin with an empty file."""
+        if self._container is not None:
+            self._let_go()
+        self._written = 0
+        if not isinstance(self._target, Path):
+            self._target.seek(0)
+            self._target.truncate()
+
     def _let_go(self) -> None:
         """Close the file, and give back what the encoder holds."""
         self._container.close()
@@ -49,9 +58,11 @@ class VideoWriter:
 
     def begin(self, *, width: int, height: int, fps: float | Fraction, times: np.ndarray) -> None:
         """Before the first frame: its size, the average rate (23.976... is stored as exactly 24000/1001) and when each
-        frame is shown (float64 [T] seconds). Raises ``ValueError`` for what makes no sense."""
+        frame is shown (float64 [T] seconds). What was written before is thrown away. Raises ``ValueError`` for what
+        makes no sense."""
         from av.video.reformatter import VideoReformatter
 
+        self._clear()
         if width < 1 or height < 1:
             raise ValueError(f"frames of {width} x {height} pixels make no video")
         rate = rational_rate(fps)

@@ -71,7 +71,8 @@ class ClipSource(Protocol):
 
 
 class FrameSink(Protocol):
-    """Where released frames go: ``begin`` once, ``write`` for each, ``close`` at the end."""
+    """Where released frames go: ``begin``, ``write`` for each, ``close`` at the end. A ``begin`` in between throws away
+    what was written so far."""
 
     def begin(self, *, width: int, height: int, fps: Fraction, times: np.ndarray) -> None:
         """What will come: frames of this size, at these ``times`` (float64 [T] seconds), ``fps`` on average."""

@@ -109,8 +109,11 @@ class ClipObserver:
         """Whether there is a face for sure in the tiles whose turn it is, outside the fill."""
         if self._tiles is None:
             return False
-        boxes, scores = self._tiles(released)
-        return any(score >= SURE and covered(box, opaque) < COVERED for box, score in zip(boxes, scores, strict=True))
+        return any(
+            score >= SURE and covered(box, opaque) < COVERED
+            for look in self._tiles(released)
+            for box, score in zip(look.boxes, look.scores, strict=True)
+        )
 
     def _face(self, number: int, raw: np.ndarray, released: np.ndarray) -> None:
         """The largest sure face, if any: its pixels' correlation, and its patch where it is the best of its part."""

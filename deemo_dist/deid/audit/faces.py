@@ -18,15 +18,17 @@ import numpy as np
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import geometry
 from deemo_dist.deid.audit.pixels import PixelProbe
-from deemo_dist.deid.audit.tiles import TileWatch
+from deemo_dist.deid.audit.tiles import TileLook, TileWatch
 from deemo_dist.deid.faces.detectors import FaceDetector
+from deemo_dist.deid.faces.openings import Opening, Openings, Place, Sight
 from deemo_dist.deid.faces.text import TextDetector
 
 COVERED = 0.5
-OPEN = 0.95  # hidden by less, a hit is filled, too: that costs a larger mask, no clip
+OPEN = 0.95  # hidden by less, a hit is masked, too: that costs a larger mask, no clip
 SURE = 0.75
 SENSED = 3
 TEXT_SECONDS = 5.0
+WHOLE: Place = (0, 0, 0, 0)  # the frame, of which tiles are parts
 LONGEST_STEP = 0.5  # seconds between two audited frames, however slow they are
 
 
@@ -67,12 +69,11 @@ class _Round:
     sure: bool = False
     unsure: bool = False
 
-    def take(self, boxes: np.ndarray, scores: np.ndarray, hidden: np.ndarray, *, least: float) -> np.ndarray:
-        """Note what tiles showed; the boxes of what is there for sure and hidden by less than ``least``."""
+    def take(self, scores: np.ndarray, hidden: np.ndarray) -> None:
+        """Note what a tile showed."""
         seen, sure = hidden < COVERED, scores >= SURE
         self.sure |= bool((seen & sure).any())
         self.unsure |= bool((seen & ~sure).any())
-        return boxes[(hidden < least) & sure]
 
 
 class ClipAudit:
@@ -102,6 +103,8 @@ class ClipAudit:
         self._texts: list[bool] = []
         self._text_at = -np.inf
         self._pixels = PixelProbe()
+        self._openings = Openings()
+        self._end = 0
         self._looks: list[_Look] = []
         self._rounds: list[_Round] = []
         self._masked = False
@@ -109,69 +112,76 @@ class ClipAudit:
         self._looked: int | None = None
         self._looked_at: float | None = None
 
-    def see(
-        self, number: int, time: float, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray
-    ) -> np.ndarray | None:
+    def see(self, number: int, time: float, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> None:
         """Frame ``number`` at ``time`` s: ``raw`` and ``masked`` uint8 [H, W, 3], neither changed afterwards;
-        ``regions`` int [N, 4], the pixel boxes that were masked. What this look, if it is one, showed that they do not
-        hide whole: float64 [N, 4], hits that may not count for the figures among them; None: it is not looked at."""
+        ``regions`` int [N, 4], the pixel boxes that were masked."""
         self._masked = self._masked or len(regions) > 0
         since = time if self._looked_at is None else self._looked_at
         late = time - since >= LONGEST_STEP - 1e-6
-        found = [self._look(*self._last)] if late and self._last is not None and self._looked is None else []
+        if late and self._last is not None and self._looked is None:
+            self._look(*self._last)
         self._looked_at = since
-        self._last = (number, raw, masked, regions)
+        self._last, self._end = (number, raw, masked, regions), number
         due = number == self._every // 2 if self._looked is None else number - self._looked >= self._every
         if not (late or due):
-            return None
-        found.append(self._look(*self._last))
+            return
+        self._look(*self._last)
         self._looked_at = time
         if self._text is not None and time - self._text_at >= TEXT_SECONDS:
-            self._texts.append(bool((hits_covered(self._text(masked), regions) < COVERED).any()))
+            self._texts.append(bool((hits_covered(self._text(masked), regions, masked.shape) < COVERED).any()))
             self._text_at = time
-        return np.concatenate(found)
 
-    def see_last(self) -> np.ndarray:
-        """No more frames come: the last is looked at as well as any, in the tiles that are left, too. What this shows
-        outside the masks, as :meth:`see` gives it."""
+    def see_last(self) -> None:
+        """No more frames come: the last is looked at as well as any, in the tiles that are left, too."""
         if self._last is None:
-            return np.zeros((0, 4))
+            return
         number, _, masked, regions = self._last
-        found = [np.zeros((0, 4))]
         if number != self._looked:
-            found.append(self._look(*self._last))
+            self._look(*self._last)
         if self._tiles is not None and not self._tiles.whole:
-            found.append(self._take(self._tiles.all_of(masked), regions))
+            self._take(number, self._tiles.all_of(masked), regions, masked.shape)
         self._last = None
-        return np.concatenate(found)
 
-    def finish(self, shown: Callable[[int], np.ndarray]) -> FaceAudit:
+    def openings(self) -> list[Opening]:
+        """Where, and from which frame to which, faces may be open to see: about every hit that the masks hide by less
+        than ``OPEN``, hits that may not count for the figures among them; where a published method is reproduced, by
+        less than ``COVERED``."""
+        self.see_last()
+        return self._openings.all(self._end)
+
+    def finish(self, shown: Callable[[int], np.ndarray] | None) -> FaceAudit:
         """What was found; all zeros for a clip without frames. ``shown``: a frame of the released file by its number,
-        uint8 [H, W, 3]."""
+        uint8 [H, W, 3]; None: nothing is released."""
         self.see_last()
         known = self._masked if self._detected is None else bool(self._detected)
-        found = summary(self._looks, self._rounds, self._pixels.against(shown), enough=0.0 if known else SURE)
+        correlation = None if shown is None else self._pixels.against(shown)
+        found = summary(self._looks, self._rounds, correlation, enough=0.0 if known else SURE)
         return replace(found, residual_text=_share(self._texts) if self._texts else None)
 
-    def _look(self, number: int, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> np.ndarray:
-        """Audit a frame; what is open to see, float64 [N, 4]."""
+    def _look(self, number: int, raw: np.ndarray, masked: np.ndarray, regions: np.ndarray) -> None:
+        """Audit a frame."""
         self._looked = number
         hits, scores = self._detector(masked)
         known = len(regions) > 0 if self._detected is None else number in self._detected
         asked = known and len(self._looks) % SENSED == 0
         seen = len(self._detector(raw)[0]) > 0 if asked else None
-        hidden = hits_covered(hits, regions)
+        hidden = hits_covered(hits, regions, masked.shape)
         self._looks.append(_Look(number, scores, hidden, seen))
         self._pixels.see(number, raw, regions)
-        found = hits[hidden < self._least]
+        self._openings.take(WHOLE, Sight(number, hits, hidden < self._least))
         if self._tiles is None:
-            return found
+            return
         if self._tiles.whole:
             self._rounds.append(_Round())
-        return np.concatenate([found, self._take(self._tiles(masked), regions)])
+        self._take(number, self._tiles(masked), regions, masked.shape)
 
-    def _take(self, found: tuple[np.ndarray, np.ndarray], regions: np.ndarray) -> np.ndarray:
-        return self._rounds[-1].take(*found, hits_covered(found[0], regions), least=self._least)
+    def _take(self, number: int, looks: Iterable[TileLook], regions: np.ndarray, shape: tuple[int, ...]) -> None:
+        """What tiles showed."""
+        for look in looks:
+            hidden = hits_covered(look.boxes, regions, shape)
+            self._rounds[-1].take(look.scores, hidden)
+            open_ = (hidden < self._least) & (look.scores >= SURE)
+            self._openings.take(look.tile, Sight(number, look.boxes, open_))
 
 
 def summary(
@@ -192,17 +202,30 @@ def summary(
     )
 
 
+def worst(last: FaceAudit, passes: Iterable[FaceAudit]) -> FaceAudit:
+    """The audit of the last pass over a clip, with the highest shares that any of the ``passes`` had."""
+    every = [last, *passes]
+    return replace(
+        last,
+        residual_rate=max(each.residual_rate for each in every),
+        unsure=max(each.unsure for each in every),
+        inside=max(each.inside for each in every),
+    )
+
+
 def _share(found: Iterable[bool]) -> float:
     """How many are true, of all; 0 of none."""
     every = list(found)
     return sum(every) / max(1, len(every))
 
 
-def hits_covered(hits: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Share of each hit [N, 4] that the regions cover, overlaps counted once: [N] in 0..1."""
+def hits_covered(hits: np.ndarray, regions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Share of each hit [N, 4], as far as it lies in a frame of ``shape`` [H, W, ...], that the regions cover, overlaps
+    counted once: [N] in 0..1; 0 of a hit outside."""
+    height, width = shape[:2]
     shares = np.zeros(len(hits))
     for number, hit in enumerate(hits):
-        snapped = geometry.snap(hit, 1, 1 << 15, 1 << 15)
+        snapped = geometry.snap(hit, 1, width, height)
         if len(snapped):
             shares[number] = covered_share(snapped[0], regions)
     return shares

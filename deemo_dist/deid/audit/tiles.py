@@ -5,7 +5,6 @@ faces scaled down: 16 px .69 to .77, 24 px .81 to .90, 48 px .92 to .96; away fr
 film without anybody, .67 at most.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +40,16 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(place * (length - side) / max(1, count - 1)) for place in range(count)]
 
 
+@dataclass(frozen=True)
+class TileLook:
+    """What one tile showed: ``boxes`` float64 [N, 4] in the frame's pixels, ``scores`` float64 [N]. A face may be in
+    several tiles."""
+
+    tile: Tile
+    boxes: np.ndarray
+    scores: np.ndarray
+
+
 @dataclass
 class TileWatch:
     """Shows ``detector`` the tiles of frames, in turn: all of them in ``ROUND`` looks."""
@@ -53,13 +62,12 @@ class TileWatch:
         """Whether every tile was looked at since the round began."""
         return not self._rest
 
-    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Faces in the next part of the tiles of a frame uint8 [H, W, 3]: boxes float64 [N, 4] in its pixels, scores
-        float64 [N]; one face may be there twice."""
+    def __call__(self, frame: np.ndarray) -> list[TileLook]:
+        """Faces in the next part of the tiles of a frame uint8 [H, W, 3]."""
         self._begin(frame)
         return self._in(frame, self._rest.pop())
 
-    def all_of(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def all_of(self, frame: np.ndarray) -> list[TileLook]:
         """The same in all tiles that are left of the round, or of a new one, at once."""
         self._begin(frame)
         parts, self._rest = self._rest, []
@@ -71,12 +79,10 @@ class TileWatch:
             every = tiles(*frame.shape[:2])
             self._rest = [part for turn in range(ROUND) if (part := every[turn::ROUND])]
 
-    def _in(self, frame: np.ndarray, part: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
-        found = list(self._looks(frame, part))
-        boxes = np.concatenate([np.zeros((0, 4)), *(boxes for boxes, _ in found)])
-        return boxes, np.concatenate([np.zeros(0), *(scores for _, scores in found)])
+    def _in(self, frame: np.ndarray, part: list[Tile]) -> list[TileLook]:
+        return [self._look(frame, tile) for tile in part]
 
-    def _looks(self, frame: np.ndarray, part: list[Tile]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for left, top, right, bottom in part:
-            boxes, scores = self.detector(np.ascontiguousarray(frame[top:bottom, left:right]))
-            yield boxes + np.array([left, top] * 2), scores
+    def _look(self, frame: np.ndarray, tile: Tile) -> TileLook:
+        left, top, right, bottom = tile
+        boxes, scores = self.detector(np.ascontiguousarray(frame[top:bottom, left:right]))
+        return TileLook(tile, boxes + np.array([left, top] * 2), scores)

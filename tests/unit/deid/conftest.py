@@ -3,6 +3,7 @@
 import fractions
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +38,10 @@ class Recorder(VideoWriter):
         self.buffer = io.BytesIO()
         self.kept: list[np.ndarray] = []
         super().__init__(self.buffer)
+
+    def begin(self, **told: Any) -> None:
+        self.kept.clear()
+        super().begin(**told)
 
     def write(self, frame: np.ndarray, time: float | None = None) -> None:
         self.kept.append(frame.copy())

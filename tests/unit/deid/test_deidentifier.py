@@ -16,7 +16,9 @@ from deemo_dist.deid.faces.detectors import BlazeFace, CenterFace
 from deemo_dist.deid.faces.scan import FaceModels, FaceScan, FaceTracks
 from deemo_dist.errors import ConfigError, DeidError
 from deemo_dist.media import DecodedClip, MemoryClip, decode_flac
+from tests.bench.deid import NoBodies
 from tests.unit.deid.conftest import blank, deidentify, footage, make_clip
+from tests.unit.deid.scenes import entering
 
 pytestmark = pytest.mark.slow
 TALKING = ["clip-carphone", "clip-single-face", "clip-pexels"]
@@ -175,7 +177,42 @@ def test_what_the_audit_sees_is_filled_before_it_leaves(ring: KeyRing) -> None:
     auditor = BlazeFace()
     for frame in shown:
         opaque = filled(frame)
-        assert all(covered(hit, opaque) >= 0.5 for hit in auditor(frame)[0])
+        assert all(covered(hit, opaque) >= 0.95 for hit in auditor(frame)[0])
+
+
+@pytest.mark.slow
+def test_a_small_face_the_masker_missed_is_filled_as_long_as_it_may_be_there(ring: KeyRing) -> None:
+    """It walks through for a second, between two looks at its tile or three."""
+    careless = Deidentifier(
+        PolicyConfig(mask_heads=False, captions="keep", gates=GatesConfig(uncertain=1.0, residual_faces=1.0)), ring
+    )
+    careless.faces = BLIND
+    careless.body = NoBodies()
+    scene = list(entering("clip-single-face", 30, frames=75, enters=25, leaves=50, speed=3.0))
+    frames = np.stack([frame[270:810, 600:1560] for frame, _ in scene])
+    clip = DecodedClip(frames=frames, frame_times=np.arange(75) / 25, fps=25.0, waveform=None, sample_rate=16_000)
+    made, shown = deidentify(careless, make_clip(), clip)
+    assert made.attestation.figures["mended_frames"] >= 25
+    for frame, (_, box) in zip(shown, scene, strict=True):
+        if box is not None:
+            assert covered(box - np.array([600, 270] * 2), filled(frame)) >= 0.95
+
+
+def test_what_cannot_be_masked_away_ends_in_whole_frames(ring: KeyRing) -> None:
+    """A detector that sees a face wherever anything is left to see is given nothing."""
+
+    def haunted(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = np.nonzero(~filled(frame))
+        if not len(rows):
+            return np.zeros((0, 4)), np.zeros(0)
+        place = int(rows[0]), int(columns[0])
+        return np.array([[place[1], place[0], place[1] + 8, place[0] + 8]], np.float64), np.array([0.9])
+
+    careless = Deidentifier(PolicyConfig(captions="keep", gates=GatesConfig(uncertain=1.0, residual_faces=1.0)), ring)
+    careless.auditor = haunted
+    made, shown = deidentify(careless, make_clip(), blank())
+    assert made.attestation.residual_face_rate == 1.0
+    assert all(filled(frame).all() for frame in shown)
 
 
 def test_a_body_without_a_face_is_uncertain_where_heads_are_not_masked(ring: KeyRing) -> None:

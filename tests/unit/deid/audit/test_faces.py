@@ -62,18 +62,35 @@ def test_an_uncovered_face_is_found_and_nothing_was_masked() -> None:
     assert found.pixel_correlation is None
 
 
-@pytest.mark.parametrize(("kind", "filled"), [("fill", 1), ("blur", 0)])
-def test_a_face_that_lies_half_outside_is_to_be_filled_and_does_not_count(kind: str, filled: int) -> None:
+@pytest.mark.parametrize(("kind", "count"), [("fill", 4), ("blur", 0)])
+def test_a_face_that_lies_partly_outside_is_open_and_does_not_count(kind: str, count: int) -> None:
     """Not where a published method is reproduced: its masks stay as they are."""
     most = np.array([[0, 0, 32, 17]])  # of a face in rows 10 to 20
     whole = np.array([[10.0, 10.0, 20.0, 20.0]]), np.array([0.9])
     found = ClipAudit(PolicyConfig(audit_every=1, faces=kind), lambda frame: whole)  # type: ignore[arg-type]
     for number, raw in enumerate(clip(3)):
-        masked = masking.mask(raw[None], [most], kind=kind)[0]  # type: ignore[arg-type]
-        open_ = found.see(number, number / 25, raw, masked, most)
-        assert open_ is not None
-        assert len(open_) == filled
-    assert found.finish(lambda number: masked).residual_rate == 0.0
+        found.see(number, number / 25, raw, masking.mask(raw[None], [most], kind=kind)[0], most)  # type: ignore[arg-type]
+    openings = found.openings()
+    assert len(openings) == count
+    assert {(opening.first, opening.last) for opening in openings} <= {(0, 0), (0, 1), (1, 2), (2, 2)}
+    assert found.finish(None).residual_rate == 0.0
+
+
+def test_a_small_face_is_open_from_the_last_look_at_its_tile_to_the_next() -> None:
+    """The audit's whole picture is blind to it; its tile is looked at once in a round of eight looks."""
+    found = ClipAudit(PolicyConfig(audit_every=3), nothing, small=Small(0.9))
+    shown = range(110, 130)
+    for number in range(240):
+        raw = np.full((540, 960, 3), 90, np.uint8)
+        if number in shown:
+            raw[300:316, 700:716] = 255
+        found.see(number, number / 30, raw, raw, NOWHERE)
+    openings = found.openings()
+    assert openings
+    hidden = {number for opening in openings for number in range(opening.first, opening.last + 1)}
+    assert hidden >= set(shown)
+    assert all((opening.box[:2] <= [700, 300]).all() and (opening.box[2:] >= [716, 316]).all() for opening in openings)
+    assert 0 < found.finish(None).residual_rate < 0.2
 
 
 @pytest.mark.parametrize("kind", ["mosaic", "blur"])
@@ -129,9 +146,9 @@ def test_an_unsure_hit_counts_unless_the_clip_never_showed_a_face() -> None:
 
 
 def test_hits_reaching_over_the_edge_are_measured() -> None:
-    shares = hits_covered(np.array([[-10.0, -10.0, 10.0, 10.0], [50, 50, 60, 60]]), np.array([[0, 0, 8, 8]]))
-    assert shares[0] == pytest.approx(64 / 100)
-    assert shares[1] == 0.0
+    hits = np.array([[-10.0, -10.0, 10.0, 10.0], [90, 50, 110, 70], [50, 50, 60, 60], [120, 0, 130, 10]])
+    shares = hits_covered(hits, np.array([[0, 0, 8, 8], [90, 50, 100, 56]]), (60, 100, 3))
+    assert shares == pytest.approx([64 / 100, 6 / 10, 0.0, 0.0])
 
 
 def test_what_was_written_is_compared_and_not_what_was_meant_to_be() -> None:

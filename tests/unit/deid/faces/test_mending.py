@@ -1,48 +1,35 @@
-"""Frames that wait for the audit's word: each leaves once, in order, filled about every look that showed something."""
+"""Regions of a clip with what the audit saw open added: in those frames alone, and in a copy."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deemo_dist.config import PolicyConfig
-from deemo_dist.deid.faces import masking
-from deemo_dist.deid.faces.mending import Mending
+from deemo_dist.deid.faces.mending import mended
+from deemo_dist.deid.faces.openings import Opening
 
-NOTHING = np.zeros((0, 4))
-FACE = np.array([[8.0, 8.0, 16.0, 16.0]])
+BEFORE = np.array([[0, 0, 4, 4]])
 
 
-@given(st.integers(1, 25), st.dictionaries(st.integers(0, 24), st.booleans(), max_size=8), st.booleans())
-def test_every_frame_leaves_once_and_is_filled_from_look_to_look_about_a_face(
-    frames: int, looks: dict[int, bool], last: bool
+@given(
+    st.integers(1, 20),
+    st.lists(st.tuples(st.integers(-3, 25), st.integers(0, 9), st.integers(0, 90), st.integers(1, 40)), max_size=6),
+)
+def test_frames_of_an_opening_hide_all_of_it_and_others_stay_what_they_were(
+    frames: int, rows: list[tuple[int, int, int, int]]
 ) -> None:
-    times, filled = list[float](), list[bool]()
-
-    def write(frame: np.ndarray, time: float) -> None:
-        times.append(time)
-        filled.append(bool((frame[8:16, 8:16] == masking.FILL).all()))
-        assert (frame[24:] == 200).all()
-
-    mending = Mending(PolicyConfig(), write)
-    for number in range(frames):
-        mending.hold(np.full((32, 32, 3), 200, np.uint8), float(number))
-        if number in looks:
-            mending.looked(FACE if looks[number] else NOTHING)
-            assert times == list(range(number))
-    mending.finish(FACE if last else NOTHING)
-    assert times == list(range(frames))
-    seen = {**{number: shows for number, shows in looks.items() if number < frames}, frames: last}
-    for number, shown in enumerate(filled):
-        before = max((look for look in seen if look <= number), default=-1)
-        after = min(look for look in seen if look > number)
-        assert shown == (seen.get(before, False) or seen[after])
-    assert mending.frames == sum(filled)
-
-
-def test_a_frame_that_is_held_is_not_changed_for_others() -> None:
-    frame, out = np.full((32, 32, 3), 200, np.uint8), []
-    mending = Mending(PolicyConfig(), lambda shown, _: out.append(shown))
-    mending.hold(frame, 0.0)
-    mending.finish(FACE)
-    assert (frame == 200).all()
-    assert (out[0] != 200).any()
+    openings = [Opening(first, first + more, np.array([at, 10.0, at + size, 30.0])) for first, more, at, size in rows]
+    regions = [BEFORE] * frames
+    made = mended(regions, openings, dilate=0.2, width=100, height=60)
+    assert len(made) == frames
+    assert all(boxes is BEFORE for boxes in regions)
+    for number, boxes in enumerate(made):
+        here = [opening for opening in openings if opening.first <= number <= opening.last]
+        assert (boxes is BEFORE) == (not here)
+        assert (boxes[:1] == BEFORE).all()
+        grid = np.zeros((60, 100), bool)
+        for x0, y0, x1, y1 in boxes:
+            assert 0 <= x0 < x1 <= 100 and 0 <= y0 < y1 <= 60
+            grid[y0:y1, x0:x1] = True
+        for opening in here:
+            x0, y0, x1, y1 = opening.box.astype(int)
+            assert grid[y0:y1, x0 : min(100, x1)].all()
