@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -122,7 +123,7 @@ def audit_stage(store: Store, stage: PlannedStage) -> StageAudit:
     fed = np.zeros(len(stage.examples), np.int64)
     names = Names(fed_names(stage.examples) if steps else [])
     made: list[tuple[int, int, int, int]] = []
-    for (attempt, start), (_, stop) in zip(lives, [*lives[1:], (0, steps)], strict=True):
+    for (attempt, start), (_, stop) in pairwise([*lives, (0, steps)]):
         world = 0
         for step in range(start, stop):
             found = rows.get((attempt, step), {})

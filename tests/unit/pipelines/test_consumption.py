@@ -14,14 +14,17 @@ import pytest
 
 from deemo_dist.config import StageConfig, StorageConfig, TrainRule
 from deemo_dist.dataset import Budget, LengthTable, PlanSettings, StepPlan
-from deemo_dist.errors import CorruptDataError
+from deemo_dist.errors import CorruptDataError, DatasetError
+from deemo_dist.model import build_processor
 from deemo_dist.records.consumed import CONSUMED_SCHEMA, ConsumedRow, fed_name, keys_digest
 from deemo_dist.storage import Store, open_store
 from deemo_dist.training.checkpoint.commit import put_commit
 from deemo_dist.training.checkpoint.layout import Commit
 from deemo_dist.training.consumption import Fed, lives_of, put_rows, read_rows, reborn
-from pipelines.consumption import StageAudit, audit_stage, proved
-from pipelines.stages import PlannedStage
+from pipelines.consumption import StageAudit, audit_run, audit_stage, proved
+from pipelines.datasets import open_allowed
+from pipelines.stages import PlannedStage, plan_stages
+from tests.ready import prepared_in, run_in
 
 COUNT = 40
 PREFIX = "runs/r/stage-0"
@@ -91,6 +94,40 @@ def test_counts_are_proved_over_restarts_and_changed_ranks(store: Store, stage: 
     assert "attempt 2 made steps 4 to 4 on 1 ranks" in proved([audit])
     without = audit_stage(store, dataclasses.replace(stage, left_out=3))
     assert proved([without]).endswith("; 3 examples too long for a pack are left out")
+
+
+def test_a_stage_without_a_commit_was_fed_nothing(store: Store, stage: PlannedStage) -> None:
+    live(store, stage, 1, 0, 2, 2)  # it came to no checkpoint
+    audit = audit_stage(store, stage)
+    assert (audit.steps, audit.lives, audit.times, audit.problems) == (0, (), {}, ())
+    assert proved([audit]) == f"stage: 0 of {stage.plan.steps} steps committed (none), fed: nothing"
+
+
+def test_a_run_is_audited_as_far_as_it_is_trained(tmp_path: Path) -> None:
+    config = run_in(prepared_in(tmp_path))
+    config = dataclasses.replace(config, stages=dict.fromkeys(("first", "second"), config.stages["instruct"]))
+    with pytest.raises(DatasetError, match="has no committed step - train it first"):
+        audit_run(config)
+    store = open_store(config.storage)
+    first, _ = plan_stages(config, open_allowed(config, store), build_processor(config.model), store)
+    fed = Fed(attempt=1, rank=0, world=1, plan_digest=first.plan.digest)
+    for step in range(first.plan.steps):
+        fed.note(step, names_of(first, first.plan.slice(step, 0, 1)))
+    put_rows(store, first.prefix, fed.until(first.plan.steps))
+    made = Commit(
+        stage_key=first.key,
+        step=first.plan.steps,
+        attempt=1,
+        world=1,
+        final=True,
+        receipts=(),
+        state={"lives": [(1, 0)]},
+    )
+    put_commit(store, "runs/run", first.prefix, made)
+    done, open_ = audit_run(config)
+    assert (done.steps, done.times) == (first.plan.steps, {first.config.epochs: len(first.examples)})
+    assert (open_.steps, open_.times) == (0, {})
+    assert f"second: 0 of {open_.of} steps committed (none), fed: nothing" in proved([done, open_])
 
 
 def test_what_was_not_fed_as_planned_is_named(store: Store, stage: PlannedStage) -> None:
