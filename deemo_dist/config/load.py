@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -13,6 +13,7 @@ from deemo_dist.config.build import build, check_keys
 from deemo_dist.config.fields import semantic
 from deemo_dist.config.masks import mask_user
 from deemo_dist.config.schema import RunConfig
+from deemo_dist.config.strict_yaml import read_yaml, write_yaml
 from deemo_dist.digests import digest_of, plain
 from deemo_dist.errors import ConfigError
 
@@ -24,40 +25,7 @@ _ADDRESSES = (
     ("execution", "address"),
     ("launch", "ray_address"),
 )
-_READ_OTHERWISE = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 CONFIGS = Path(__file__).parents[2] / "configs"
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice. Of what YAML 1.1 makes of plain words, dates and times stay text
-    (2026-12-01, 12:00:00) and 2e-5 is a number."""
-
-    yaml_implicit_resolvers: ClassVar[dict[Any, Any]] = {
-        first: [(tag, words) for tag, words in known if tag not in _READ_OTHERWISE]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is one word", key.start_mark)
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key.value}' stands twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"), list("-+0123456789")
-)
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF))$|^\.(nan|NaN|NAN)$"),
-    list("-+0123456789."),
-)
 
 
 def load(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunConfig:
@@ -114,7 +82,7 @@ def _base(name: str, path: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = yaml.load(path.read_text(), Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        data = read_yaml(path.read_text())
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -132,7 +100,7 @@ def _override(text: str) -> dict[str, Any]:
         raise ConfigError(f"override '{text}' is not of the form key.sub=value")
     key, value = text.split("=", 1)
     try:
-        parsed = yaml.load(value, Loader=_StrictLoader) if value else ""  # noqa: S506 - a SafeLoader
+        parsed = read_yaml(value) if value else ""
     except yaml.YAMLError as error:
         raise ConfigError(f"override '{text}': not valid YAML: {getattr(error, 'problem', None) or error}") from error
     return _nested(key.split("."), parsed)
@@ -179,4 +147,4 @@ def shareable(config: RunConfig) -> RunConfig:
 
 def to_yaml(config: RunConfig) -> str:
     """The resolved configuration as YAML: what is saved with every output. It holds no secrets by construction."""
-    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    return write_yaml(plain(config))

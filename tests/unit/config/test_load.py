@@ -3,8 +3,25 @@
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from deemo_dist.config import CONFIGS, RunConfig, build, config_digest, load, shareable, to_yaml
+from deemo_dist.config import (
+    CONFIGS,
+    DataConfig,
+    EngineConfig,
+    MixConfig,
+    RunConfig,
+    StageConfig,
+    TaskConfig,
+    TrainRule,
+    build,
+    config_digest,
+    load,
+    shareable,
+    to_yaml,
+)
 from deemo_dist.errors import ConfigError
 
 RUN = """
@@ -134,6 +151,37 @@ def test_the_digest_sees_the_order_of_stages(tmp_path: Path) -> None:
 def test_the_resolved_yaml_loads_again(tmp_path: Path) -> None:
     config = load(write(tmp_path, "run.yaml", RUN))
     assert load(write(tmp_path, "again.yaml", to_yaml(config))) == config
+
+
+AWKWARD = (
+    "1e5", "3e81234", "1E3", "1e+5", "1.5e3", "-.5", ".5", "5.", "12e4567", "0x1F", "0o7", "0777", "1_000", "20261201",
+    "yes", "no", "On", "true", "null", "~", "", " ", "<<", "=", "-", "?", ":", "#", "&a", "*a", "!x", "%", "@", "`",
+    ".inf", "-.INF", ".nan", "2026-01-01", "2026-01-01T10:00:00Z", "12:30", "12:30:00", "???", "a: b", "[x]", "{x: y}",
+    "${x}", "\\${x}", "\\\\${x}", "${", "$${x}", "${oc.env:HOME}", "x\\${y}\\", "$", "\\", "a\nb", " a", "a ", "\t",
+    "'", '"', "a\r\nb", "\x85", "\u2028", "\ufeff", "é", "😀",
+)  # fmt: skip
+texts = st.one_of(st.sampled_from(AWKWARD), st.lists(st.sampled_from(AWKWARD), max_size=3).map("".join), st.text())
+
+
+@settings(max_examples=150, deadline=None)
+@given(name=texts, version=texts, keys=st.lists(texts, min_size=1, max_size=3, unique=True), said=st.lists(texts))
+def test_whatever_its_texts_are_the_resolved_yaml_loads_again(
+    tmp_path_factory: pytest.TempPathFactory, name: str, version: str, keys: list[str], said: list[str]
+) -> None:
+    tasks = {key: TaskConfig(prompt=name, answer=version, choices=tuple(said)) for key in keys}
+    rules = {key: TrainRule(lr=1e-05, weight_decay=1e22, targets=tuple(keys)) for key in keys}
+    stages = {key: StageConfig(tasks=tuple(keys), trains=rules, mix={key: MixConfig(weight=0.1)}) for key in keys}
+    config = RunConfig(
+        name=name,
+        data=DataConfig(version=version, manifest=name),
+        tasks=tasks,
+        stages=stages,
+        engine=EngineConfig(deepspeed={keys[0]: {"texts": said, version: 1}}),
+    )
+    text = to_yaml(config)
+    assert load(write(tmp_path_factory.getbasetemp(), "awkward.yaml", text)) == config
+    read = yaml.safe_load(text)  # as others read it, it is text too
+    assert isinstance(read["name"], str) and isinstance(read["data"]["version"], str)
 
 
 def test_every_shipped_run_loads() -> None:
