@@ -1,7 +1,7 @@
 """Load a run's configuration: YAML files with a list of bases, dotted overrides, a digest."""
 
 import dataclasses
-import re
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deemo_dist.config.build import build, check_keys
 from deemo_dist.config.fields import semantic
 from deemo_dist.config.masks import mask_user
+from deemo_dist.config.overrides import override_of
 from deemo_dist.config.schema import RunConfig
 from deemo_dist.config.strict_yaml import read_yaml, write_yaml
 from deemo_dist.digests import digest_of, plain
@@ -36,7 +37,8 @@ def load(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCo
     path = find(name)
     merged = _layers(path, ())
     for override in overrides:
-        merged = _merge(merged, _override(override), where=f"override '{override}'")
+        below = typing.cast(dict[str, Any], OmegaConf.to_container(merged))
+        merged = _merge(merged, override_of(override, RunConfig, below), where=f"override '{override}'")
     try:
         data = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
@@ -92,22 +94,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: a configuration is a mapping of keys", hint="is the file empty?")
     return data
-
-
-def _override(text: str) -> dict[str, Any]:
-    """One dotted override. OmegaConf takes ``a.b`` without ``=`` for None, silently: refused here."""
-    if not re.match(r"^[\w.-]+=", text):
-        raise ConfigError(f"override '{text}' is not of the form key.sub=value")
-    key, value = text.split("=", 1)
-    try:
-        parsed = read_yaml(value) if value else ""
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override '{text}': not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    return _nested(key.split("."), parsed)
-
-
-def _nested(names: list[str], value: Any) -> dict[str, Any]:
-    return {names[0]: _nested(names[1:], value) if len(names) > 1 else value}
 
 
 def _merge(below: DictConfig, above: dict[str, Any] | DictConfig, *, where: str) -> DictConfig:
