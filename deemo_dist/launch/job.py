@@ -23,6 +23,15 @@ VERBS: tuple[Verb, ...] = ("preprocess", "train")
 SUCCEEDED, FAILED, STOPPED, PENDING, RUNNING = "succeeded", "failed", "stopped", "pending", "running"
 ENDED = (SUCCEEDED, FAILED, STOPPED)
 MAX_SILENT = 12
+NONE_OR_MORE = (
+    "gpus_per_rank",
+    "memory_mb_per_rank",
+    "tasks_at_once",
+    "signal_seconds",
+    "requeues",
+    "ray_wait_seconds",
+)
+"""Numbers of ``launch`` that may be 0, and not below."""
 _SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|ACCESS_KEY|API_KEY|ROOT_KEY|CREDENTIAL", re.IGNORECASE)
 
 
@@ -172,6 +181,9 @@ def check(job: Job) -> None:
     for name in ("nodes", "ranks_per_node", "cpus_per_rank", "tasks", "minutes"):
         if getattr(job.launch, name) < 1:
             raise LaunchError(f"launch.{name} is {getattr(job.launch, name)}", hint="it must be 1 or more")
+    for name in NONE_OR_MORE:
+        if getattr(job.launch, name) < 0:
+            raise LaunchError(f"launch.{name} is {getattr(job.launch, name)}", hint="it must be 0 or more")
 
 
 def overrides_of(overrides: Sequence[str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What would be sent, and what is refused before anything is."""
 
+import re
 import shlex
 import subprocess
 import time
@@ -10,6 +11,7 @@ import pytest
 from deemo_dist.config import LaunchConfig, load
 from deemo_dist.errors import ConfigError, LaunchError
 from deemo_dist.launch import Job, submit
+from deemo_dist.launch.job import NONE_OR_MORE
 from deemo_dist.launch.progress import summarize
 from deemo_dist.launch.ray import render_entrypoint, submit_ray
 from deemo_dist.launch.ray_driver import by_node, rank_variables
@@ -140,6 +142,15 @@ def test_a_dry_run_for_ray_shows_the_command(run_file: str) -> None:
 def test_nonsense_is_refused(run_file: str, kind: str, verb: str, overrides: list[str], message: str) -> None:
     with pytest.raises(LaunchError, match=message):
         submit(kind, verb, run_file, overrides, dry_run=True)
+
+
+@pytest.mark.parametrize("kind", ["local", "slurm", "ray"])
+@pytest.mark.parametrize("name", NONE_OR_MORE)
+def test_less_than_none_is_refused_and_none_is_not(run_file: str, kind: str, name: str) -> None:
+    with pytest.raises(LaunchError) as caught:
+        submit(kind, "train", run_file, [f"launch.{name}=-1"], dry_run=True)
+    assert re.fullmatch(rf"launch\.{name} is -1(\.0)? - it must be 0 or more", str(caught.value))
+    assert submit(kind, "train", run_file, [f"launch.{name}=0"], dry_run=True).rendered
 
 
 def test_a_wrong_key_is_refused_before_anything_is_sent(run_file: str) -> None:
