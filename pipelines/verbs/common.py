@@ -1,5 +1,6 @@
 """What the verbs share: the options that say which run, and loading it."""
 
+import math
 from typing import Annotated
 
 import typer
@@ -10,6 +11,13 @@ RunOption = Annotated[
     str, typer.Option("--config", "-c", metavar="RUN", help="A YAML file, or a name in configs/runs.")
 ]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override keys of the run.")]
+
+
+def above_zero(value: float | None) -> float | None:
+    """The number of an option (None: not given). Raises ``BadParameter`` for one that is not finite or not above 0."""
+    if value is not None and not (math.isfinite(value) and value > 0):
+        raise typer.BadParameter(f"{value:g} is not a finite number above 0")
+    return value
 
 
 def load_run(run: str, overrides: list[str] | None) -> RunConfig:

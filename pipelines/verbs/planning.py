@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.verbs.common import Overrides, RunOption, load_run
+from pipelines.verbs.common import Overrides, RunOption, above_zero, load_run
 
 app = typer.Typer()
 plan_app = typer.Typer(no_args_is_help=True, help="What a run would need and take on machines that are not here.")
@@ -20,7 +20,8 @@ def plan_train(
     net: Annotated[str, typer.Option(help="A node's network: 400g is one link of 400 Gbit/s, 8x400g eight.")] = "400g",
     per_node: Annotated[int | None, typer.Option(min=1, help="GPUs of a node; default: the GPU's usual node.")] = None,
     memory: Annotated[
-        float | None, typer.Option(help="GiB of a node; default: `launch`'s, or its usual node's.")
+        float | None,
+        typer.Option(callback=above_zero, help="GiB of a node; default: `launch`'s, or its usual node's."),
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Clips to assume, in place of the dataset's.")] = None,
     efficiency: Annotated[float | None, typer.Option(help="Share of the peak that a dense step reaches.")] = None,
@@ -61,7 +62,9 @@ def doctor(
     ranks: Annotated[int | None, typer.Option(min=1, help="Ranks of the training; default: the run's.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Check the memory of this kind of GPU, not this machine's.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps whose packs are loaded and run without values.")] = 2,
-    seconds: Annotated[float, typer.Option(min=1, help="To spend on loading them, and on running them.")] = 20.0,
+    seconds: Annotated[
+        float, typer.Option(min=1, callback=above_zero, help="To spend on loading them, and on running them.")
+    ] = 20.0,
 ) -> None:
     """Would this run's training work? One line a check: ok, or what fails and what to do. Exit code 1 if any fails."""
     from pipelines.doctor import examine
@@ -77,13 +80,20 @@ def doctor(
 def plan_data(
     run: RunOption,
     overrides: Overrides = None,
-    samples: Annotated[float | None, typer.Option(min=1, help="Samples, in place of the dataset's: 1e9.")] = None,
+    samples: Annotated[
+        float | None, typer.Option(min=1, callback=above_zero, help="Samples, in place of the dataset's: 1e9.")
+    ] = None,
     ranks: Annotated[int | None, typer.Option(min=1, help="Ranks in all; default: of `launch`.")] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Nodes; default: `launch.nodes`.")] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="Cores of a node; default: this machine's.")] = None,
-    memory: Annotated[float | None, typer.Option(help="GiB of a node; default: `launch`'s, or this machine's.")] = None,
-    network: Annotated[float | None, typer.Option(help="Gbit/s of a node to its storage.")] = None,
-    step_seconds: Annotated[float | None, typer.Option(help="What a step takes, such as `plan train` tells.")] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(callback=above_zero, help="GiB of a node; default: `launch`'s, or this machine's."),
+    ] = None,
+    network: Annotated[float | None, typer.Option(callback=above_zero, help="Gbit/s of a node to its storage.")] = None,
+    step_seconds: Annotated[
+        float | None, typer.Option(callback=above_zero, help="What a step takes, such as `plan train` tells.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Plain data: bytes, seconds, counts.")] = False,
 ) -> None:
     """Requests, bytes, cache, memory and times of the run's data, and what would break first: the loader's own reads,
