@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from deemo_dist.config import StorageConfig
-from deemo_dist.errors import StorageError
+from deemo_dist.errors import ConfigError, StorageError
 from deemo_dist.storage.files import copy_whole, translated
 from deemo_dist.storage.keys import file_path, scheme_of, split_s3
 from deemo_dist.storage.local import LocalStore
@@ -14,7 +14,10 @@ from deemo_dist.storage.store import Store
 
 
 def open_store(config: StorageConfig) -> Store:
-    """The store at ``config.root``. Nothing is asked of a server yet; ``ConfigError`` for another scheme."""
+    """The store at ``config.root``. Nothing is asked of a server yet; ``ConfigError`` for another scheme, or for none:
+    what is empty would be the working folder, which a variable without a value is not meant to say."""
+    if not config.root.removeprefix("file://").strip():
+        raise ConfigError("storage.root is empty", hint="a prefix file:// or s3://; for the working folder, file://.")
     return S3Store(config) if scheme_of(config.root) == "s3" else LocalStore(config.root)
 
 

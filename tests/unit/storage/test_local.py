@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deemo_dist.config import StorageConfig
-from deemo_dist.errors import AlreadyExistsError, CorruptDataError, NotFoundError, StorageError
+from deemo_dist.errors import AlreadyExistsError, ConfigError, CorruptDataError, NotFoundError, StorageError
 from deemo_dist.storage import Store, fetch_uri, files, open_store, read_uri
 
 
@@ -315,3 +315,12 @@ def test_folders_behind_links_are_listed_and_circles_end(store: Store, tmp_path:
     assert {"datasets/demo/x", "runs/y"} <= keys and len(keys) < 20
     store.remove(next(stored for stored in store.history("") if stored.key == "datasets/demo/x"))
     assert not (tmp_path / "elsewhere/demo/x").exists()
+
+
+@pytest.mark.parametrize("root", ["", " ", "file://", "file:// "])
+def test_an_empty_root_is_not_the_working_folder(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"storage\.root is empty - .*for the working folder, file://\."):
+        open_store(StorageConfig(root=root))
+    open_store(StorageConfig(root="file://.")).put("k", b"v")
+    assert (tmp_path / "k").read_bytes() == b"v"
