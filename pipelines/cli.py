@@ -10,6 +10,7 @@ from deemo_dist.console import logger, setup_logging
 from deemo_dist.errors import DeemoError
 from pipelines.verbs import datasets, planning, predicting, preparing, tracking, training, weights
 
+USAGE = 2
 INTERRUPTED = 130
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -78,7 +79,10 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - the last door: what is not ours is said in one line too
         usage = getattr(error, "format_message", None)
         if usage is not None:
-            _fail(error, f"{usage()} - see deemo --help", 2)
+            said = usage()
+            if not said:  # no arguments at all: the help that was printed says everything
+                sys.exit(USAGE)
+            _fail(error, f"{said} - see deemo --help", USAGE)
         _fail(error, f"{type(error).__name__}: {_first_line(error)} - run with --debug for the traceback", 1)
 
 

@@ -1,4 +1,4 @@
-"""The command line: numbers that cannot be."""
+"""The command line: help in place of arguments, numbers that cannot be."""
 
 import pytest
 
@@ -31,3 +31,18 @@ def test_numbers_that_cannot_be_are_refused_before_a_run_is_read(
 ) -> None:
     code, _, error = said_by(monkeypatch, capsys, *verb.split(), "-c", "no-such-run", option, number)
     assert code == 2 and error.startswith(f"deemo: Invalid value for '{option}': ")
+
+
+@pytest.mark.parametrize("words", [[], ["dataset"], ["keys"], ["tracking"], ["weights"], ["plan"]])
+def test_help_in_place_of_arguments_is_followed_by_no_error(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, error = said_by(monkeypatch, capsys, *words)
+    assert code == 2 and "Usage: " in out
+    assert error == ""
+
+
+def test_a_missing_argument_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = said_by(monkeypatch, capsys, "dataset", "show")
+    assert code == 2
+    assert error == "deemo: Missing option '--config' / '-c'. - see deemo --help\n"
