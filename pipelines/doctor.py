@@ -8,6 +8,7 @@ from typing import Any, Literal
 from deemo_dist.config import RunConfig
 from deemo_dist.console import logger
 from deemo_dist.errors import DeemoError, TrainingError
+from deemo_dist.planning.train.hardware import gpu_of
 from pipelines.checks import CHECKS, InPart, Known, answers, engine, memory, modules, samples
 
 State = Literal["ok", "in part", "fails", "not looked at"]
@@ -37,8 +38,11 @@ def examine(
     enough to look at all is done in part, which its line says.
 
     ``ranks`` of the training (default: those of the run); ``gpu`` whose memory counts, in place of this machine's;
-    ``steps`` whose packs are loaded and run, for ``seconds`` at most each.
+    ``steps`` whose packs are loaded and run, for ``seconds`` at most each. Raises ``ConfigError`` for a GPU that is not
+    known.
     """
+    if gpu is not None:
+        gpu_of(gpu)
     known = Known(config=config, world=ranks or ranks_of(config), gpu=gpu, steps=steps, seconds=seconds)
     findings: dict[str, Finding] = {}
     for check, needs in CHECKS:

@@ -13,6 +13,7 @@ from rich.table import Table
 from deemo_dist.errors import ConfigError
 from deemo_dist.planning.train.capacity import Capacity
 from deemo_dist.planning.train.hardware import GIB
+from pipelines.outputs import check_output
 from pipelines.plan_train import StagePlan, TrainPlan
 
 KINDS = (
@@ -196,18 +197,24 @@ def _plain_row(row: Capacity) -> dict[str, Any]:
     }
 
 
+def check_plot(path: Path) -> None:
+    """Raise ``ConfigError`` for an ending that is no picture's, or a file that cannot be written."""
+    if path.suffix not in (".png", ".svg", ".pdf", ".html"):
+        raise ConfigError(f"--plot {path}: '{path.suffix}' is no picture", hint=".png, .svg, .pdf or .html")
+    check_output(path, "--plot")
+
+
 def plot(plan: TrainPlan, path: Path) -> None:
     """Memory by kind and speed against the number of GPUs, a row of two pictures a stage: .png, .svg, .pdf or .html.
 
-    Raises ``ConfigError`` for another ending.
+    Raises ``ConfigError`` as :func:`check_plot` does.
     """
     import io
 
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    if path.suffix not in (".png", ".svg", ".pdf", ".html"):
-        raise ConfigError(f"--plot {path}: '{path.suffix}' is no picture", hint=".png, .svg, .pdf or .html")
+    check_plot(path)
     with mpl.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(11, 3.6 * len(plan.stages)), layout="constrained", dpi=130)
         axes = figure.subplots(len(plan.stages), 2, squeeze=False)

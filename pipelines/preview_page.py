@@ -15,6 +15,7 @@ from deemo_dist.evaluation.preview import Shown, render_preview
 from deemo_dist.media import decode_frames
 from deemo_dist.records import IndexRow
 from deemo_dist.storage import Store, open_store
+from pipelines.outputs import check_output
 
 LOOKS = (0.15, 0.5, 0.85)
 """Shares of a clip at which it is looked at."""
@@ -26,8 +27,11 @@ LONGEST_SOUND = 3 * 2**20
 def run_preview(config: RunConfig, *, clips: int, split: str | None, out: Path | None) -> Path:
     """Write the page and return where: ``out``, or ``previews/`` in the run's cache, which an erasure looks through.
 
-    Raises ``DatasetError`` where the dataset is refused or has no sample of the split.
+    Raises ``DatasetError`` where the dataset is refused or has no sample of the split, ``ConfigError`` where ``out``
+    cannot be written.
     """
+    if out is not None:
+        check_output(out, "--out")
     store = open_store(config.storage)
     dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=config.data.allow_weak_policy)
     rows = spread(dataset.split(split) if split else dataset.index, clips)

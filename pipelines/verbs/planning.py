@@ -46,6 +46,8 @@ def plan_train(
         efficiency=efficiency,
         overlap=overlap,
     )
+    if plot is not None:
+        plan_report.check_plot(plot)
     plan = made(load_run(run, overrides), asked)
     if as_json:
         typer.echo(json.dumps(plan_report.plain(plan), indent=2))
