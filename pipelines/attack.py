@@ -102,8 +102,8 @@ def chosen(rows: Sequence[IndexRow], limit: int) -> list[IndexRow]:
 
 
 class Attacker:
-    """Holds the audit's models. ``raw``: manifest rows by sample key, empty without the raw manifest; ``controls``:
-    masking kinds to compare with; without any, what is only for a reader (keypoints found again) is left out too.
+    """Holds the audit's models. ``raw``: manifest rows by sample key, empty without the raw manifest; ``thorough``:
+    look at what is only for a reader of the report too (other maskings, keypoints found again, a still of each clip).
     Raises ``DatasetError`` for true ``boxes`` that do not fit the clips."""
 
     def __init__(
@@ -113,7 +113,7 @@ class Attacker:
         raw: Mapping[str, Clip],
         *,
         boxes: Boxes,
-        controls: Sequence[str] = CONTROLS,
+        thorough: bool,
     ) -> None:
         import cv2
 
@@ -122,11 +122,11 @@ class Attacker:
         self._released = released
         self._raw = raw
         self._boxes = boxes_by_key(boxes, raw, released.rows)
-        self._controls = controls
+        self._thorough = thorough
         self._detector = auditors()
         self._small = FullRange()
         self._reader = FaceReader() if raw else None
-        self._bodies = BodyModels() if raw and controls else None
+        self._bodies = BodyModels() if raw and thorough else None
         self._bounds = Bounds.of(config.policy)
 
     def look(self, rows: Sequence[IndexRow]) -> Findings:
@@ -169,9 +169,10 @@ class Attacker:
             self._reader,
             frames=row.frames,
             boxes=boxes,
-            controls=self._controls,
+            controls=CONTROLS if self._thorough else (),
             small=self._small,
             known=row.attestation.frames_with_face > 0,
+            still=self._thorough,
         )
         numbers = sorted(observer.wanted)
         video = load_member(row, self._released.store, self._released.prefix, "mp4")

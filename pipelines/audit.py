@@ -18,7 +18,6 @@ from deemo_dist.dataset.lifecycle.purge import purge
 from deemo_dist.dataset.lifecycle.versions import key_names
 from deemo_dist.deid import KeyRing
 from deemo_dist.deid.audit import figures as of
-from deemo_dist.deid.audit.clip import CONTROLS
 from deemo_dist.deid.audit.coverage import Boxes, read_boxes
 from deemo_dist.deid.audit.detectors import auditors
 from deemo_dist.deid.audit.figures import AuditFigures
@@ -73,7 +72,7 @@ def run_audit(
     listed = read_uri(names, config.storage).decode().splitlines() if names else []
     clips_by_key = _by_key(config, key_names(dataset.info.name, dataset.info.header), manifest)
     found, figures = audit(config, released, clips_by_key, boxes=truth, names=listed, limit=clips, thorough=True)
-    page = render_audit(figures, [item.still for item in found.clips])
+    page = render_audit(figures, [item.still for item in found.clips if item.still is not None])
     keys = {name: f"{dataset.prefix}/audit/{name}" for name in ("report.html", "figures.json")}
     store.put(keys["report.html"], page.encode())
     store.put(keys["figures.json"], as_json(figures))
@@ -153,8 +152,7 @@ def audit(
             "no sample is of a clip of the manifest", hint="is it the manifest, and the key, of this run?"
         )
     rows = chosen(released.rows, limit or config.policy.gates.clips)
-    controls = CONTROLS if thorough else ()
-    findings = Attacker(config, released, raw, boxes=boxes or {}, controls=controls).look(rows)
+    findings = Attacker(config, released, raw, boxes=boxes or {}, thorough=thorough).look(rows)
     if findings.lost > LOST * len(rows):
         raise DatasetError(
             f"{findings.lost} of {len(rows)} raw clips cannot be read any more: nothing can be said of the data set",

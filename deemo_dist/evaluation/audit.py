@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from deemo_dist.deid.audit.clip import RAW, RELEASED
+from deemo_dist.deid.audit.clip import RAW, RELEASED, STILL_SIDE
 from deemo_dist.deid.audit.figures import ALIKE, CLEAR, FACE, Attack, AuditFigures, Spread
 from deemo_dist.deid.audit.linkage import Linkage
 from deemo_dist.deid.audit.speakers import SpeakerFigures
@@ -17,7 +17,6 @@ from deemo_dist.evaluation.metrics import Estimate
 from deemo_dist.evaluation.report import environment, percent
 
 STILLS = 24
-STILL_SIDE = 220
 KINDS = {RAW: "not masked", RELEASED: "released", "fill": "opaque fill", "mosaic": "mosaic", "blur": "blur"}
 GALLERIES = {CLEAR: "clear", ALIKE: "alike"}
 DRAWN = ((RAW, CLEAR), (RELEASED, CLEAR), (RELEASED, ALIKE), ("mosaic", ALIKE), ("blur", ALIKE))

@@ -23,6 +23,7 @@ CONTROLS = ("mosaic", "blur")
 DILATE = 0.2
 INSET = 0.1
 SIDE = 16
+STILL_SIDE = 220
 RELEASED, RAW = "released", "none"
 
 
@@ -34,7 +35,8 @@ class ClipFinding:
     ``correlations``: of raw and released pixels inside each raw face box; ``coverage``: share of each true box that is
     filled; ``faces``: mean template by masking kind (``released``, ``none`` and the controls), empty where no face was
     seen; ``heads``: the same with hair and jaw (``released`` and ``none``); ``picture``: the released frames as an
-    attacker may compare them; ``still``: one released frame.
+    attacker may compare them; ``still``: one released frame, uint8 [H, W, 3] with no side over ``STILL_SIDE``, where
+    one was to be kept.
     """
 
     key: str
@@ -47,7 +49,7 @@ class ClipFinding:
     faces: Mapping[str, np.ndarray] = field(repr=False)
     heads: Mapping[str, np.ndarray] = field(repr=False)
     picture: np.ndarray = field(repr=False)
-    still: np.ndarray = field(repr=False)
+    still: np.ndarray | None = field(default=None, repr=False)
 
 
 def looks(frames: int, count: int = LOOKS) -> tuple[int, ...]:
@@ -61,7 +63,8 @@ class ClipObserver:
     ``boxes``: true face boxes by frame number, float [N, 4], where they are known. ``controls``: masking kinds that
     the raw faces are also given, so that a reader sees what they would have been worth. ``small``: a detector that is
     shown tiles of the released frames, in turn. ``known``: whether a face was found when the clip was masked; then any
-    hit outside the fill counts, as it does where one is seen in the raw frames.
+    hit outside the fill counts, as it does where one is seen in the raw frames. ``still``: keep a small copy of one
+    released frame for a report.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class ClipObserver:
         controls: Sequence[str] = CONTROLS,
         small: FaceDetector | None = None,
         known: bool = False,
+        still: bool = False,
     ) -> None:
         self._detector = detector
         self._reader = reader
@@ -81,6 +85,7 @@ class ClipObserver:
         self._boxes = boxes or {}
         self._controls = controls
         self._known = known
+        self._keeps_still = still
         self.wanted = frozenset({*looks(frames), *self._boxes})
         self._best: dict[int, tuple[float, dict[str, np.ndarray]]] = {}
         self._tiles = TileWatch(small) if small is not None else None
@@ -96,8 +101,8 @@ class ClipObserver:
         """One of the ``wanted`` frames: uint8 [H, W, 3] each, of one size; ``raw`` None where there is none to see."""
         opaque = filled(released)
         self._coverage += [covered(box, opaque) for box in self._boxes.get(number, ())]
-        if self._still is None or number <= self._frames // 2:
-            self._still = released
+        if self._keeps_still and (self._still is None or number <= self._frames // 2):
+            self._still = _shrunk(released)
         self._pictures.append(_thumbnail(released))
         hits, sure = self._detector(released)
         self._hits.append((np.array([covered(hit, opaque) for hit in hits]), sure))
@@ -142,7 +147,7 @@ class ClipObserver:
 
     def finish(self, key: str, subject: str) -> ClipFinding:
         """What was found; ``subject`` groups clips. Raises ``ValueError`` where no frame was seen."""
-        if self._still is None:
+        if not self._pictures:
             raise ValueError("no frame was seen")
         enough = 0.0 if self._seen or self._known else SURE
         return ClipFinding(
@@ -177,6 +182,18 @@ def _correlation(raw: np.ndarray, released: np.ndarray, box: np.ndarray) -> floa
         return 0.0
     left, top, right, bottom = inner[0]
     return correlation(raw[top:bottom, left:right, 1], released[top:bottom, left:right, 1])
+
+
+def _shrunk(frame: np.ndarray) -> np.ndarray:
+    """A copy of its own with no side over ``STILL_SIDE``: a view would keep all frames decoded with it in memory."""
+    import cv2
+
+    height, width = frame.shape[:2]
+    scale = STILL_SIDE / max(height, width)
+    if scale >= 1:
+        return frame.copy()
+    sides = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(frame, sides, interpolation=cv2.INTER_AREA))
 
 
 def _thumbnail(frame: np.ndarray) -> np.ndarray:

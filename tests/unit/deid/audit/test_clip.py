@@ -90,3 +90,23 @@ def test_what_is_left_of_faces_that_were_masked_counts_without_the_raw_clip_too(
     for number in range(3):
         observer.see(number, frame if raw else None, frame)
     assert observer.finish("key", "subject").residual == counted
+
+
+def test_a_still_is_a_small_copy_and_none_is_kept_where_no_report_is_drawn() -> None:
+    frames = np.full((2, 360, 640, 3), 90, dtype=np.uint8)
+    frames[1] = 200
+    kept, none = (ClipObserver(Unsure(), None, frames=2, still=still) for still in (True, False))
+    for observer in (kept, none):
+        for number, frame in enumerate(frames):
+            observer.see(number, None, frame)
+    still = kept.finish("key", "subject").still
+    assert still is not None
+    assert not np.shares_memory(still, frames)
+    assert (still.shape, int(still.mean()), still.base) == ((124, 220, 3), 200, None)
+    assert none.finish("key", "subject").still is None
+    tiny = ClipObserver(Unsure(), None, frames=1, still=True)
+    tiny.see(0, None, frames[0, :64, :64])
+    own = tiny.finish("key", "subject").still
+    assert own is not None
+    assert own.shape == (64, 64, 3)
+    assert not np.shares_memory(own, frames)
