@@ -5,7 +5,7 @@ Raw clips are read in this process and its sandbox child alone. Templates and wa
 
 import io
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -20,25 +20,16 @@ from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
 from deemo_dist.deid.audit.coverage import Boxes, boxes_by_key
 from deemo_dist.deid.audit.detectors import FullRange, auditors
 from deemo_dist.deid.audit.identity import FaceReader
-from deemo_dist.deid.audit.speakers import (
-    FEWEST_SPEAKERS,
-    FEWEST_UTTERANCES,
-    SpeakerFigures,
-    Voice,
-    chosen_voices,
-    speaker_attack,
-)
-from deemo_dist.deid.audit.voices import VoiceReader
+from deemo_dist.deid.audit.speakers import FEWEST_SPEAKERS, FEWEST_UTTERANCES
 from deemo_dist.deid.body.cues import cues, pixel_cues
 from deemo_dist.deid.body.people import POSE_SECONDS, BodyModels, BodyScan
-from deemo_dist.deid.voice.disguise import GRID
 from deemo_dist.errors import MediaError, StorageError
 from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
 from deemo_dist.storage import Store
 from pipelines.private import fetch_raw, hiding_clip, private_folder
+from pipelines.sounds import RATE, Heard, Sounds
 
-RATE = utility.RATE
 POSE_LOOKS = 64
 
 
@@ -53,14 +44,6 @@ class Released:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """The sound of a clip before and after, float32 [N] at 16 kHz."""
-
-    raw: np.ndarray
-    released: np.ndarray
-
-
-@dataclass(frozen=True)
 class Movement:
     """Body cues [T, K, 3] of one clip of ``subject``: as ``stored``, and in ``pixels``, not normalised."""
 
@@ -71,11 +54,11 @@ class Movement:
 
 @dataclass(kw_only=True)
 class Findings:
-    """What was found in the clips looked at; ``sounds`` by key, for attacks on voices; ``movements`` for one on cues;
+    """What was found in the clips looked at; ``sounds`` for attacks on voices and words; ``movements`` for one on cues;
     ``lost``: raw clips that could not be read any more; ``boxes``: true boxes given, of whatever clips."""
 
     clips: list[ClipFinding] = field(default_factory=list)
-    sounds: dict[str, Heard] = field(default_factory=dict)
+    sounds: Sounds = field(default_factory=Sounds)
     movements: list[Movement] = field(default_factory=list)
     utility: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     lost: int = 0
@@ -103,7 +86,8 @@ def chosen(rows: Sequence[IndexRow], limit: int) -> list[IndexRow]:
 
 class Attacker:
     """Holds the audit's models. ``raw``: manifest rows by sample key, empty without the raw manifest; ``thorough``:
-    look at what is only for a reader of the report too (other maskings, keypoints found again, a still of each clip).
+    look at what is only for a reader of the report too (other maskings, sounds, keypoints found again, a still of each
+    clip).
     Raises ``DatasetError`` for true ``boxes`` that do not fit the clips."""
 
     def __init__(
@@ -151,14 +135,14 @@ class Attacker:
                 path = fetch_raw(clip, self._config.storage, folder / row.key, label=label)
                 source = sandbox.open(path, self._bounds)
                 finding = self._observe(row, source, self._boxes.get(row.key, {}))
-                heard = self._hear(row, source)
+                heard = self._hear(row, source) if self._thorough else None
                 self._move(row, source, findings)
             except (MediaError, StorageError):
                 findings.lost += 1
                 return
         findings.clips.append(finding)
         if heard is not None:
-            findings.sounds[row.key] = heard
+            findings.sounds.keep(row.key, heard)
             for name, value in utility.sound_figures(heard.raw, heard.released).items():
                 findings.utility[name].append(value)
 
@@ -256,31 +240,3 @@ def names_by_clip(released: Released, raw: Mapping[str, Clip], names: Sequence[s
             own, others = of_names.names_left(known(clip.subject), texts), of_names.names_left(reader, texts)
             contacts = of_names.contacts_left(texts)
             yield NamesLeft(row.key, *own, others[0] + contacts[0], others[1] + contacts[1])
-
-
-def word_errors(sounds: Mapping[str, Heard], ear: Callable[[np.ndarray, int], str]) -> tuple[float | None, int]:
-    """Word error rate of released against raw sound as the same ear hears both, and the words compared."""
-    errors = count = 0
-    for heard in sounds.values():
-        before = utility.words(ear(heard.raw, RATE))
-        if before:
-            errors += utility.word_errors(before, utility.words(ear(heard.released, RATE)))
-            count += len(before)
-    return (errors / count if count else None), count
-
-
-def attack_speakers(released: Released, sounds: Mapping[str, Heard]) -> tuple[SpeakerFigures, ...]:
-    """Whose the voices are, told by attackers who know the method; once for each method that the clips were given."""
-    by_method: dict[str, list[Voice]] = defaultdict(list)
-    for row in released.rows:
-        if row.key in sounds and row.attestation.voice in GRID:
-            heard = sounds[row.key]
-            by_method[row.attestation.voice].append(Voice(row.key, row.subject_key, heard.raw, heard.released))
-    if not by_method:
-        return ()
-    reader, found = VoiceReader(), []
-    for method, voices in sorted(by_method.items()):
-        taken = chosen_voices(voices)
-        with progress("audit of voices", len(taken), unit="clips") as bar:
-            found.append(speaker_attack(taken, method, reader, name=reader.name, tick=partial(bar.advance, 1)))  # type: ignore[arg-type]
-    return tuple(found)

@@ -33,14 +33,12 @@ from pipelines.attack import (
     Findings,
     NamesLeft,
     Released,
-    attack_speakers,
     chosen,
     names_by_clip,
-    word_errors,
 )
 from pipelines.private import by_place
+from pipelines.sounds import attack_speakers, word_errors
 
-HEARD_CLIPS = 20
 LOST = 0.1
 
 
@@ -159,9 +157,9 @@ def audit(
             hint="are they still where the manifest says?",
         )
     figures = _figures(config, released, findings, with_raw=bool(raw))
-    figures = replace(figures, words=_words(released, raw, names, findings, thorough=thorough) if raw else None)
+    figures = replace(figures, words=_words(released, raw, names, findings) if raw else None)
     if thorough:
-        figures = replace(figures, speakers=attack_speakers(released, findings.sounds))
+        figures = replace(figures, speakers=attack_speakers(released.rows, findings.sounds.voices()))
     figures = replace(figures, verdicts=of.judge(figures, config.policy.gates))
     return findings, replace(figures, seconds=time.monotonic() - started)
 
@@ -203,12 +201,10 @@ def _movement(findings: Findings) -> dict[str, CueLinkage]:
     return {name: linkage for name, linkage in found.items() if linkage is not None}
 
 
-def _words(
-    released: Released, raw: Mapping[str, Clip], names: Sequence[str], findings: Findings, *, thorough: bool
-) -> of.Words:
+def _words(released: Released, raw: Mapping[str, Clip], names: Sequence[str], findings: Findings) -> of.Words:
     """Names, known and found, that are gone from all written clips, and the word error rate over some."""
     counted = words_of(list(names_by_clip(released, raw, names)))
-    heard = dict(sorted(findings.sounds.items())[:HEARD_CLIPS]) if thorough else {}
+    heard = findings.sounds.whole
     rate, words = word_errors(heard, _ear()) if heard else (None, 0)
     return replace(counted, wer=rate, heard=words)
 

@@ -6,12 +6,10 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deemo_dist.deid.audit import speakers
 from deemo_dist.deid.audit.figures import Words
 from deemo_dist.deid.text.transcript import Scrubber
 from pipelines import attack, audit
@@ -46,26 +44,6 @@ def test_speakers_enough_for_an_attack_on_voices_come_with_clips_enough() -> Non
     assert sum(count >= 5 for count in counts.values()) == 20
     assert (len(counts), min(counts.values())) == (75, 2)
     assert max(Counter(row.subject_key for row in attack.chosen(rows([8] * 75), 199)).values()) <= 4
-
-
-def test_voices_are_attacked_by_their_method_and_those_without_a_method_are_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Ear:
-        name = "an ear"
-
-        def __call__(self, sounds: list[np.ndarray]) -> list[np.ndarray]:
-            return [np.ones(4) / 2 for _ in sounds]
-
-    monkeypatch.setattr(attack, "VoiceReader", Ear)
-    monkeypatch.setattr(speakers, "disguised_as", lambda sound, method, shifts: [sound] * len(shifts))
-    every = [*rows([2, 2], "sum"), *rows([3, 1], "drop")]
-    heard = attack.Heard(raw=np.zeros(160), released=np.zeros(160))
-    (found,) = attack.attack_speakers(SimpleNamespace(rows=every[:4]), {row.key: heard for row in every})  # type: ignore[arg-type]
-    assert (found.method, found.reader, found.speakers, found.utterances) == ("sum", "an ear", 2, 4)
-    assert [item.eer.value for item in found.attacks] == pytest.approx([0.5] * 4)
-    assert attack.attack_speakers(SimpleNamespace(rows=every[4:]), {row.key: heard for row in every}) == ()  # type: ignore[arg-type]
-    assert attack.attack_speakers(SimpleNamespace(rows=every), {}) == ()  # type: ignore[arg-type]
 
 
 SAID = {
