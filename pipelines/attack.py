@@ -7,13 +7,12 @@ import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 
 from deemo_dist.config import RunConfig
 from deemo_dist.console import progress
-from deemo_dist.dataset import load_member
 from deemo_dist.deid.audit import names as of_names
 from deemo_dist.deid.audit import utility
 from deemo_dist.deid.audit.clip import CONTROLS, ClipFinding, ClipObserver
@@ -24,23 +23,13 @@ from deemo_dist.deid.audit.speakers import FEWEST_SPEAKERS, FEWEST_UTTERANCES
 from deemo_dist.deid.body.cues import cues, pixel_cues
 from deemo_dist.deid.body.people import POSE_SECONDS, BodyModels, BodyScan
 from deemo_dist.errors import MediaError, StorageError
-from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, decode_frames, resample
+from deemo_dist.media import Bounds, ClipSource, Sandbox, decode_flac, resample
 from deemo_dist.records import Annotation, Clip, IndexRow
-from deemo_dist.storage import Store
 from pipelines.private import fetch_raw, hiding_clip, private_folder
+from pipelines.released import Released
 from pipelines.sounds import RATE, Heard, Sounds
 
 POSE_LOOKS = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class Released:
-    """What a data set holds, or so far holds: its rows, and what is said of them by key."""
-
-    store: Store
-    prefix: str
-    rows: Sequence[IndexRow]
-    annotations: Mapping[str, Annotation]
 
 
 @dataclass(frozen=True)
@@ -114,7 +103,7 @@ class Attacker:
         self._bounds = Bounds.of(config.policy)
 
     def look(self, rows: Sequence[IndexRow]) -> Findings:
-        """Every clip in turn."""
+        """Every clip in turn. Raises ``DatasetError`` or ``CorruptDataError`` where a sample of them cannot be read."""
         findings = Findings(boxes=sum(len(found) for clip in self._boxes.values() for found in clip.values()))
         with Sandbox() as sandbox, progress("audit", len(rows), unit="clips") as bar:
             for row in rows:
@@ -159,18 +148,16 @@ class Attacker:
             still=self._thorough,
         )
         numbers = sorted(observer.wanted)
-        video = load_member(row, self._released.store, self._released.prefix, "mp4")
-        shown = dict(zip(numbers, decode_frames(video, np.array(numbers)), strict=True))
-        for number, before in _raw_frames(source, numbers):
-            observer.see(number, *_alike(before, shown[number]))
+        released = self._released.frames(row, numbers)
+        for (number, before), after in zip(_raw_frames(source, numbers), released, strict=False):
+            observer.see(number, *_alike(before, after))
         return observer.finish(row.key, row.subject_key)
 
     def _move(self, row: IndexRow, source: ClipSource, findings: Findings) -> None:
         """Cues as they are stored and as they were in pixels, and how far pose on the release finds them again."""
         if self._bodies is None or not any(member.extension == "cues.npy" for member in row.members):
             return
-        read = partial(load_member, row, self._released.store, self._released.prefix)
-        stored = np.load(io.BytesIO(read("cues.npy")), allow_pickle=False)
+        stored = np.load(io.BytesIO(self._released.member(row, "cues.npy")), allow_pickle=False)
         scan, times = BodyScan(self._bodies), []
         for number, time, frame in source.frames():
             scan.see(number, time, frame)
@@ -178,7 +165,7 @@ class Attacker:
         findings.movements.append(Movement(row.subject_key, stored, pixel_cues(scan.finish(), np.array(times))))
         numbers = np.arange(0, min(row.frames, len(times), len(stored)), max(1, round(row.fps * POSE_SECONDS)))
         again, when = BodyScan(self._bodies), np.array(times)[numbers[:POSE_LOOKS]]
-        for place, frame in enumerate(decode_frames(read("mp4"), numbers[:POSE_LOOKS])):
+        for place, frame in enumerate(self._released.frames(row, numbers[:POSE_LOOKS].tolist())):
             again.see(place, float(when[place]), frame)
         kept = utility.keypoint_agreement(stored[numbers[:POSE_LOOKS]], cues(again.finish(), when))
         if kept is not None:
@@ -189,7 +176,7 @@ class Attacker:
         before = source.sound()  # an attacker has all of it in hand
         if before is None or not any(member.extension == "flac" for member in row.members):
             return None
-        after = decode_flac(load_member(row, self._released.store, self._released.prefix, "flac"))
+        after = decode_flac(self._released.member(row, "flac"))
         return Heard(raw=resample(before[0][:], before[1], RATE), released=after)
 
 

@@ -32,11 +32,11 @@ from pipelines.attack import (
     Attacker,
     Findings,
     NamesLeft,
-    Released,
     chosen,
     names_by_clip,
 )
 from pipelines.private import by_place
+from pipelines.released import Released
 from pipelines.sounds import attack_speakers, word_errors
 
 LOST = 0.1

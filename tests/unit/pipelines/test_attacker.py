@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from deemo_dist.config import RunConfig
-from deemo_dist.dataset import open_dataset
+from deemo_dist.dataset.layout import shard_key
 from deemo_dist.deid import KeyRing
+from deemo_dist.errors import DatasetError
 from deemo_dist.media import mux
 from deemo_dist.records import Clip
-from deemo_dist.storage import open_store
-from pipelines.attack import Attacker, Findings, Released
+from pipelines.attack import Attacker, Findings
 from tests import parts
 from tests.made import FRAMES, clips_of, make
+from tests.unit.pipelines.test_released import released_of
 
 RATE = 16_000
 
@@ -38,12 +39,6 @@ def clips(config: RunConfig, tmp_path: Path) -> list[Clip]:
     return made
 
 
-def released_of(config: RunConfig) -> Released:
-    store = open_store(config.storage)
-    dataset = open_dataset(store, config.data.name, config.data.version)
-    return Released(store=store, prefix=dataset.prefix, rows=list(dataset.index), annotations=dataset.annotations)
-
-
 def look(config: RunConfig, clips: list[Clip], *, thorough: bool) -> Findings:
     ring, released = KeyRing.open(config.keys, dataset=config.data.name), released_of(config)
     raw = {ring.sample_key(clip.uri): clip for clip in clips}
@@ -59,3 +54,15 @@ def test_what_only_a_reader_of_the_report_asks_for_is_left_out_for_the_gates(
     assert [item.looks for item in found.clips] == [FRAMES] * 3
     assert (len(found.sounds.voices()), len(found.utility["sync_ms"])) == ((3, 3) if thorough else (0, 0))
     assert [item.still is not None for item in found.clips] == [thorough] * 3
+
+
+def test_a_raw_clip_that_is_gone_is_counted_and_a_shard_that_is_gone_is_an_error(
+    config: RunConfig, clips: list[Clip], tmp_path: Path
+) -> None:
+    (tmp_path / "raw/1.mp4").unlink()
+    found = look(config, clips, thorough=False)
+    assert (len(found.clips), found.lost) == (2, 1)
+    released = released_of(config)
+    (tmp_path / "store" / shard_key(released.prefix, released.rows[0].shard)).unlink()
+    with pytest.raises(DatasetError, match=f"shard {released.rows[0].shard} is gone"):
+        look(config, clips, thorough=False)

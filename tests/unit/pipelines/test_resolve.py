@@ -16,8 +16,8 @@ from deemo_dist.deid import KeyRing
 from deemo_dist.errors import ConfigError, DatasetError
 from deemo_dist.records import Clip, NfblEvent, Unit
 from deemo_dist.storage import open_store
-from pipelines.attack import Released
 from pipelines.audit import run_audit
+from pipelines.released import Released
 from pipelines.resolve import Resolved, resolve
 from pipelines.sealed import SealedUnit
 from tests.made import clips_of, config_of, make
