@@ -28,6 +28,7 @@ from deemo_dist.digests import plain
 from deemo_dist.errors import DatasetError
 from deemo_dist.records import Clip
 from deemo_dist.storage import Store, open_store, read_uri
+from deemo_dist.weights import use
 from pipelines.attack import (
     Attacker,
     Findings,
@@ -62,6 +63,7 @@ def run_audit(
     """
     from deemo_dist.evaluation.audit import render_audit
 
+    use(config.weights)
     store = open_store(config.storage)
     dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=True)
     released = Released(store=store, prefix=dataset.prefix, rows=list(dataset.index), annotations=dataset.annotations)

@@ -21,11 +21,13 @@ def above_zero(value: float | None) -> float | None:
 
 
 def load_run(run: str, overrides: list[str] | None) -> RunConfig:
-    """The run's configuration, checked; buckets that its models are in are asked as it says of its own. Raises
-    ``ConfigError``."""
+    """The run's configuration, checked; buckets that its models are in are asked as it says of its own, and pinned
+    weights are looked for where it says. Raises ``ConfigError``."""
+    from deemo_dist import weights
     from deemo_dist.config import load
-    from deemo_dist.storage.elsewhere import use
+    from deemo_dist.storage import elsewhere
 
     config = load(run, overrides or [])
-    use(config.storage)
+    elsewhere.use(config.storage)
+    weights.use(config.weights)
     return config
