@@ -12,11 +12,18 @@ from typing import Any
 
 from deemo_dist.config import RunConfig
 from deemo_dist.console import logger
-from deemo_dist.dataset import committed_units, dataset_prefix, open_dataset, read_manifest, read_receipt
+from deemo_dist.dataset import (
+    DatasetHeader,
+    committed_units,
+    dataset_prefix,
+    open_dataset,
+    read_manifest,
+    read_receipt,
+)
 from deemo_dist.dataset.layout import receipts_prefix, shards_prefix
 from deemo_dist.dataset.lifecycle.purge import purge
 from deemo_dist.dataset.lifecycle.versions import key_names
-from deemo_dist.deid import KeyRing
+from deemo_dist.deid import KeyRing, policy_digest
 from deemo_dist.deid.audit import figures as of
 from deemo_dist.deid.audit.coverage import Boxes, read_boxes
 from deemo_dist.deid.audit.detectors import auditors
@@ -56,7 +63,8 @@ class AuditResult:
 def run_audit(
     config: RunConfig, *, raw: str | None, boxes: str | None, names: str | None, clips: int | None
 ) -> AuditResult:
-    """Audit the run's data set and write its report beside it.
+    """Audit the run's data set and write its report beside it. Gates are those of the run's policy; where the data set
+    was made by another one, the figures say so.
 
     ``raw``: URI of the manifest of raw clips; ``boxes``: a CSV of true boxes; ``names``: a file of names, one a line;
     ``clips``: how many clips at most. Raises ``DatasetError`` where the data set or the manifest does not fit.
@@ -72,11 +80,19 @@ def run_audit(
     listed = read_uri(names, config.storage).decode().splitlines() if names else []
     clips_by_key = _by_key(config, key_names(dataset.info.name, dataset.info.header), manifest)
     found, figures = audit(config, released, clips_by_key, boxes=truth, names=listed, limit=clips, thorough=True)
+    figures = _made_by(figures, config, dataset.info.header)
     page = render_audit(figures, [item.still for item in found.clips if item.still is not None])
     keys = {name: f"{dataset.prefix}/audit/{name}" for name in ("report.html", "figures.json")}
     store.put(keys["report.html"], page.encode())
     store.put(keys["figures.json"], as_json(figures))
     return AuditResult(figures=figures, report=store.uri(keys["report.html"]), data=store.uri(keys["figures.json"]))
+
+
+def _made_by(figures: AuditFigures, config: RunConfig, header: DatasetHeader) -> AuditFigures:
+    """The figures with the policy that the data set was made by, and with the run's where that is another one."""
+    own = policy_digest(config.policy, header.key_id)
+    other = "" if own == header.policy_digest else f"{config.policy.name} ({own[:12]})"
+    return replace(figures, policy=header.policy, policy_digest=header.policy_digest, judged_by=other)
 
 
 def audit_gate(config: RunConfig, clips: Sequence[Clip]) -> None:

@@ -88,6 +88,8 @@ def audit(
     from pipelines.audit import run_audit
 
     result = run_audit(load_run(run, overrides), raw=raw, boxes=boxes, names=names, clips=clips)
+    if result.figures.other_policy:
+        typer.echo(f"note: {result.figures.other_policy}")
     for verdict in result.figures.verdicts:
         typer.echo(f"{verdict.outcome}: {verdict.gate}: {verdict.measured} ({verdict.allowed})")
     for voices in result.figures.speakers:

@@ -73,7 +73,9 @@ class AuditFigures:
     """Everything that is said of a data set. ``attacks``: on faces; ``picture``: on whole released frames (reported,
     not gated); ``speakers``: attacks on voices, by method of disguise (not gated);
     ``movement``: telling people by their body cues, ``before`` and ``after`` these are normalised;
-    ``utility``: by name; ``lost``: raw clips that could not be read. Nothing here is a template, a name or a path."""
+    ``utility``: by name; ``lost``: raw clips that could not be read; ``policy``, ``policy_digest``: what the data set
+    was made by; ``judged_by``: the policy of the run, whose gates are judged by, where that is another one. Nothing
+    here is a template, a name or a path."""
 
     dataset: str
     policy: str
@@ -97,6 +99,18 @@ class AuditFigures:
     verdicts: tuple[Verdict, ...] = ()
     lost: int = 0
     seconds: float = 0.0
+    policy_digest: str = ""
+    judged_by: str = ""
+
+    @property
+    def other_policy(self) -> str:
+        """That the run's policy is not the data set's, in words; empty where it is."""
+        if not self.judged_by:
+            return ""
+        return (
+            f"the data set was made by the policy {self.policy} ({self.policy_digest[:12]}), not by this run's, "
+            f"{self.judged_by}: gates are those of the run; the data set keeps no gates of its own to be judged by"
+        )
 
 
 def residual(findings: Iterable[ClipFinding]) -> Share:

@@ -98,3 +98,10 @@ def test_figures_are_plain_numbers_without_templates(full: AuditFigures, bare: A
     assert json.loads(as_json(bare))["sensitivity"]["value"] is None
     longest = max(len(item["linkage"]["roc"]) for item in read["attacks"])
     assert longest < 64
+
+
+def test_a_policy_that_is_not_the_runs_is_told(full: AuditFigures) -> None:
+    assert "Another policy" not in render_audit(full, STILLS)
+    page = render_audit(replace(full, policy_digest="0123456789abcdef", judged_by="<i>mild</i> (fedcba987654)"), STILLS)
+    assert "made by the policy strict (0123456789ab), not by this run&#39;s, &lt;i&gt;mild" in page
+    assert "gates are those of the run" in page
