@@ -48,6 +48,7 @@ from pipelines.released import Released
 from pipelines.sounds import attack_speakers, word_errors
 
 LOST = 0.1
+BOXES, NAMES = "the boxes file (--boxes)", "the names file (--names)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +77,8 @@ def run_audit(
     dataset = open_dataset(store, config.data.name, config.data.version, allow_weak=True)
     released = Released(store=store, prefix=dataset.prefix, rows=list(dataset.index), annotations=dataset.annotations)
     manifest = read_manifest(raw, config.storage) if raw else []
-    truth = read_boxes(read_uri(boxes, config.storage).decode(), "the boxes file") if boxes else {}
-    listed = read_uri(names, config.storage).decode().splitlines() if names else []
+    truth = read_boxes(_text(boxes, config, BOXES), BOXES) if boxes else {}
+    listed = _text(names, config, NAMES).splitlines() if names else []
     clips_by_key = _by_key(config, key_names(dataset.info.name, dataset.info.header), manifest)
     found, figures = audit(config, released, clips_by_key, boxes=truth, names=listed, limit=clips, thorough=True)
     figures = _made_by(figures, config, dataset.info.header)
@@ -86,6 +87,18 @@ def run_audit(
     store.put(keys["report.html"], page.encode())
     store.put(keys["figures.json"], as_json(figures))
     return AuditResult(figures=figures, report=store.uri(keys["report.html"]), data=store.uri(keys["figures.json"]))
+
+
+def _text(uri: str, config: RunConfig, label: str) -> str:
+    """A file as text, without the mark that Windows puts before it. Raises ``DatasetError`` by its label (its place may
+    name somebody)."""
+    try:
+        return read_uri(uri, config.storage, label=label).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{label} is no UTF-8: byte {error.start} (counted from 0) is none of such a text",
+            hint='save it again as UTF-8 (in Excel as "CSV UTF-8", in Notepad under Encoding)',
+        ) from None
 
 
 def _made_by(figures: AuditFigures, config: RunConfig, header: DatasetHeader) -> AuditFigures:

@@ -54,9 +54,12 @@ def read_boxes(text: str, where: str) -> Boxes:
             frame = int(row["frame"])
         except (TypeError, ValueError):
             raise DatasetError(f"{where}, line {rows.line_num}: not a frame and four numbers") from None
+        clip = (row["clip"] or "").strip()
+        if not clip:
+            raise DatasetError(f"{where}, line {rows.line_num}: no clip", hint="every box has its clip's file name")
         if frame < 0 or box[2] <= box[0] or box[3] <= box[1] or not np.isfinite(box).all():
             raise DatasetError(f"{where}, line {rows.line_num}: an empty box, or a frame before the first")
-        found[row["clip"]][frame].append(box)
+        found[clip][frame].append(box)
     return {clip: {frame: np.array(boxes) for frame, boxes in frames.items()} for clip, frames in found.items()}
 
 

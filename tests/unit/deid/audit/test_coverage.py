@@ -43,6 +43,12 @@ def test_a_bad_row_is_named_by_its_line(row: str) -> None:
         read_boxes(HEAD + "a.mp4,0,1,2,3,4\n" + row + "\n", "truth.csv")
 
 
+@pytest.mark.parametrize("row", ["0,1,2,3,4", "0,1,2,3,4,", "0,1,2,3,4,  "])
+def test_a_box_without_a_clip_is_named_by_its_line(row: str) -> None:
+    with pytest.raises(DatasetError, match=r"truth.csv, line 3: no clip"):
+        read_boxes(f"frame,x0,y0,x1,y1,clip\n0,1,2,3,4,a.mp4\n{row}\n", "truth.csv")
+
+
 def test_another_file_is_no_boxes_file() -> None:
     with pytest.raises(DatasetError, match="no boxes file"):
         read_boxes("name,age\nx,3\n", "people.csv")
