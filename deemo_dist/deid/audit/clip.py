@@ -16,6 +16,7 @@ from deemo_dist.deid.audit.pixels import correlation
 from deemo_dist.deid.audit.tiles import TileWatch
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.detectors import FaceDetector
+from deemo_dist.errors import MediaError
 
 LOOKS = 18
 PATCHES = 3
@@ -146,9 +147,13 @@ class ClipObserver:
         return {RAW: patch.raw, RELEASED: patch.released, **others}
 
     def finish(self, key: str, subject: str) -> ClipFinding:
-        """What was found; ``subject`` groups clips. Raises ``ValueError`` where no frame was seen."""
+        """What was found; ``subject`` groups clips. Raises ``MediaError`` with the ``key`` where nothing was seen."""
         if not self._pictures:
-            raise ValueError("no frame was seen")
+            raise MediaError(
+                f"no frame of clip {key} was seen: it ends before the first of its {self._frames} to be looked at",
+                reason="empty",
+                hint="is the raw file still the one that was de-identified?",
+            )
         enough = 0.0 if self._seen or self._known else SURE
         return ClipFinding(
             key=key,

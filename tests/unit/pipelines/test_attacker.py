@@ -66,3 +66,13 @@ def test_a_raw_clip_that_is_gone_is_counted_and_a_shard_that_is_gone_is_an_error
     (tmp_path / "store" / shard_key(released.prefix, released.rows[0].shard)).unlink()
     with pytest.raises(DatasetError, match=f"shard {released.rows[0].shard} is gone"):
         look(config, clips, thorough=False)
+
+
+def test_a_raw_clip_that_ends_before_its_first_look_is_lost_and_the_others_are_looked_at(
+    config: RunConfig, clips: list[Clip]
+) -> None:
+    ring, released = KeyRing.open(config.keys, dataset=config.data.name), released_of(config)
+    raw = {ring.sample_key(clip.uri): clip for clip in clips}
+    longer = replace(released.rows[0], frames=100 * FRAMES)  # as it was before its raw file became shorter
+    found = Attacker(config, released, raw, boxes={}, thorough=False).look([longer, *released.rows[1:]])
+    assert (found.lost, [item.key for item in found.clips]) == (1, [row.key for row in released.rows[1:]])

@@ -10,6 +10,7 @@ from deemo_dist.deid.audit.figures import ALIKE, CLEAR, FACE, HEAD, face_attacks
 from deemo_dist.deid.audit.identity import FaceReader
 from deemo_dist.deid.faces import masking
 from deemo_dist.deid.faces.detectors import CenterFace
+from deemo_dist.errors import MediaError
 from deemo_dist.media import decode_frames, encode_video
 from tests.unit.deid.conftest import footage
 
@@ -68,7 +69,7 @@ def test_without_a_raw_clip_only_the_release_is_looked_at() -> None:
         observer.see(number, None, np.full((64, 64, 3), 90, dtype=np.uint8))
     found = observer.finish("key", "subject")
     assert (found.looks, found.seen, found.residual, dict(found.faces)) == (2, 0, 0, {})
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(MediaError, match="no frame of clip key was seen"):
         ClipObserver(auditors(), None, frames=0).finish("key", "subject")
 
 
