@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deemo_dist.config import RunConfig
-from deemo_dist.console import progress
+from deemo_dist.console import logger, progress
 from deemo_dist.dataset import Dataset, Examples, build_examples, load_example, restrict
 from deemo_dist.evaluation import Evaluation, Explanation, answers_of, choose, evaluate, explain, show
 from deemo_dist.records import Example, LoadedExample
@@ -55,19 +55,21 @@ class Exam:
             )
 
     def explanations(self, evaluation: Evaluation) -> tuple[Explanation, ...]:
-        """A few free texts, beside the annotation's."""
+        """A few free texts, beside the annotation's; none where no sample of the split has one."""
         settings = self.config.evaluation
-        if settings.explain_task is None or not settings.explanations:
+        task = settings.explain_task
+        if task is None or not settings.explanations:
             return ()
         truths = {item.key: item.truth for item in evaluation.predictions}
-        shown = explained(self.asked[settings.explain_task], truths, settings.explanations)
-        loaded = [self._load(example) for example in shown]
+        shown = explained(self.asked[task], truths, settings.explanations)
+        if not shown:
+            logger.warning("%s: no sample has a text of task %s, none is explained", settings.split, task)
         return explain(
-            loaded,
+            self._batches(shown),
             self.judge.say,
             truths=truths,
             answers=answers_of(evaluation),
-            references={item.example.key: item.example.turns[-1].text for item in loaded},
+            references={example.key: example.turns[-1].text for example in shown},
         )
 
     def _batches(self, examples: Sequence[Example]) -> Iterator[list[LoadedExample]]:

@@ -78,27 +78,31 @@ def evaluate(
 
 
 def explain(
-    loaded: Sequence[LoadedExample],
+    batches: Iterable[Sequence[LoadedExample]],
     generate: Generate,
     *,
     truths: Mapping[str, str],
     answers: Mapping[str, str | None] | None = None,
     references: Mapping[str, str] | None = None,
 ) -> tuple[Explanation, ...]:
-    """Free texts for examples of the explaining task; labels, chosen answers and references are given by sample key."""
-    texts = generate(loaded)
-    _check_count("texts", len(texts), len(loaded))
-    return tuple(
-        Explanation(
-            key=item.example.key,
-            truth=truths.get(item.example.key, "unknown"),
-            generated=text,
-            answer=(answers or {}).get(item.example.key),
-            reference=(references or {}).get(item.example.key),
-            modalities=item.example.modalities,
-        )
-        for item, text in zip(loaded, texts, strict=True)
-    )
+    """Free texts for examples of the explaining task, one batch after another, none for no examples; labels, chosen
+    answers and references are given by sample key. Raises ``ModelError`` for another number of texts than examples."""
+    found: list[Explanation] = []
+    for batch in batches:
+        texts = generate(batch)
+        _check_count("texts", len(texts), len(batch))
+        found += [
+            Explanation(
+                key=item.example.key,
+                truth=truths.get(item.example.key, "unknown"),
+                generated=text,
+                answer=(answers or {}).get(item.example.key),
+                reference=(references or {}).get(item.example.key),
+                modalities=item.example.modalities,
+            )
+            for item, text in zip(batch, texts, strict=True)
+        ]
+    return tuple(found)
 
 
 def answers_of(evaluation: Evaluation) -> dict[str, str | None]:

@@ -73,10 +73,14 @@ def test_an_example_without_a_label_is_refused():
 
 
 def test_explanations_carry_their_truth():
-    (found,) = explain([loaded(5)], lambda batch: ["because"], truths={f"{5:032x}": "positive"})
+    (found,) = explain([[loaded(5)]], lambda batch: ["because"], truths={f"{5:032x}": "positive"})
     assert (found.truth, found.generated, found.answer) == ("positive", "because", None)
     with pytest.raises(ModelError, match="0 texts for 1"):
-        explain([loaded(5)], lambda batch: [], truths={})
+        explain([[loaded(5)]], lambda batch: [], truths={})
+
+
+def test_nothing_to_explain_is_asked_of_nobody():
+    assert explain([], lambda batch: pytest.fail("asked"), truths={}) == ()
 
 
 def test_deid_figures_weigh_by_audited_frames():

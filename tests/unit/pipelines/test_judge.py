@@ -6,26 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
-from deemo_dist.config import CONFIGS, ModelConfig, RunConfig, build
+from deemo_dist.config import RunConfig
 from deemo_dist.errors import ModelError
-from deemo_dist.model import DeemoLlamaForConditionalGeneration, build_model, build_processor
+from deemo_dist.model import DeemoLlamaForConditionalGeneration
 from pipelines import judge
 from pipelines.judge import Judge
 from tests.unit.model.conftest import make_loaded
 
 CHOICES = ("positive", "negative")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, stored in bf16."""
-    place = tmp_path_factory.mktemp("model")
-    nano = build(ModelConfig, yaml.safe_load((CONFIGS / "models/nano.yaml").read_text())["model"], where="nano.yaml")
-    build_model(nano, 0).to(torch.bfloat16).save_pretrained(place)
-    build_processor(nano).save_pretrained(place)
-    return place
 
 
 @pytest.fixture
