@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from deemo_dist.config import ModelConfig, TowerConfig
 from deemo_dist.errors import ModelError
 from deemo_dist.model.configuration import DeemoLlamaConfig, MediaShape
-from deemo_dist.model.conversation import placeholder_ids
+from deemo_dist.model.conversation import answer_ends, placeholder_ids
 from deemo_dist.model.modeling import DeemoLlamaForConditionalGeneration
 from deemo_dist.model.pixels import pixel_scale
 from deemo_dist.model.placing import building, current
@@ -89,7 +89,7 @@ def build_model(
     load_parts(model, described.sources or {}, dtype)
     generation = model.generation_config
     generation.pad_token_id, generation.bos_token_id = tokenizer.pad_token_id, tokenizer.bos_token_id
-    generation.eos_token_id = tokenizer.eos_token_id
+    generation.eos_token_id = answer_ends(tokenizer)
     return model
 
 

@@ -70,6 +70,18 @@ def stretches(
     return [*out, (_added(last, done), False)]
 
 
+def answer_ends(tokenizer: PreTrainedTokenizerBase) -> int | list[int] | None:
+    """The tokens that end an answer, as a generation's ``eos_token_id``: the tokenizer's own, and the special token by
+    which its chat template ends an assistant's turn, where that is another. Raises ``ModelError`` as ``stretches``."""
+    turns = (Turn(role="user", text="a question"), Turn(role="assistant", text="an answer"))
+    said = "".join(text for text, is_answer in stretches(turns, (), tokenizer, answer=True) if is_answer)
+    special = {tokenizer.convert_tokens_to_ids(token) for token in _special(tokenizer)}
+    after: list[int] = tokenizer(said.rpartition(turns[1].text)[2], add_special_tokens=False)["input_ids"]
+    own = tokenizer.eos_token_id
+    mark = next((token for token in after if token in special), own)
+    return own if mark == own else mark if own is None else [own, mark]
+
+
 def _messages(turns: Sequence[Turn], shown: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[dict[str, str]]:
     first = next((number for number, turn in enumerate(turns) if turn.role == "user"), None)
     if first is None:
