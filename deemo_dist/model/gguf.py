@@ -10,8 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from deemo_dist.weights.files import digest_of_file
+
 MAGIC = b"GGUF"
 WEIGHTS = "model.safetensors"
+SOURCE = "gguf.sha256"
+"""In the folder: hex SHA-256 of the file that it was unpacked from."""
 
 
 def is_gguf(path: Path) -> bool:
@@ -24,23 +28,29 @@ def is_gguf(path: Path) -> bool:
 
 def unpacked(path: Path) -> Path:
     """The folder with the file's configuration, tokenizer and weights (float32, safetensors), made where it is missing
-    or older than the file. Of several processes one makes it, the others wait. Raises what transformers raises for a
-    file it cannot read."""
+    or of another file. Of several processes one makes it, the others wait; nothing is written beside the file where
+    there is nothing to make. Raises what transformers raises for a file it cannot read."""
     folder = path.with_name(f"{path.name}.transformers")
+    digest = digest_of_file(path)
+    if _is_of(folder, digest):
+        return folder
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _is_of(folder / WEIGHTS, path):
+        if not _is_of(folder, digest):
             shutil.rmtree(folder, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
                 made = Path(temporary) / "made"
                 _unpack(path, made)
+                (made / SOURCE).write_text(digest)
                 made.rename(folder)
     return folder
 
 
-def _is_of(weights: Path, path: Path) -> bool:
-    """Whether the weights were unpacked from the file as it is now."""
-    return weights.is_file() and weights.stat().st_mtime_ns >= path.stat().st_mtime_ns
+def _is_of(folder: Path, digest: str) -> bool:
+    """Whether a folder was unpacked from the file with this digest. (Times do not tell: a file is put in the place of
+    another with those that it had elsewhere.)"""
+    source = folder / SOURCE
+    return (folder / WEIGHTS).is_file() and source.is_file() and source.read_text() == digest
 
 
 def _unpack(path: Path, folder: Path) -> None:

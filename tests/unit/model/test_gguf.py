@@ -39,17 +39,21 @@ def test_any_rank_saves_the_whole_model(tmp_path: Path, second_rank: None) -> No
     assert again.lm_head.weight.data_ptr() == again.get_input_embeddings().weight.data_ptr()
 
 
-def test_a_folder_without_weights_is_made_again_and_a_whole_one_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[Path] = []
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were unpacked: each into the same tiny model, for what it holds is none."""
+    found: list[Path] = []
 
     def unpack(path: Path, folder: Path) -> None:
-        made.append(path)
+        found.append(path)
         folder.mkdir()
         gguf.save_whole(tiny(), folder)
 
     monkeypatch.setattr(gguf, "_unpack", unpack)
+    return found
+
+
+def test_a_folder_without_weights_is_made_again_and_a_whole_one_is_not(tmp_path: Path, made: list[Path]) -> None:
     path = tmp_path / "a.gguf"
     path.write_bytes(b"GGUF")
     half = tmp_path / "a.gguf.transformers"
@@ -60,7 +64,35 @@ def test_a_folder_without_weights_is_made_again_and_a_whole_one_is_not(
     assert made == [path]
     assert not (half / "tokenizer.json").exists()
     assert (half / gguf.WEIGHTS).is_file()
-    later = (half / gguf.WEIGHTS).stat().st_mtime_ns + 1
-    os.utime(path, ns=(later, later))
+    os.utime(path)
     assert gguf.unpacked(path) == half
+    assert made == [path]  # the same file, touched
+
+
+def test_a_file_in_the_place_of_another_is_unpacked_however_old_it_is(tmp_path: Path, made: list[Path]) -> None:
+    path, other = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    path.write_bytes(b"GGUF one")
+    folder = gguf.unpacked(path)
+    other.write_bytes(b"GGUF two")
+    os.utime(other, (1_500_000_000, 1_500_000_000))
+    other.replace(path)
+    assert gguf.unpacked(path) == folder
     assert made == [path, path]
+
+
+def test_a_folder_that_does_not_say_of_which_file_it_is_is_made_again(tmp_path: Path, made: list[Path]) -> None:
+    path = tmp_path / "a.gguf"
+    path.write_bytes(b"GGUF")
+    (gguf.unpacked(path) / gguf.SOURCE).unlink()
+    gguf.unpacked(path)
+    assert made == [path, path]
+
+
+def test_what_is_unpacked_is_read_without_a_file_beside_it(tmp_path: Path, made: list[Path]) -> None:
+    """As of a share that cannot be written to."""
+    path = tmp_path / "a.gguf"
+    path.write_bytes(b"GGUF")
+    gguf.unpacked(path)
+    (tmp_path / "a.gguf.lock").unlink()
+    gguf.unpacked(path)
+    assert made == [path] and sorted(each.name for each in tmp_path.iterdir()) == ["a.gguf", "a.gguf.transformers"]
