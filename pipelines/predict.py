@@ -10,8 +10,8 @@ import numpy as np
 from deemo_dist.config import RunConfig
 from deemo_dist.dataset import Dataset, ask_example, load_example, write_manifest
 from deemo_dist.dataset.ingest.rows import BadRowError, clip_from_row
-from deemo_dist.errors import DatasetError
-from deemo_dist.records import Annotation, Clip, Example, IndexRow
+from deemo_dist.errors import ConfigError, DatasetError
+from deemo_dist.records import Clip, Example, IndexRow
 from deemo_dist.storage import Store, open_store
 from pipelines.datasets import open_allowed
 from pipelines.export import export_place, fetch_model
@@ -26,7 +26,8 @@ LEAST_DIGITS = 6
 @dataclass(frozen=True, kw_only=True)
 class Said:
     """What the model says of a sample. ``probabilities`` of the task's answers sum to 1, as the model weighs them;
-    ``shown``: the modalities it was shown; ``explanation``: "" where the run has no task for it."""
+    ``shown``: the modalities it was shown for them; ``explanation``: "" where the run has no task for it, or the sample
+    none of the modalities which that shows."""
 
     key: str
     probabilities: dict[str, float]
@@ -42,8 +43,10 @@ class Said:
 def predict_samples(keys: Sequence[str], config: RunConfig) -> Iterator[Said]:
     """Of samples of the run's dataset, by their keys or the first digits of them, in that order.
 
-    Raises ``DatasetError`` for a key that is none, or more than one; ``ModelError`` where the run has no model yet.
+    Raises ``DatasetError`` for a key that is none, or more than one; ``ConfigError`` where a task of the evaluation is
+    none of the run's; ``ModelError`` where the run has no model yet, and where its scores are not finite.
     """
+    _check_tasks(config)
     store = open_store(config.storage)
     dataset = open_allowed(config, store)
     rows = [_found(dataset, key) for key in keys]
@@ -56,13 +59,26 @@ def predict_clips(places: Sequence[str], config: RunConfig) -> Iterator[Said]:
     """Of raw clips (paths or URIs), de-identified by the run's policy in memory first; nothing of it stays. Under
     ``key`` is what their samples would be called in the run's dataset.
 
-    Raises ``DatasetError`` for a clip that is not there, and naming the reason when one is rejected.
+    Raises ``DatasetError`` for a clip that is not there, and naming the reason when one is rejected; else as for
+    samples.
     """
+    _check_tasks(config)
     store = open_store(config.storage)
     judge = _judge(config, store, open_allowed(config, store))
     for clip in [_clip(place, config) for place in places]:
         with _deidentified(clip, config) as (own, dataset):
             yield _said(dataset.index[0], dataset, own, judge, config)
+
+
+def _check_tasks(config: RunConfig) -> None:
+    """Refuse (``ConfigError``) tasks that cannot be asked, before a model is loaded for them."""
+    choices_of(config)
+    explain = config.evaluation.explain_task
+    if explain is not None and explain not in config.tasks:
+        raise ConfigError(
+            f"evaluation.explain_task is '{explain}', which is no task of the run",
+            hint=f"one of: {', '.join(sorted(config.tasks))}; null for no explanations",
+        )
 
 
 def _clip(place: str, config: RunConfig) -> Clip:
@@ -119,25 +135,29 @@ def _found(dataset: Dataset, asked: str) -> IndexRow:
 
 
 def _said(row: IndexRow, dataset: Dataset, store: Store, judge: Judge, config: RunConfig) -> Said:
-    annotation = dataset.annotations[row.key]
-    choices, explain = choices_of(config), config.evaluation.explain_task
-    asked = _asked(row, annotation, config.evaluation.task, config)
+    choices = choices_of(config)
+    asked = _asked(row, dataset, config.evaluation.task, config)
+    if not asked.modalities:
+        raise DatasetError(f"sample {row.key} has none of the modalities that task {asked.task} shows")
     loaded = load_example(asked, store, dataset.prefix, frames=config.model.frames)
     scores = judge.score([loaded], choices)[0]
     weights = np.exp(scores - scores.max())
-    text = ""
-    if explain is not None:
-        text = judge.say([replace(loaded, example=_asked(row, annotation, explain, config))])[0]
     return Said(
         key=row.key,
         probabilities=dict(zip(choices, (weights / weights.sum()).tolist(), strict=True)),
         shown=asked.modalities,
-        explanation=text,
+        explanation=_explanation(row, dataset, store, judge, config),
     )
 
 
-def _asked(row: IndexRow, annotation: Annotation, task: str, config: RunConfig) -> Example:
-    example = ask_example(row, annotation, task, config.tasks[task])
-    if not example.modalities:
-        raise DatasetError(f"sample {row.key} has none of the modalities that task {task} shows")
-    return example
+def _explanation(row: IndexRow, dataset: Dataset, store: Store, judge: Judge, config: RunConfig) -> str:
+    """What is said of a sample over the media that the explaining task shows, which may be others."""
+    task = config.evaluation.explain_task
+    asked = _asked(row, dataset, task, config) if task is not None else None
+    if asked is None or not asked.modalities:
+        return ""
+    return judge.say([load_example(asked, store, dataset.prefix, frames=config.model.frames)])[0]
+
+
+def _asked(row: IndexRow, dataset: Dataset, task: str, config: RunConfig) -> Example:
+    return ask_example(row, dataset.annotations[row.key], task, config.tasks[task])

@@ -24,7 +24,8 @@ def score_choices(
     """Summed log-likelihood of each choice (its end-of-turn mark included) as the answer: float64 [N, C].
 
     ``batch`` examples go in one pack with all their choices, each medium encoded once. The model's mode is restored.
-    Raises ``ModelError`` for no choices, a repeated one, or one that becomes no tokens.
+    Raises ``ModelError`` for no choices, a repeated one, or one that becomes no tokens, and for scores that are not
+    finite.
     """
     if not choices or len(set(choices)) != len(choices):
         raise ModelError(f"choices must be given and differ: {list(choices)}")
@@ -36,7 +37,10 @@ def score_choices(
         ]
     finally:
         model.train(was_training)
-    return np.concatenate(rows) if rows else np.zeros((0, len(choices)))
+    scores = np.concatenate(rows) if rows else np.zeros((0, len(choices)))
+    if not np.isfinite(scores).all():
+        raise ModelError("the model gave scores that are not finite", hint="did training diverge? look at its losses")
+    return scores
 
 
 def _scores(

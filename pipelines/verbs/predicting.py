@@ -34,7 +34,7 @@ def predict(
 ) -> None:
     """Print a line, or a JSON object, for each."""
     for said in _predictions(keys or [], clip or [], run):
-        typer.echo(json.dumps({**asdict(said), "answer": said.answer}) if as_json else _lines(said))
+        typer.echo(_json(said) if as_json else _lines(said))
 
 
 def _predictions(keys: list[str], clips: list[str], run: str) -> "Iterator[Said]":
@@ -46,6 +46,10 @@ def _predictions(keys: list[str], clips: list[str], run: str) -> "Iterator[Said]
         raise typer.BadParameter("name samples by their keys, or a raw clip by --clip")
     yield from predicting.predict_samples(wanted, config) if wanted else ()
     yield from predicting.predict_clips(clips, config) if clips else ()
+
+
+def _json(said: "Said") -> str:
+    return json.dumps({**asdict(said), "answer": said.answer}, allow_nan=False)
 
 
 def _lines(said: "Said") -> str:
