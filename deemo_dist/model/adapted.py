@@ -6,12 +6,13 @@ adapter/adapter_config.json        peft's own format
 adapter/adapter_model.safetensors
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from deemo_dist.errors import ModelError
 from deemo_dist.model.adapters import ADAPTER, read_adapters
@@ -26,6 +27,12 @@ ADAPTER_FILE = "adapter_model.safetensors"
 REST_FILE = "model.safetensors"
 PARTS = {"llm": "language_model.", "vision": "vision_tower.", "audio": "audio_tower."}
 _PEFT = "base_model.model."
+_UNDERSTOOD = {"config", "dtype", "torch_dtype"}
+_OF_NO_MATTER = {
+    *("trust_remote_code", "local_files_only", "force_download", "cache_dir", "token", "revision", "proxies"),
+    *("use_safetensors", "weights_only", "low_cpu_mem_usage", "_from_auto", "adapter_kwargs"),
+}
+"""Options of transformers that say how files are had: of a folder they all say the same."""
 
 
 def holds_adapters(folder: Path) -> bool:
@@ -51,16 +58,30 @@ def save_adapted(model: PartedModel, folder: Path) -> None:
     model.peft_config[ADAPTER].save_pretrained(str(adapter))
 
 
-def load_adapted(kind: type[Model], folder: Path, config: Any, dtype: torch.dtype | None) -> Model:
-    """The model of a folder: its base from the sources, then what the folder holds.
+def refuse_options(args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Raise ``ModelError`` for what may be given to ``from_pretrained`` and is not understood of a folder with
+    adapters; what is None or False asks for nothing."""
+    asked = {name for name, value in options.items() if value is not None and value is not False}
+    strange = [*(f"{value!r}" for value in args), *sorted(asked - _UNDERSTOOD - _OF_NO_MATTER)]
+    if strange:
+        raise ModelError(
+            f"a model with adapters is not loaded with {', '.join(strange)}",
+            hint="load it by config and dtype alone, then move it with .to(device); or merge the adapters and store it",
+        )
+
+
+def load_adapted(kind: type[Model], folder: Path, config: Any, dtype: torch.dtype | str | None) -> Model:
+    """The model of a folder: its base from the sources, then what the folder holds. ``dtype``: also by its name, or
+    ``auto``, that of the stored values; fp32 where it is None.
 
     Raises ``ModelError`` where the base cannot be had, is another than the adapters were trained over, or where the
     folder and the base do not fit.
     """
     from safetensors.torch import load_file
 
-    config = config if config is not None else kind.config_class.from_pretrained(folder)
-    dtype = dtype or torch.float32
+    config = config if isinstance(config, PreTrainedConfig) else kind.config_class.from_pretrained(config or folder)
+    rest = load_file(folder / REST_FILE)
+    dtype = _dtype(dtype, rest)
     sources = dict.fromkeys(PARTS, RANDOM) | (config.sources or {})
     _check_base(config.digests or {}, sources)
     with torch.random.fork_rng():
@@ -68,7 +89,6 @@ def load_adapted(kind: type[Model], folder: Path, config: Any, dtype: torch.dtyp
     cast_parameters(model, dtype)
     load_parts(model, sources, dtype)
     read_adapters(model, folder / ADAPTER_FOLDER)
-    rest = load_file(folder / REST_FILE)
     lora = load_file(folder / ADAPTER_FOLDER / ADAPTER_FILE)
     placed = {_with_adapter(name.removeprefix(_PEFT)): tensor for name, tensor in lora.items()}
     model.trained = frozenset(rest)
@@ -76,6 +96,16 @@ def load_adapted(kind: type[Model], folder: Path, config: Any, dtype: torch.dtyp
     if (folder / "generation_config.json").is_file():
         model.generation_config = type(model.generation_config).from_pretrained(folder)
     return model.eval()
+
+
+def _dtype(asked: torch.dtype | str | None, stored: Mapping[str, Tensor]) -> torch.dtype:
+    """The precision of the parameters. Raises ``ModelError`` for a name of none."""
+    if asked == "auto":
+        return next(tensor.dtype for tensor in stored.values() if tensor.is_floating_point())
+    found = getattr(torch, asked.removeprefix("torch."), None) if isinstance(asked, str) else asked or torch.float32
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ModelError(f"'{asked}' is no precision of a model's weights", hint="auto, float32, bfloat16 or float16")
+    return found
 
 
 def _check_base(known: Mapping[str, str], sources: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from deemo_dist.errors import ModelError
 from deemo_dist.model import attention
-from deemo_dist.model.adapted import holds_adapters, load_adapted, save_adapted
+from deemo_dist.model.adapted import holds_adapters, load_adapted, refuse_options, save_adapted
 from deemo_dist.model.adapters import is_adapted
 from deemo_dist.model.configuration import DeemoLlamaConfig
 from deemo_dist.model.loss import logits_at, loss_over
@@ -82,10 +82,12 @@ class DeemoLlamaForConditionalGeneration(PartedModel, GenerationMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
-        """transformers' own; a folder with adapters is loaded over the base that it names."""
+        """transformers' own; a folder with adapters is loaded over the base that it names, by ``config`` and ``dtype``
+        (``torch_dtype``) alone: other options are refused (``ModelError``) where they would change what is loaded."""
         folder = Path(pretrained_model_name_or_path)
         if holds_adapters(folder):
-            return load_adapted(cls, folder, options.get("config"), options.get("dtype"))
+            refuse_options(args, options)
+            return load_adapted(cls, folder, options.get("config"), options.get("dtype", options.get("torch_dtype")))
         return super().from_pretrained(pretrained_model_name_or_path, *args, **options)
 
     @torch.no_grad()

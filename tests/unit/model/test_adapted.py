@@ -64,6 +64,44 @@ def test_adapters_and_projectors_come_back_over_a_base_that_is_not_stored_again(
     assert torch.equal(logits(whole.eval()), logits(again))
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, torch.float32),
+        ({"dtype": "bfloat16"}, torch.bfloat16),
+        ({"torch_dtype": torch.bfloat16}, torch.bfloat16),
+        ({"dtype": "auto"}, torch.float16),
+        (
+            {"torch_dtype": "auto", "trust_remote_code": False, "local_files_only": True, "device_map": None},
+            torch.float16,
+        ),
+    ],
+)
+def test_a_precision_is_asked_for_as_transformers_has_it(stored, tmp_path: Path, options, expected):
+    model = adapted(stored)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.half()
+    model.save_pretrained(tmp_path)
+    for kind in (AutoModelForCausalLM, DeemoLlamaForConditionalGeneration):
+        found = kind.from_pretrained(tmp_path, **options)
+        assert {each.dtype for name, each in found.named_parameters() if "lora" not in name} == {expected}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"device_map": "auto"}, "not loaded with device_map"),
+        ({"quantization_config": {"load_in_8bit": True}}, "quantization_config"),
+        ({"dtype": "int8"}, "'int8' is no precision"),
+        ({"dtype": "bf16"}, "'bf16' is no precision"),
+    ],
+)
+def test_an_option_that_is_not_understood_is_refused(stored, tmp_path: Path, options, told):
+    adapted(stored).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=told):
+        DeemoLlamaForConditionalGeneration.from_pretrained(tmp_path, **options)
+
+
 def test_an_adapter_is_added_in_fp32_and_rounded_once_to_the_precision_of_its_layer(stored):
     """As if the whole model had been in fp32 and rounded at the end, to the bit."""
     narrow, wide = adapted(stored), adapted(stored)
