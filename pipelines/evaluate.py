@@ -177,7 +177,7 @@ def _report_data(
         deid=deid_figures(dataset.index, dataset.ledger),
         stages=tuple(_curve(store, stage) for stage in stages),
         pictures=pictures_of(rows, store, dataset, count=config.evaluation.preview_clips),
-        film=film_of(rows, store, dataset),
+        film=film_of(rows, store, dataset, count=config.evaluation.preview_clips),
         explanations=explanations,
         config_yaml=to_yaml(shareable(config)),
         digests={

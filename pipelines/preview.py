@@ -9,6 +9,8 @@ from deemo_dist.records import IndexRow
 from deemo_dist.storage import Store
 
 SPEECH_RATE = 16_000
+FILM_SECONDS = 20.0
+"""Of a longer clip the beginning is shown: the report is one file, with the film in it."""
 
 
 def pictures_of(rows: Sequence[IndexRow], store: Store, dataset: Dataset, *, count: int) -> tuple[Picture, ...]:
@@ -20,13 +22,14 @@ def pictures_of(rows: Sequence[IndexRow], store: Store, dataset: Dataset, *, cou
     )
 
 
-def film_of(rows: Sequence[IndexRow], store: Store, dataset: Dataset) -> Film | None:
-    """One masked clip with its disguised speech; None where no sample has sound."""
-    row = next((row for row in rows if row.audio_seconds > 0), None)
+def film_of(rows: Sequence[IndexRow], store: Store, dataset: Dataset, *, count: int = 1) -> Film | None:
+    """One masked clip, of ``FILM_SECONDS`` at most, with its disguised speech; None where no sample has sound, or none
+    is to be shown (``count`` 0)."""
+    row = next((row for row in rows if row.audio_seconds > 0), None) if count else None
     if row is None:
         return None
     waveform = decode_flac(load_member(row, store, dataset.prefix, "flac"))
-    film = mux(load_member(row, store, dataset.prefix, "mp4"), waveform, SPEECH_RATE)
+    film = mux(load_member(row, store, dataset.prefix, "mp4"), waveform, SPEECH_RATE, seconds=FILM_SECONDS)
     return Film(mp4=film, caption=f"sample {row.key[:8]}, masked, with its disguised speech")
 
 

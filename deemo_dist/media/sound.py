@@ -2,6 +2,8 @@
 
 import io
 from fractions import Fraction
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -60,10 +62,11 @@ def decode_flac(data: bytes, rate: int = RATE) -> np.ndarray:
     return np.ascontiguousarray(samples[:, 0])
 
 
-def mux(mp4: bytes, waveform: np.ndarray, rate: int, *, bit_rate: int = 96_000) -> bytes:
+def mux(mp4: bytes, waveform: np.ndarray, rate: int, *, bit_rate: int = 96_000, seconds: float | None = None) -> bytes:
     """Add a mono waveform as AAC to an MP4, its video copied untouched: for a player, not for a model.
 
-    Sample 0 is heard with the first frame. Raises ``MediaError`` if ``mp4`` is not readable.
+    Sample 0 is heard with the first frame; of a longer clip the first ``seconds`` are kept (None: all). Raises
+    ``MediaError`` if ``mp4`` is not readable.
     """
     import av
 
@@ -78,13 +81,19 @@ def mux(mp4: bytes, waveform: np.ndarray, rate: int, *, bit_rate: int = 96_000) 
         sound_out.codec_context.bit_rate = bit_rate
         sound_out.codec_context.thread_count = 1
         sound_out.options = {"aac_coder": "fast"}
-        for packet in source.demux(video_in):
+        for packet in takewhile(partial(_before, seconds), source.demux(video_in)):
             if packet.size:
                 packet.stream = video_out
                 target.mux(packet)
-        target.mux([packet for frame in _audio_frames(waveform, rate) for packet in sound_out.encode(frame)])
+        heard = waveform if seconds is None else waveform[: round(seconds * rate)]
+        target.mux([packet for frame in _audio_frames(heard, rate) for packet in sound_out.encode(frame)])
         target.mux(sound_out.encode(None))
     return buffer.getvalue()
+
+
+def _before(seconds: float | None, packet: Any) -> bool:
+    """Whether a packet is decoded before ``seconds``: what those before it need is then among them."""
+    return seconds is None or packet.dts is None or packet.dts * packet.time_base < seconds
 
 
 def _audio_frames(waveform: np.ndarray, rate: int, block: int = 1024) -> list[Any]:

@@ -24,7 +24,8 @@ from deemo_dist.config.schema.training import (
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What is measured. ``task``: the recognition task; ``explain_task``: the free-text one (None: none)."""
+    """What is measured. ``task``: the recognition task; ``explain_task``: the free-text one (None: none);
+    ``preview_clips``: of how many samples the report shows a masked frame, and of one a film (0: of none)."""
 
     task: str = "emotion"
     explain_task: str | None = None

@@ -1,5 +1,7 @@
+import io
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -151,3 +153,17 @@ def test_small_pictures_give_the_same_bytes_every_time() -> None:
     noise = np.random.default_rng(0).normal(0, 6, (30, 120, 160, 3))
     moving = np.clip(frames[..., None] + noise, 0, 255).astype(np.uint8)
     assert len({encode_video(moving, 24) for _ in range(40)}) == 1
+
+
+def test_of_a_long_clip_the_beginning_is_kept_whole(frames):
+    """Each frame decodes, though its neighbours in time may be stored after it."""
+    data = encode_video(np.concatenate([frames, frames]), 24)
+    sound = np.sin(np.arange(10 * 16000) / 20).astype(np.float32) * 0.4
+    short = mux(data, sound, 16000, seconds=1.0)
+    with av.open(io.BytesIO(short)) as container:
+        kept = list(container.decode(video=0))
+    with av.open(io.BytesIO(short)) as container:
+        heard = sum(frame.samples for frame in container.decode(audio=0))
+    assert 22 <= len(kept) <= 26 and len(kept) < 2 * len(frames)
+    assert 16000 <= heard <= 17 * 1024
+    assert mux(data, sound, 16000, seconds=60.0) == mux(data, sound, 16000)

@@ -1,4 +1,4 @@
-"""The preview page: what it shows, that it loads nothing, and that no text of a dataset becomes markup."""
+"""A report's pictures and film; the preview page: what it shows, that it loads nothing, that no text becomes markup."""
 
 import re
 from dataclasses import replace
@@ -12,10 +12,13 @@ from deemo_dist.config import RunConfig
 from deemo_dist.dataset import open_dataset
 from deemo_dist.errors import DatasetError
 from deemo_dist.evaluation.preview import Shown, figure, render_preview
+from deemo_dist.media import decode_frames
 from deemo_dist.records import NfblEvent
 from deemo_dist.storage import open_store
+from pipelines import preview
+from pipelines.preview import film_of, pictures_of
 from pipelines.preview_page import run_preview, spread
-from tests.made import PEOPLE, clips_of, make
+from tests.made import FRAMES, PEOPLE, clips_of, make
 
 HOSTILE = "</blockquote><script>alert(1)</script>'\"><img src=http://evil.example/x onerror=alert(1)>{{ 7*7 }}"
 
@@ -81,3 +84,23 @@ def test_a_figure_of_what_is_seen_stays_within_its_picture() -> None:
     assert len(lines) == 22 and all(0 <= value <= 150 for line in lines for value in line)
     pose[:, 2] = 0.1
     assert figure(pose) == []
+
+
+def test_a_report_that_is_to_show_no_clip_shows_no_film(config: RunConfig) -> None:
+    make(config, clips_of(3))
+    store = open_store(config.storage)
+    dataset = open_dataset(store, "demo", "v1")
+    rows = list(dataset.index)
+    assert pictures_of(rows, store, dataset, count=0) == () and film_of(rows, store, dataset, count=0) is None
+    assert film_of(rows, store, dataset, count=1) is not None
+
+
+def test_a_film_is_of_a_bounded_length(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(config, clips_of(3))
+    store = open_store(config.storage)
+    dataset = open_dataset(store, "demo", "v1")
+    whole = film_of(list(dataset.index), store, dataset)
+    monkeypatch.setattr(preview, "FILM_SECONDS", 0.05)
+    short = film_of(list(dataset.index), store, dataset)
+    assert whole is not None and short is not None
+    assert len(decode_frames(short.mp4)) < len(decode_frames(whole.mp4)) == FRAMES
