@@ -4,7 +4,7 @@ import datetime
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def run_evaluate(config: RunConfig) -> EvaluationResult:
             refuse_shared(config.evaluation.split, examples, stage.examples, stage.name)
     place = export_place(config, stages[-1])
     prefix = f"{run_prefix(config)}/evaluation-{evaluation_key(config, model_name(store, place), dataset, asked)[:12]}"
-    done = _done(store, prefix)
+    done = done_before(config, store, prefix)
     if done is not None:
         logger.info("evaluate: done before, %s", done.report)
         return done
@@ -94,12 +94,24 @@ def evaluation_key(config: RunConfig, model: str, dataset: Dataset, asked: Mappi
     )
 
 
-def _done(store: Store, prefix: str) -> EvaluationResult | None:
+def done_before(config: RunConfig, store: Store, prefix: str) -> EvaluationResult | None:
+    """The result that is stored under ``prefix``, its report fetched where another machine wrote it; None where there
+    is none, or no report of it."""
     try:
         result = EvaluationResult(**json.loads(store.get(f"{prefix}/result.json")))
+        if Path(result.report).is_file():
+            return result
+        page = store.get(f"{prefix}/report.html")
     except NotFoundError:
         return None
-    return result if Path(result.report).is_file() else None
+    report = _report_place(config, prefix)
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_bytes(page)
+    return replace(result, report=str(report))
+
+
+def _report_place(config: RunConfig, prefix: str) -> Path:
+    return Path(config.storage.cache) / prefix / "report.html"
 
 
 def _evaluate(
@@ -114,7 +126,7 @@ def _evaluate(
     evaluation = exam.recognition()
     explanations = exam.explanations(evaluation)
     seconds = {"evaluate": time.monotonic() - started}
-    report = Path(config.storage.cache) / prefix / "report.html"
+    report = _report_place(config, prefix)
     with open_tracker(config, store) as tracker:
         parent = tracker.parent()
         children = [tracker.stage(stage.name) for stage in stages]

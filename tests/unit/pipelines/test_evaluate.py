@@ -1,4 +1,4 @@
-"""What an evaluation depends on."""
+"""What an evaluation depends on, and where one that was done is found again."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +9,10 @@ import pytest
 
 from deemo_dist.config import EvaluationConfig, RunConfig, load
 from deemo_dist.dataset import Dataset
+from deemo_dist.digests import canonical_json
 from deemo_dist.storage import open_store
 from pipelines.datasets import open_allowed
-from pipelines.evaluate import evaluation_key
+from pipelines.evaluate import EvaluationResult, done_before, evaluation_key
 from pipelines.exam import asked_of, explained
 from tests.made import clips_of, make
 
@@ -54,3 +55,29 @@ def test_explanations_are_spread_over_the_labels(count: int) -> None:
     assert len(shown) == min(count, 19)
     assert shown[:4] == ["glad", "sad", "glad", "sad"][: len(shown)]
     assert explained(examples, {}, count) == examples[:count]
+
+
+def test_an_evaluation_done_on_another_machine_is_not_done_again(config: RunConfig, tmp_path: Path) -> None:
+    store, prefix = open_store(config.storage), "runs/run/evaluation-1"
+    there = EvaluationResult(
+        accuracy=0.5,
+        weighted_f1=0.5,
+        macro_f1=0.5,
+        chance=0.5,
+        ablation={"video": 0.5},
+        residual_face_rate=0.0,
+        parse_failures=None,
+        report=str(tmp_path / "elsewhere/report.html"),
+        mlflow={},
+    )
+    assert done_before(config, store, prefix) is None
+    store.put(f"{prefix}/result.json", canonical_json(there))
+    assert done_before(config, store, prefix) is None  # without its report it is made again
+    store.put(f"{prefix}/report.html", b"<html>")
+    here = done_before(config, store, prefix)
+    assert here is not None and Path(here.report).read_bytes() == b"<html>"
+    assert Path(here.report).is_relative_to(config.storage.cache)
+    assert replace(here, report=there.report) == there
+    Path(here.report).write_bytes(b"<html>seen")
+    store.put(f"{prefix}/result.json", canonical_json(here))
+    assert done_before(config, store, prefix) == here and Path(here.report).read_bytes() == b"<html>seen"
