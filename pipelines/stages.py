@@ -220,9 +220,21 @@ def _planned(
         tables = [table for _, table in kept]
     examples: Sequence[Example] = MixedExamples(found) if stage.mix else next(iter(found.values()))
     lengths = mixed_lengths(tables) if stage.mix else tables[0]
+    _refuse_beyond(processor.positions, lengths)
     epochs = 1 if split == VALIDATION else None
     plan = plan_stage(examples, lengths, stage, seed=config.seed, epochs=epochs, store=store)
     return examples, plan, all_of_them - len(lengths)
+
+
+def _refuse_beyond(positions: int | None, lengths: LengthTable) -> None:
+    """Raise ``DatasetError`` for an example longer than the language model has ``positions``, which start anew with
+    each example of a pack."""
+    longest = lengths.largest()[0]
+    if positions is not None and longest > positions:
+        raise DatasetError(
+            f"an example of {longest} tokens is longer than the language model's {positions} positions",
+            hint=f"shorten what the task shows; or leave such ones out: max_tokens={positions}, overlong=leave_out",
+        )
 
 
 def _lengths(config: RunConfig, examples: Examples, processor: "DeemoLlamaProcessor", store: Store) -> LengthTable:

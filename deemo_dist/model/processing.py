@@ -27,7 +27,7 @@ Batch = dict[str, Any]
 
 class DeemoLlamaProcessor(ProcessorMixin):
     """Tokenizer and media settings in one. ``settings``: ``media`` and the three projectors, as the model's config
-    has."""
+    has, and the language model's ``positions`` (None: it has no bound, or nobody said)."""
 
     def __init__(
         self,
@@ -41,13 +41,15 @@ class DeemoLlamaProcessor(ProcessorMixin):
         self.projectors = {
             part: ProjectorShape(**self.settings.get(f"{part}_projector", {})) for part in ("video", "audio", "cue")
         }
+        self.positions: int | None = self.settings.get("positions")
         self.placeholder_ids = placeholder_ids(tokenizer)
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, config: DeemoLlamaConfig) -> "DeemoLlamaProcessor":
         """The processor that fits a model's configuration."""
         names = ("media", "video_projector", "audio_projector", "cue_projector")
-        return cls(tokenizer, {name: getattr(config, name) for name in names})
+        positions = getattr(config.text_config, "max_position_embeddings", None)
+        return cls(tokenizer, {**{name: getattr(config, name) for name in names}, "positions": positions})
 
     @property
     def model_input_names(self) -> list[str]:
@@ -66,6 +68,17 @@ class DeemoLlamaProcessor(ProcessorMixin):
         parts = stretches(example.turns, shown, self.tokenizer, answer=answer)
         return to_sequence(parts, dict(zip(self.placeholder_ids, tokens, strict=True)), self.tokenizer)
 
+    def _bounded(self, example: Example, *, answer: bool = True) -> Sequence1D:
+        """As ``sequence``, of an example that the language model has positions for."""
+        sequence = self.sequence(example, answer=answer)
+        if self.positions is not None and len(sequence.ids) > self.positions:
+            raise ModelError(
+                f"sample {example.key} is {len(sequence.ids)} tokens for task {example.task}, the language model has "
+                f"{self.positions} positions",
+                hint="shorten what the task shows: its prompt, its media, the tokens of each",
+            )
+        return sequence
+
     def length_of(self, example: Example) -> Length:
         """The exact cost of ``example``, of its index row and its text alone."""
         sequence, counts = self.sequence(example), self.counts(example)
@@ -77,8 +90,8 @@ class DeemoLlamaProcessor(ProcessorMixin):
         )
 
     def pack(self, examples: Sequence[LoadedExample]) -> Batch:
-        """One padding-free pack. Raises ``ModelError`` naming the key of an example whose media are not there,
-        and where placeholders and media do not match.
+        """One padding-free pack. Raises ``ModelError`` naming the key of an example whose media are not there, or that
+        has more tokens than the language model has positions, and where placeholders and media do not match.
 
         ``input_ids labels position_ids`` int64 [1, T] (positions restart with each example), ``label_rows`` int64
         [targets], the positions that predict a label, ``cu_seqlens`` int32 [n + 1], ``max_seqlen`` int,
@@ -88,7 +101,7 @@ class DeemoLlamaProcessor(ProcessorMixin):
         """
         if not examples:
             return self.null_pack()
-        packed = _packed([self.sequence(item.example) for item in examples])
+        packed = _packed([self._bounded(item.example) for item in examples])
         return self._checked({**packed, **self.media_tensors(examples)})
 
     def null_pack(self) -> Batch:
@@ -98,7 +111,7 @@ class DeemoLlamaProcessor(ProcessorMixin):
 
     def prompt(self, examples: Sequence[LoadedExample]) -> Batch:
         """Left-padded prompts for ``generate``: ``input_ids`` and ``attention_mask`` int64 [B, T], and the media."""
-        sequences = [self.sequence(item.example, answer=False).ids for item in examples]
+        sequences = [self._bounded(item.example, answer=False).ids for item in examples]
         longest = max(len(ids) for ids in sequences)
         pad = self.tokenizer.pad_token_id
         rows = [[pad] * (longest - len(ids)) + list(ids) for ids in sequences]
@@ -112,7 +125,7 @@ class DeemoLlamaProcessor(ProcessorMixin):
         sequences, order = [], []
         for number, item in enumerate(examples):
             for choice in choices:
-                sequences.append(self.sequence(_answered(item.example, choice)))
+                sequences.append(self._bounded(_answered(item.example, choice)))
                 order.append(number)
         counts = [self.counts(item.example) for item in examples]
         shared = {

@@ -9,6 +9,7 @@ from transformers import AutoProcessor, WhisperFeatureExtractor
 
 from deemo_dist.dataset import restrict
 from deemo_dist.errors import ModelError
+from deemo_dist.model import build_processor
 from deemo_dist.model.configuration import MediaShape
 from deemo_dist.model.features import audio_features, cue_tensor, pick, video_tensor
 from deemo_dist.records import Turn
@@ -182,3 +183,20 @@ def test_a_clip_normalised_by_itself_forgets_light_and_shows_movement(processor)
     )
     with pytest.raises(ModelError, match="video frames must be"):
         video_tensor(frames[:0], MediaShape())
+
+
+def test_what_is_longer_than_the_language_model_has_positions_is_refused(nano, loaded, tmp_path):
+    """By each way to a batch, and by a stored processor too; as long as it has is not."""
+    sizes = {**nano.llm.settings, "max_position_embeddings": 128}
+    processor = build_processor(dataclasses.replace(nano, llm=dataclasses.replace(nano.llm, settings=sizes)))
+    processor.save_pretrained(tmp_path)
+    long, short = loaded("a", question="why, then? " * 60), loaded("b", modalities=("text",))
+    assert processor.length_of(long.example).tokens > 128 >= processor.length_of(short.example).tokens
+    for each in (processor, AutoProcessor.from_pretrained(tmp_path)):
+        makes = (each.pack, each.prompt, lambda examples, each=each: each.variants(examples, ["positive", "negative"]))
+        for make in makes:
+            assert make([short])["input_ids"].numel()
+            with pytest.raises(ModelError, match=rf"sample {long.example.key} is \d+ tokens .* has 128 positions"):
+                make([short, long])
+    several = processor.pack([short] * 20)
+    assert several["input_ids"].shape[1] > 128  # positions start anew with each

@@ -126,3 +126,11 @@ def test_a_mix_of_a_version_and_what_was_filtered_from_it_is_refused(tmp_path: P
     stages = {name: replace(stage, mix=mix) for name, stage in config.stages.items()}
     with pytest.raises(DatasetError, match="demo/v1 and long/v1 of the mix hold 12 samples both"):
         plan_stages(replace(config, stages=stages), open_allowed(config, store), None, store)  # type: ignore[arg-type]
+
+
+def test_an_example_longer_than_the_language_model_has_positions_is_refused_before_it_is_planned(folder: Path) -> None:
+    config = run_of(folder)
+    llm = replace(config.model.llm, settings={**config.model.llm.settings, "max_position_embeddings": 64})
+    short = replace(config, model=replace(config.model, llm=llm))
+    with pytest.raises(DatasetError, match=r"example of \d+ tokens is longer than the language model's 64 positions"):
+        planned(short)
