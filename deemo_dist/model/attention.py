@@ -16,11 +16,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
 from deemo_dist.errors import ModelError
-from deemo_dist.model.served import note_call
+from deemo_dist.model.served import HINT, note_call
 
 NAME = "deemo_varlen"
 HALF = (torch.float16, torch.bfloat16)
@@ -28,6 +28,19 @@ STRANGE = ("s_aux", "sinks", "position_bias", "indices", "block_indices")
 """What an attention of another kind is given in transformers: sinks, biases, choices of keys."""
 _logger = logging.getLogger(__name__)
 Kernel = Callable[..., Tensor]
+
+
+def causal_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """A language model of transformers that attends by this module. Raises ``ModelError`` for one that has classes of
+    its own for the kinds of attention that it knows, and none for ours."""
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
+    except KeyError as error:
+        if error.args != (NAME,):
+            raise
+        what = f"a '{config.model_type}' language model attends by classes of its own and by no other function"
+        raise ModelError(what, hint=HINT) from None
+    return model
 
 
 def varlen(

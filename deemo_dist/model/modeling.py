@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationMixin
+from transformers import GenerationMixin
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -60,8 +60,7 @@ class DeemoLlamaForConditionalGeneration(PartedModel, GenerationMixin):
         self.trained = frozenset()
         self.vision_tower = made("vision", lambda: build_tower(settle(config.vision_config)))
         self.audio_tower = made("audio", lambda: build_tower(settle(config.audio_config)))
-        causal = partial(AutoModelForCausalLM.from_config, config.text_config, attn_implementation=attention.NAME)
-        self.language_model = made("llm", causal)
+        self.language_model = made("llm", partial(attention.causal_model, config.text_config))
         check_served(self.language_model, config.text_config)
         out = config.text_config.hidden_size
         self.video_projector = build_projector(

@@ -96,6 +96,12 @@ def test_what_would_go_wrong_over_a_pack_is_refused(nano, kind):
         language_model(nano, kind, extra)(**two_examples())
 
 
+def test_one_that_attends_by_classes_of_its_own_is_refused(nano):
+    sizes = {name: size for name, size in SIZES.items() if name != "head_dim"}
+    with pytest.raises(ModelError, match="'falcon' language model attends by classes of its own"):
+        DeemoLlamaForConditionalGeneration(build_config(replace(nano, llm=TowerConfig(type="falcon", settings=sizes))))
+
+
 def test_a_padded_batch_with_labels_is_the_sum_of_its_rows(model, processor, loaded):
     model.eval()
     packs = [processor.pack([loaded("a", modalities=("text",), answer=answer)]) for answer in ("positive", "negative")]
