@@ -15,6 +15,8 @@ import numpy as np
 
 CONFIDENCE = 0.95
 ROUNDING = 1e-12
+AT_ONCE = 2**20
+"""How often each subject is drawn in some resamples: 8 MB of counts."""
 ALIKE = "all subjects are alike"
 
 
@@ -75,16 +77,16 @@ def _ratio(above: np.ndarray, below: np.ndarray, *, empty: float) -> np.ndarray:
     return np.divide(above, below, out=filled, where=np.asarray(below) > 0)
 
 
-def subject_weights(subjects: int, resamples: int, seed: int) -> np.ndarray:
-    """How often each subject is drawn in each resample: int64 [B, S], ``subjects`` draws with replacement."""
-    random = np.random.default_rng(seed)
-    return random.multinomial(subjects, np.full(subjects, 1.0 / subjects), size=resamples)
-
-
 def resampled(by_subject: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Confusions of resamples of *subjects* (clips of one person are not independent): [S, C, C+1] -> [B, C, C+1]."""
-    weights = subject_weights(len(by_subject), resamples, seed)
-    return np.tensordot(weights, by_subject, axes=1)
+    """Confusions of resamples of *subjects* (clips of one person are not independent), as many draws with replacement
+    as there are: [S, C, C+1] -> [B, C, C+1]. So many resamples at a time that ``AT_ONCE`` counts are in memory."""
+    random, subjects = np.random.default_rng(seed), len(by_subject)
+    shares, step = np.full(subjects, 1.0 / subjects), max(1, AT_ONCE // subjects)
+    drawn = [
+        np.tensordot(random.multinomial(subjects, shares, size=min(step, resamples - start)), by_subject, axes=1)
+        for start in range(0, resamples, step)
+    ]
+    return np.concatenate(drawn)
 
 
 def estimate(metric: Metric, by_subject: np.ndarray, *, resamples: int, seed: int) -> Estimate:

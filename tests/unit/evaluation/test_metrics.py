@@ -1,5 +1,7 @@
 """Figures against scikit-learn, and the bootstrap over subjects."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,7 @@ from deemo_dist.evaluation.metrics import (
     difference,
     estimate,
     macro_f1,
+    resampled,
     weighted_f1,
 )
 
@@ -175,3 +178,16 @@ def test_subgroups_have_counts_and_mark_the_small_ones():
 def test_explanations_are_spread_over_labels():
     assert choose(["a", "a", "a", "b", "c"], 4) == [0, 3, 4, 1]
     assert choose(["a"], 4) == [0]
+
+
+def test_resamples_of_many_subjects_are_the_same_and_not_all_in_memory_at_once():
+    """All draws at once would be 32 MB."""
+    subjects, resamples = 20_000, 200
+    by_subject = np.random.default_rng(0).integers(0, 3, (subjects, 2, 3))
+    tracemalloc.start()
+    found = resampled(by_subject, resamples, seed=5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    drawn = np.random.default_rng(5).multinomial(subjects, np.full(subjects, 1 / subjects), size=resamples)
+    assert np.array_equal(found, np.tensordot(drawn, by_subject, axes=1))
+    assert peak < 20 * 2**20
