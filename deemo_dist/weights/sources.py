@@ -19,6 +19,7 @@ from deemo_dist.weights.registry import Weight
 
 PIP_SECONDS = 1800
 BLOCK = 1 << 20
+ABSENT = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 MIRROR_HINT = "set weights.mirror (or DEEMO_WEIGHTS_MIRROR) to a folder, file:// or s3:// prefix that holds it"
 
 
@@ -162,7 +163,7 @@ def _reading(uri: str) -> Iterator[None]:
         yield
     except (OSError, HTTPException) as error:
         shown = re.sub(r"://[^/\s@]+@", "://", uri)
-        absent = isinstance(error, FileNotFoundError | IsADirectoryError) or getattr(error, "code", None) in (404, 410)
+        absent = isinstance(error, ABSENT) or getattr(error, "code", None) in (404, 410)
         reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         kind = AbsentError if absent else UnreadableError
         raise kind(f"cannot read {shown}: {reason}", hint=MIRROR_HINT) from None
