@@ -33,6 +33,12 @@ def _passage(words: Sequence[HeardWord], text: str, spans: Sequence[Span]) -> tu
     for token, place in zip(written, laid, strict=True):
         reached += place is not None
         if any(start < token.end and token.start < end for start, end, _ in spans):
-            places = range(edges[reached] + 1, edges[reached + 1]) if place is None else (place,)
+            places = _between(edges[reached], edges[reached + 1], len(owners)) if place is None else (place,)
             named |= {owners[each] for each in places}
     return {number for number in range(len(words)) if number not in alike}, named
+
+
+def _between(before: int, after: int, count: int) -> Sequence[int]:
+    """The places between two of ``count``; where there are none these two, over which the time of what was left out
+    is spread."""
+    return range(before + 1, after) or [each for each in (before, after) if 0 <= each < count]
