@@ -86,18 +86,16 @@ class Words:
         transcript = None if transcript is None or strange else composed(transcript)
         given = transcript if transcript and transcript.strip() else None
         names, others = list(known), list(texts.values())
-        spans = self._scrubber.find([given or "", *others], names)
-        mentions = [*spans[0], *_placeholders(given or "")]
         heard = self._hear(given, sound, rate)
-        spoken = self._scrubber.find([heard.text, given or "", *others], names)[0] if heard.words else []
-        doubt = self._doubt(heard, spoken)
-        said, source = transcript, "none" if given is None else "given"
+        written, spoken, *rest = self._scrubber.find([given or "", heard.text, *others], names)
+        mentions = [*written, *_placeholders(given or "")]
+        doubt = self._doubt(heard, spoken, [given or "", *others], names)
+        said, source, spans = transcript, "none" if given is None else "given", written
         if given is None and heard.words and self._policy.asr == "missing" and not strange:
-            said, source = heard.text, "asr"
-            spans = [merged([*spoken, *_unsure(heard, spoken, doubt)]), *spans[1:]]
+            said, source, spans = heard.text, "asr", merged([*spoken, *_unsure(heard, spoken, doubt)])
         seconds = 0.0 if sound is None else len(sound) / rate
         mutes = self._mutes(given or "", mentions, heard, spoken, doubt, seconds) if self._cuts(sound) else ()
-        return self._spoken(said, texts, spans, mutes, source, _figures(heard, mutes) | left_out)
+        return self._spoken(said, texts, [spans, *rest], mutes, source, _figures(heard, mutes) | left_out)
 
     def _left_out(self, count: int) -> dict[str, float]:
         """The figure of texts that cannot be checked, none where there are none; the first ones are logged.
@@ -177,10 +175,17 @@ class Words:
             spans += self._doubtful(heard, seconds)
         return joined(spans, margin=self._policy.mute_margin, seconds=seconds)
 
-    def _doubt(self, heard: Heard, spoken: Sequence[Span]) -> Doubt:
-        """What tells which of the words asked for are, or may be, names."""
+    def _doubt(
+        self, heard: Heard, spoken: Sequence[Span], beside: Sequence[str] = (), names: Sequence[str] = ()
+    ) -> Doubt:
+        """What tells which of the words asked for are, or may be, names. What the second ear wrote is searched with the
+        texts ``beside`` it and with the known ``names``, as all else is."""
         named = {number for start, end, _ in spoken for number in _inside(heard.words, start, end)}
-        otherwise, again = compared(heard.words, heard.again, self._scrubber.find)
+
+        def find(written: list[str]) -> list[list[Span]]:
+            return self._scrubber.find([*written, *beside], names)[: len(written)] if written else []
+
+        otherwise, again = compared(heard.words, heard.again, find)
 
         def doubt(asked: Iterable[int]) -> set[int]:
             asked = frozenset(asked)

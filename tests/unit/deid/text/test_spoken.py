@@ -116,6 +116,30 @@ def test_where_a_second_ear_heard_a_name_the_words_go_unless_a_transcript_has_th
 
 
 @pytest.mark.slow
+def test_a_second_ear_is_searched_with_the_known_names_and_with_the_texts_beside_it(words: Words) -> None:
+    ear = Told("and then soap stone came to us", again=(Again(0, 7, "and then hope stone came to us"),))
+    assert ask(words, ear, None, known=["Anna Keller"]).mutes == ()
+    made = ask(words, ear, None, known=["Hope Stone"])
+    assert (made.transcript, made.mutes) == ("and then [UNSURE_1] came to us", (pytest.approx((1.9, 3.9)),))
+    ear = Told("we met petter in the hall", again=(Again(0, 6, "we met pepper in the hall"),))
+    made = ask(words, ear, None, texts={"cue": "my name is pepper and i am here"})
+    assert made.mutes == (pytest.approx((1.9, 2.9)),)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", [True, False])
+def test_a_name_that_is_only_told_by_what_was_heard_is_taken_out_of_the_texts_too(words: Words, given: bool) -> None:
+    heard = "hello my name is pepper and i am happy"
+    said = "hello, pepper and happy" if given else None
+    made = ask(words, Told(heard), said, texts={"cue": "the woman, pepper, smiled"})
+    assert made.texts == {"cue": "the woman, [PERSON_1], smiled"}
+    assert made.transcript == ("hello, [PERSON_1] and happy" if given else "hello my name is [PERSON_1] and i am happy")
+    assert ask(words, Told(heard), said, texts={"cue": "pepper smiled"}, mute=False, asr="never").texts == {
+        "cue": "pepper smiled"
+    }
+
+
+@pytest.mark.slow
 def test_where_a_mention_cannot_be_placed_all_speech_is_muted(words: Words) -> None:
     deaf = Told()
     deaf.heard = Heard((), ())
