@@ -4,6 +4,7 @@ import re
 
 from deemo_dist.config import PolicyConfig, semantic
 from deemo_dist.deid.keys import KeyRing
+from deemo_dist.deid.text.known import BY_SHAPE
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError
 
@@ -36,7 +37,7 @@ def weaknesses(policy: PolicyConfig) -> tuple[str, ...]:
         (policy.detect_every > 10, "faces are looked for less often than every tenth frame"),
         (policy.detect_width < 160, "faces are looked for on pictures less than 160 pixels wide"),
         (policy.face_threshold > 0.5, "the face threshold is above 0.5"),
-        (policy.pii_threshold > 0.6, "the threshold for names and places is above 0.6"),
+        (policy.pii_threshold > BY_SHAPE, f"the threshold for names and places is above {BY_SHAPE}"),
         (policy.audit_every > 30, "fewer than one frame in 30 is audited"),
         (not policy.mask_heads, "heads that only the body shows are not masked"),
         (policy.captions == "keep", "burnt-in text, name plates included, is not masked"),

@@ -13,6 +13,7 @@ from deemo_dist.deid.text.letters import LETTER, UNWRITTEN, WORD, is_unspaced
 
 NOBODY = read_words("generic")
 SHORTEST_JOINED = 5
+BY_SHAPE = 0.5  # the score of a name that is told by its shape alone, the least of all: a higher threshold loses it
 INTRODUCED = 0.95  # the score of a name that was introduced as one: whatever word it is, it is a name
 BETWEEN, BETWEEN_UNSPACED = r"[\W_]{1,3}", r"[\W_]{0,3}"
 _UNSEEN = re.compile(  # soft hyphens, no spaces, marks of direction, accents of no letter

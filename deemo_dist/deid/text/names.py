@@ -16,7 +16,7 @@ from presidio_analyzer.nlp_engine import NlpArtifacts
 
 from deemo_dist.deid.text import letters
 from deemo_dist.deid.text.gazetteer import EMOTIONS, gazetteer, read_words
-from deemo_dist.deid.text.known import INTRODUCED
+from deemo_dist.deid.text.known import BY_SHAPE, INTRODUCED
 from deemo_dist.deid.text.spelled import spelled
 from deemo_dist.deid.text.vocabulary import Vocabulary
 
@@ -45,7 +45,7 @@ MAYBE = re.compile(rf"\b(?:{_TALK}|{_KIN}),?\s+$", re.IGNORECASE)
 NAME_IS = re.compile(rf"\b(?:{_NAME_IS}|{_TITLE}\.?|calls?\s+(?:me|him|her)):?\s+$", re.IGNORECASE)
 I_AM = re.compile(r"\b(?:i\s+am|i['’]m|this\s+is|name['’]s)\s+$", re.IGNORECASE)
 NAME_ENDS = re.compile(r"\s*(?:$|[^\w\s'’]|(?:and|but|from|here|i|so|the|who|in|of|with)\b)", re.IGNORECASE)
-SCORES = {"PERSON": 0.6, "NAME": 0.5}
+SCORES = {"PERSON": 0.6, "NAME": BY_SHAPE}
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def test_standard_is_the_default(tmp_path: Path) -> None:
     [
         {"faces": "mosaic"}, {"faces": "blur"}, {"voice": "mcadams"}, {"dilate": 0.0}, {"hold_frames": 0},
         {"detect_every": 20}, {"detect_width": 80}, {"face_threshold": 0.9}, {"mask_heads": False},
-        {"pii_threshold": 0.9}, {"audit_every": 100}, {"captions": "keep"}, {"captions_seconds": 10.0},
+        {"pii_threshold": 0.51}, {"audit_every": 100}, {"captions": "keep"}, {"captions_seconds": 10.0},
         {"mute": False}, {"mute_margin": 0.0}, {"asr": "never"},
         {"gates": GatesConfig(residual_faces=0.5)}, {"gates": GatesConfig(uncertain=1.0)},
         {"gates": GatesConfig(pixel_correlation=None)}, {"gates": GatesConfig(pixel_correlation=0.5)},

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from deemo_dist.config import PolicyConfig
+from deemo_dist.deid import weaknesses
 from deemo_dist.deid.text.gazetteer import gazetteer
+from deemo_dist.deid.text.known import BY_SHAPE
 from deemo_dist.deid.text.transcript import Placeholders, Scrubber, merged, replaced
 
 FOUND = [
@@ -101,6 +104,13 @@ def test_what_names_somebody_is_gone(scrubber: Scrubber, text: str, gone: list[s
 def test_common_and_emotion_words_stay(scrubber: Scrubber, text: str) -> None:
     made = scrubber(text, {})
     assert (made.transcript, made.entities) == (text, 0)
+
+
+@pytest.mark.slow
+def test_the_highest_strong_threshold_loses_no_name_that_is_told_by_its_shape() -> None:
+    made = Scrubber(threshold=BY_SHAPE)("i met mnikathi yesterday", {})
+    assert made.transcript == "i met [PERSON_1] yesterday"
+    assert not weaknesses(PolicyConfig(pii_threshold=BY_SHAPE))
 
 
 @pytest.mark.slow
