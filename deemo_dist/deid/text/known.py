@@ -2,6 +2,7 @@
 
 Two different words of it side by side are the name, in any case and order, with a space, a mark or nothing between.
 One alone is, if it is no word of English; if it is one (Will, Hope), where a capital tells or it is introduced.
+A code of letters and digits, or a number of four digits and more, is one name.
 """
 
 import re
@@ -19,6 +20,7 @@ BETWEEN, BETWEEN_UNSPACED = r"[\W_]{1,3}", r"[\W_]{0,3}"
 _UNSEEN = re.compile(  # soft hyphens, no spaces, marks of direction, accents of no letter
     "[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\u0300-\u036f]"
 )
+_CODE = re.compile(r"(?=.*\d)(?!\W*\d{1,3}\W*$)", re.DOTALL)  # a number of three digits may stand for anything
 _TITLES = r"mr|mrs|ms|dr|mister|professor|doctor|coach"
 _INTRODUCTION = re.compile(
     rf"(?:\bi\s+am|\bi['’]?m|\bthis\s+is|\bnames?(?:\s+is|['’]?s|\s*:)|\bcalls?\s+me|\bhi|\bhey|\bhello|\bdear|"
@@ -34,6 +36,8 @@ class KnownNames:
 
     def __init__(self, names: Iterable[str], is_word: Callable[[str], bool], is_small: Callable[[str], bool]) -> None:
         self._is_small = is_small
+        names = list(names)
+        self._codes = [_code(name) for name in names if _CODE.match(name)]
         people = [words for name in names if not NOBODY.issuperset(words := words_of_name(name))]
         rest = [tuple(word for word in words if word not in NOBODY) for words in people]
         parts = {word for words in rest for word in words}
@@ -48,6 +52,7 @@ class KnownNames:
         """Where ``text`` says a name or a part of it: (start, end) in characters, some overlapping."""
         plain = folded(text)
         found = [match.span() for match in self._sure.finditer(plain)] if self._sure else []
+        found += [match.span() for pattern in self._codes for match in pattern.finditer(plain)]
         for pattern in filter(None, self._together):
             found += [match.span() for match in pattern.finditer(plain) if len(set(words_of_name(match[0]))) > 1]
         if self._maybe:
@@ -94,6 +99,13 @@ def _joined(words: tuple[str, ...]) -> set[str]:
     """The words written as one, forwards and backwards, if that is long enough to be telling."""
     made = {"".join(words), "".join(reversed(words))} if len(words) > 1 else set()
     return {word for word in made if len(word) >= SHORTEST_JOINED}
+
+
+def _code(name: str) -> re.Pattern[str]:
+    """A name that is a code (P0042, spk_12) as a whole: space, underscore and hyphen between its parts are one."""
+    parts = re.split(r"[\s_-]+", re.sub(r"^[\W_]+|[\W_]+$", "", folded(composed(name))))
+    whole = r"[\s_-]{1,3}".join(map(re.escape, parts))
+    return re.compile(rf"(?<![^\W_]){whole}(?![^\W_])", re.IGNORECASE)
 
 
 def _any_of(words: set[str], *, many: bool = False) -> re.Pattern[str] | None:

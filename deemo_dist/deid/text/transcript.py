@@ -116,7 +116,7 @@ class Scrubber:
         names = {word for word in _names(sources, named) if not self._is_frequent(word)}
         people = self.known(known)
         return [
-            merged([*found, *_repeated(source, names), *((*place, "PERSON") for place in people.places(source))])
+            merged([*found, *_repeated(source, names), *_of_known(source, people)])
             for source, found in zip(sources, spans, strict=True)
         ]
 
@@ -222,6 +222,15 @@ def _repeated(text: str, names: set[str]) -> list[Span]:
         return []
     pattern = re.compile(rf"(?<!{LETTER})(?:{'|'.join(sorted(map(re.escape, names)))})(?!{LETTER})", re.IGNORECASE)
     return [(*match.span(), "PERSON") for match in pattern.finditer(text)]
+
+
+def _of_known(text: str, people: KnownNames) -> list[Span]:
+    """Where ``text`` says known names; a placeholder of an earlier scrubbing is none (the subject person_1)."""
+    return [
+        (start, end, "PERSON")
+        for start, end in people.places(text)
+        if not PLACEHOLDER.fullmatch(text, max(0, start - 1), end + 1)
+    ]
 
 
 def merged(spans: Iterable[Span]) -> list[Span]:

@@ -45,6 +45,23 @@ def test_a_known_name_is_found_however_it_is_written(text: str, name: str, left:
 
 
 @pytest.mark.parametrize(
+    ("text", "name", "left"),
+    [
+        ("P0042 smiles, p0042's coach frowns", "P0042", "----- smiles, -----'s coach frowns"),
+        ("then S07 left", "S07", "then --- left"),
+        ("player12 and Player 12", "player12", "-------- and Player 12"),
+        ("Ses01F_impro and ses01f", "Ses01F", "------_impro and ------"),
+        ("spk_12, SPK 12 and spk-12", "spk_12", "------, ------ and ------"),
+        ("subject-01 is calm, subject 01 too", "subject_01", "---------- is calm, ---------- too"),
+        ("1042 smiles", "1042", "---- smiles"),
+        ("ID.117 and 117", "ID.117", "------ and 117"),
+    ],
+)
+def test_a_code_is_a_name_as_a_whole(text: str, name: str, left: str) -> None:
+    assert gone(text, name) == left
+
+
+@pytest.mark.parametrize(
     ("text", "name"),
     [
         ("i will win and i hope so", "Will Young"),
@@ -54,6 +71,9 @@ def test_a_known_name_is_found_however_it_is_written(text: str, name: str, left:
         ("So do i", "So"),
         ("nathan and lino", "Li Na"),
         ("a b c", "A. B."),
+        ("room 117 and 7", "117"),
+        ("P00421 and XP0042", "P0042"),
+        ("the man, 3 years old", "man_3"),
         ("anything", ""),
     ],
 )

@@ -136,6 +136,9 @@ def test_the_subject_is_removed_even_where_no_recogniser_sees_a_name(scrubber: S
         ("[KELLER_1] was happy", "Anna Keller", "[[PERSON_1]_1] was happy"),
     ):
         assert scrubber(text, {}, known=[name]).transcript == left
+    made = scrubber("P0042 met [PERSON_1]", {"cue": "P0042 is sad, person 1 too"}, known=["P0042", "person_1"])
+    assert made.transcript == "[PERSON_2] met [PERSON_1]"
+    assert made.texts["cue"] == "[PERSON_2] is sad, [PERSON_3] too"
     assert scrubber("the subject is calm", {}, known=["subject_01"]).transcript == "the subject is calm"
 
 
