@@ -45,6 +45,15 @@ MAYBE = re.compile(rf"\b(?:{_TALK}|{_KIN}),?\s+$", re.IGNORECASE)
 NAME_IS = re.compile(rf"\b(?:{_NAME_IS}|{_TITLE}\.?|calls?\s+(?:me|him|her)):?\s+$", re.IGNORECASE)
 I_AM = re.compile(r"\b(?:i\s+am|i['’]m|this\s+is|name['’]s)\s+$", re.IGNORECASE)
 NAME_ENDS = re.compile(r"\s*(?:$|[^\w\s'’]|(?:and|but|from|here|i|so|the|who|in|of|with)\b)", re.IGNORECASE)
+# A speaker's label at a line's begin, behind a time or a dash; what follows a feeling that is rated, not somebody.
+LABEL = re.compile(
+    rf"^(?:[ \t]*[\[(]?\d[\d:.,]{{0,12}}[\])]?)?[ \t]*(?:[-–*•>\"“][ \t]*)?({letters.WORD})[ \t]?:", re.MULTILINE
+)
+RATED = re.compile(
+    r"\s*(?:[-+]?\d[\d.]{0,8}\s*(?:%|/\s*\d+|out\s+of\s+\w+)?|high|low|none|medium|moderate|mild|slight|strong|weak|absent)"
+    r"\s*(?:$|[^\w\s]|\n)",
+    re.IGNORECASE,
+)
 SCORES = {"PERSON": 0.6, "NAME": BY_SHAPE}
 
 
@@ -89,7 +98,7 @@ class NameRecogniser(EntityRecognizer):
         found = [RecognizerResult("LOCATION", *match.span(), 0.7) for match in self._places.finditer(text)]
         found += [RecognizerResult("ORGANIZATION", *match.span(), 0.7) for match in self._events.finditer(text)]
         words = list(words_of(text, nlp_artifacts.tokens))
-        sure = [*self._introduced(text, words), *spelled(text)]
+        sure = [*self._introduced(text, words), *self._labels(text), *spelled(text)]
         found += [RecognizerResult("PERSON", *place, INTRODUCED) for place in sure]
         return found + [
             RecognizerResult(kind, word.start, word.end, INTRODUCED if word.lower in SHORT else SCORES[kind])
@@ -109,6 +118,14 @@ class NameRecogniser(EntityRecognizer):
                 yield word.start, end or word.end
             elif end and word.lower in lists.given and I_AM.search(before):
                 yield word.start, end
+
+    def _labels(self, text: str) -> Iterator[tuple[int, int]]:
+        """Speakers by a given name that is a word as well, before a colon where a line begins ("Will: because we won");
+        a feeling that is rated (joy: 7) is none."""
+        for label in LABEL.finditer(text):
+            word = label[1].lower()
+            if word in self._lists.given and not (word in EMOTIONS and RATED.match(text, label.end())):
+                yield label.span(1)
 
     def _is_family_name(self, text: str, first: Word, second: Word) -> bool:
         """Whether ``second`` stands right behind ``first`` and can be a family name, with which the name ends."""

@@ -53,6 +53,9 @@ FOUND = [
     ("i was born on march third nineteen eighty two", ["third", "eighty"]),
     ("my discord is maria hash 1234, my insta maria_g92", ["1234", "g92"]),
     ("I asked An about it, Ha said so, it was An's idea", ["an ", "ha "]),
+    ("Penny: i was so happy that day", ["penny"]),
+    ("Interviewer: why?\nWill: because we won\nhope: I did not", ["will", "hope"]),
+    ("[00:12] Mark: thanks\n- Joy: 3 of us won", ["mark", "joy"]),
     ("Vu told me, and i asked bo and uncle jo", ["vu", "bo", "jo"]),
     ("send it to 12 Oconnor Port Suite 3, WY 82001", ["Oconnor", "Suite", "82001"]),
 ]
@@ -79,6 +82,8 @@ KEPT = [
     "case 2 is closed, my file is on the table, we were at home",
     "i was on TV at 8 P.M. and I did it",
     "w-w-what i, i, i mean, plan a, b, c",
+    "Joy: 7\nhope: 0.25, fear: low\ngrace: 3/10\nfaith: 4 out of 10.",
+    "Interviewer: will you go?\nCoach: i hope so\nVoice: calm\nReason: he won",
     "this is hope and this is joy, i am happy will you come",
 ]
 
@@ -104,6 +109,13 @@ def test_what_names_somebody_is_gone(scrubber: Scrubber, text: str, gone: list[s
 def test_common_and_emotion_words_stay(scrubber: Scrubber, text: str) -> None:
     made = scrubber(text, {})
     assert (made.transcript, made.entities) == (text, 0)
+
+
+@pytest.mark.slow
+def test_a_speakers_label_makes_no_name_of_the_same_word_elsewhere(scrubber: Scrubber) -> None:
+    said = "Will: i will go and Will knows\nHope: i hope you will"
+    made = "[PERSON_1]: i will go and [PERSON_1] knows\n[PERSON_2]: i hope you will"
+    assert scrubber(said, {}).transcript == made
 
 
 @pytest.mark.slow
