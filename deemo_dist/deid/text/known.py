@@ -72,8 +72,13 @@ class KnownNames:
 
     def _begins(self, text: str, start: int, word: str) -> bool:
         """Whether it is one of the smallest words at a sentence's begin, where a capital tells nothing."""
-        before = text[:start].rstrip(" \t\"'“‘(-–")
-        return self._is_small(word.lower()) and (not before or before[-1] in ".!?:\n>…;")
+        return self._is_small(word.lower()) and begins_sentence(text, start)
+
+
+def begins_sentence(text: str, at: int) -> bool:
+    """Whether a sentence, a line or what somebody says begins at ``at``, where any word has a capital."""
+    before = text[:at].rstrip(" \t\"'“‘(-–")
+    return not before or before[-1] in ".!?:\n>…;"
 
 
 def composed(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from deemo_dist.deid.text.broken import digits_beside, mailboxes, remainders
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
-from deemo_dist.deid.text.known import INTRODUCED, KnownNames, composed
+from deemo_dist.deid.text.known import INTRODUCED, KnownNames, begins_sentence, composed
 from deemo_dist.deid.text.letters import LETTER, WORD, can_be_read, is_foreign
 from deemo_dist.deid.text.spelled import letters_of, spelled
 from deemo_dist.deid.text.vocabulary import Vocabulary, counts
@@ -151,7 +151,8 @@ class Scrubber:
         return found
 
     def _trimmed(self, text: str, span: Span) -> Span | None:
-        """The span without common words at its ends (the, dear, early); None where it has none but the smallest."""
+        """The span without common words at its ends (the, dear, early), but for a first name that is one (Will Young);
+        None where it has none but the smallest."""
         start, end, kind = span
         words = list(re.finditer(rf"(?:{LETTER}|\d)+(?:['’.-]+(?:{LETTER}|\d)+)*", text[start:end]))
         if kind not in NAMED:
@@ -162,7 +163,14 @@ class Scrubber:
         if not kept:
             return span
         first, last = kept[0].start(), kept[-1].end()
+        if kind == "PERSON" and self._is_first_name(words[0][0], begins_sentence(text, start)):
+            first = 0
         return start + first, end if kept[-1] is words[-1] else start + last, kind
+
+    def _is_first_name(self, word: str, begins: bool) -> bool:
+        """A given name with a capital, or, within a sentence, any word that is a name as well."""
+        lists = gazetteer()
+        return word.istitle() and word.lower() in (lists.given if begins else lists.given | lists.ambiguous)
 
     def _is_used(self, word: str) -> bool:
         """A word of English that is more often a word than somebody's name."""

@@ -53,6 +53,8 @@ FOUND = [
     ("i was born on march third nineteen eighty two", ["third", "eighty"]),
     ("my discord is maria hash 1234, my insta maria_g92", ["1234", "g92"]),
     ("I asked An about it, Ha said so, it was An's idea", ["an ", "ha "]),
+    ("Will Young walked in.", ["will", "young"]),
+    ("So we asked. Will Young came", ["will", "young"]),
     ("Penny: i was so happy that day", ["penny"]),
     ("Interviewer: why?\nWill: because we won\nhope: I did not", ["will", "hope"]),
     ("[00:12] Mark: thanks\n- Joy: 3 of us won", ["mark", "joy"]),
@@ -84,6 +86,7 @@ KEPT = [
     "w-w-what i, i, i mean, plan a, b, c",
     "Joy: 7\nhope: 0.25, fear: low\ngrace: 3/10\nfaith: 4 out of 10.",
     "Interviewer: will you go?\nCoach: i hope so\nVoice: calm\nReason: he won",
+    "The weather will hold. Will it? May we go? More rain fell.",
     "this is hope and this is joy, i am happy will you come",
 ]
 
