@@ -7,15 +7,23 @@ that ``tldextract``, which would look on the network, is never called.
 
 import importlib
 import re
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import regex
 from presidio_analyzer import EntityRecognizer, Pattern, PatternRecognizer, RecognizerResult
 from presidio_analyzer.nlp_engine import NlpArtifacts
+from presidio_analyzer.predefined_recognizers import IbanRecognizer
+from presidio_analyzer.predefined_recognizers.generic.iban_recognizer import REGEX_TIMEOUT_SECONDS
 
 from deemo_dist.deid.text import contacts
 from deemo_dist.deid.text.gazetteer import gazetteer, read_words
 from deemo_dist.deid.text.letters import LETTER
 from deemo_dist.deid.text.said import DIGIT, TEEN, TENS, emails, numbers
+from deemo_dist.errors import DeidError
+
+SECONDS = 60.0  # that one pattern may take
 
 _STREET = (
     r"street|road|avenue|lane|drive|boulevard|square|crescent|terrace|alley|parkway|highway|mews|gardens|place|way"
@@ -102,6 +110,51 @@ PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
         ("spoken", r"\bat\s+\w+\s+underscore\s+\w+\b", 0.8),
     ),
 }
+
+
+class Searched:
+    """A pattern as presidio runs it, but that what takes longer than ``SECONDS`` is refused: presidio would go on
+    without the pattern, and leave what it had found in the text."""
+
+    def __init__(self, pattern: str, flags: int) -> None:
+        self._compiled = regex.compile(pattern, flags=flags)
+
+    def finditer(self, text: str, timeout: float | None = None) -> Iterator[Any]:
+        """The matches in ``text``, within ``SECONDS``. Raises ``DeidError`` (stage transcript)."""
+        try:
+            yield from self._compiled.finditer(text, timeout=SECONDS)
+        except TimeoutError as error:
+            raise _too_slow() from error
+
+
+class StrictIbanRecogniser(IbanRecognizer):
+    """Presidio's, which compiles its own patterns: refused where it took as long as leaves one out."""
+
+    def analyze(self, *args: Any, **options: Any) -> list[RecognizerResult]:
+        """As presidio has it. Raises ``DeidError`` (stage transcript)."""
+        started = time.monotonic()
+        found: list[RecognizerResult] = super().analyze(*args, **options)
+        if time.monotonic() - started >= min(SECONDS, REGEX_TIMEOUT_SECONDS):
+            raise _too_slow()
+        return found
+
+
+def _too_slow() -> DeidError:
+    return DeidError(
+        f"a text of the clip took longer than {SECONDS:g} s to be searched by one pattern",
+        stage="transcript",
+        reason="too_slow",
+    )
+
+
+def made_strict(recognisers: Iterable[EntityRecognizer]) -> list[EntityRecognizer]:
+    """The same recognisers, their patterns :class:`Searched`: what takes too long rejects the clip."""
+    found = list(recognisers)
+    for recogniser in found:
+        for pattern in getattr(recogniser, "patterns", None) or ():
+            flags = recogniser.global_regex_flags  # type: ignore[attr-defined]
+            pattern.compiled_regex, pattern.compiled_with_flags = Searched(pattern.regex, flags), flags
+    return found
 
 
 class SaidRecogniser(EntityRecognizer):

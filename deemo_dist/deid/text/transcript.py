@@ -282,7 +282,12 @@ def _engine() -> tuple[Any, Vocabulary]:
         from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
 
         from deemo_dist.deid.text.names import NameRecogniser
-        from deemo_dist.deid.text.recognisers import english_lemmas, pattern_recognisers
+        from deemo_dist.deid.text.recognisers import (
+            StrictIbanRecogniser,
+            english_lemmas,
+            made_strict,
+            pattern_recognisers,
+        )
 
     ner = NerModelConfiguration(
         model_to_presidio_entity_mapping=SPACY_LABELS,
@@ -295,15 +300,16 @@ def _engine() -> tuple[Any, Vocabulary]:
     engine.nlp = {"en": nlp}  # type: ignore[assignment]
     vocabulary = Vocabulary(english_lemmas(nlp))
     registry = RecognizerRegistry(supported_languages=["en"])
-    for recogniser in (
+    recognisers = (
         presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION", "ORGANIZATION"]),
         presidio.PhoneRecognizer(),
         presidio.CreditCardRecognizer(),
-        presidio.IbanRecognizer(),
+        StrictIbanRecogniser(),
         presidio.IpRecognizer(),
         presidio.UsSsnRecognizer(),
         *pattern_recognisers(),
         NameRecogniser(vocabulary),
-    ):
+    )
+    for recogniser in made_strict(recognisers):
         registry.add_recognizer(recogniser)
     return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"]), vocabulary

@@ -9,9 +9,11 @@ import pytest
 
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import weaknesses
+from deemo_dist.deid.text import recognisers
 from deemo_dist.deid.text.gazetteer import gazetteer
 from deemo_dist.deid.text.known import BY_SHAPE
 from deemo_dist.deid.text.transcript import Placeholders, Scrubber, merged, replaced
+from deemo_dist.errors import DeidError
 
 FOUND = [
     ("Well, I played Carlos Alcaraz in Madrid last year.", ["Carlos", "Alcaraz", "Madrid"]),
@@ -119,6 +121,16 @@ def test_a_speakers_label_makes_no_name_of_the_same_word_elsewhere(scrubber: Scr
     said = "Will: i will go and Will knows\nHope: i hope you will"
     made = "[PERSON_1]: i will go and [PERSON_1] knows\n[PERSON_2]: i hope you will"
     assert scrubber(said, {}).transcript == made
+
+
+@pytest.mark.slow
+def test_a_text_that_a_pattern_takes_too_long_for_is_refused(
+    scrubber: Scrubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognisers, "SECONDS", 1e-9)
+    with pytest.raises(DeidError, match="took longer") as caught:
+        scrubber("i live at 12 baker lane and there " * 2000, {})
+    assert (caught.value.stage, caught.value.reason) == ("transcript", "too_slow")
 
 
 @pytest.mark.slow
