@@ -30,7 +30,9 @@ _STREET = (
 )
 _SHORT = r"st\.?|rd\.?|ave\.?|blvd\.?|ln\.?"
 _DIGIT = rf"(?:{DIGIT}|double|triple)"
-_NUMBER = rf"(?:\d+[a-z]?|(?:{TENS}|{TEEN}|{_DIGIT}|hundred)(?:[\s-]+(?:and\s+)?(?:{TENS}|{TEEN}|{_DIGIT}|hundred))*)"
+_NUMBER = (
+    rf"(?:\d+[a-z]?|(?:{TENS}|{TEEN}|{_DIGIT}|hundred)(?:[\s-]+(?:and\s+)?(?:{TENS}|{TEEN}|{_DIGIT}|hundred)){{0,9}})"
+)
 _SAYS = r"(?:number|phone|call|code|pin|extension|passport|account|zip|postcode|licence|license|plate)"
 _NOT_STREET = r"(?!(?:the|a|an|this|that|my|your|his|her|our|their|every|each|same|main|one|no|in|on|of|to|by)\b)"
 
@@ -55,7 +57,9 @@ _PAPERS = (
     r"(?:passport|visa|id|identity|case|file|docket|student|matriculation|patient|member(?:ship)?|employee|staff|badge|"
     r"account|customer|reference|booking|ticket|policy|insurance|licen[cs]e|plate|registration|serial|vin|tax|permit)"
 )
-_LEADING = r"(?:\W+(?:number|no|nr|id|code|card|plate|is|was|it|its|my|the)\b){0,4}"
+_GAP = r"\W{1,9}"  # no longer: patterns look back from every character
+_LEADING = rf"(?:{_GAP}(?:number|no|nr|id|code|card|plate|is|was|it|its|my|the)\b){{0,4}}"
+_THREE_DIGITS = r"(?:(?:[^\W\d]|-){0,40}\d){3}"
 _PLATFORM = r"(?:handle|username|instagram|insta|twitter|tiktok|snapchat|discord|skype|telegram|twitch)"
 _ALIAS = r"[^\s,;!?]*\w(?:\s+(?:underscore|dot|dash|hash)\s+\w+)*(?:\s+[a-z0-9](?!\w))?"
 
@@ -85,8 +89,12 @@ PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
         ("date", r"\b\d{1,2}[/.-]\d{1,2}[/.-](?:19|20)?\d{2}\b", 0.6),
         ("day first", rf"\b(?:the\s+)?{_DAY}(?:\s+of)?\s+{_MONTH},?\s+(?:in\s+)?{_YEAR}\b", 0.7),
         ("month first", rf"\b{_MONTH}\s+(?:the\s+)?{_DAY},?\s+(?:of\s+|in\s+)?{_YEAR}\b", 0.7),
-        ("papers", rf"(?<=\b{_PAPERS}\b{_LEADING}\W+)(?=(?:[\w-]*\d){{3}})[a-z0-9]+(?:-[a-z0-9]+)*(?!\w)", 0.7),
-        ("plate", rf"(?<=\b(?:plates?|registration)\b{_LEADING}\W+)(?:[a-z]{{1,3}}[\s-])+\d{{1,4}}[a-z]{{0,3}}\b", 0.7),
+        ("papers", rf"(?<=\b{_PAPERS}\b{_LEADING}{_GAP})(?={_THREE_DIGITS})[a-z0-9]+(?:-[a-z0-9]+)*(?!\w)", 0.7),
+        (
+            "plate",
+            rf"(?<=\b(?:plates?|registration)\b{_LEADING}{_GAP})(?:[a-z]{{1,3}}[\s-])+\d{{1,4}}[a-z]{{0,3}}\b",
+            0.7,
+        ),
         ("german plate", r"\b(?-i:[A-ZÄÖÜ]{1,3}-[A-Z]{1,2}\s?\d{1,4}[EH]?)\b", 0.6),
         ("british plate", r"\b(?-i:[A-Z]{2}\d{2}\s?[A-Z]{3})\b", 0.6),
         ("mixed", r"\b(?=(?:[a-z0-9]*\d){5})(?=[a-z0-9]*[a-z])[a-z0-9]{7,}\b", 0.6),
@@ -99,7 +107,7 @@ PATTERNS: dict[str, tuple[tuple[str, str, float], ...]] = {
         ("written", contacts.URL, 0.8),
         (
             "spoken",
-            rf"\b\w+(?:\s+(?:dot|dash|underscore)\s+\w+)*\s+dot\s+{contacts.WEB}(?:\s+dot\s+{contacts.WEB})*\b",
+            rf"\b\w+(?:\s+(?:dot|dash|underscore)\s+\w+){{0,9}}\s+dot\s+{contacts.WEB}(?:\s+dot\s+{contacts.WEB})*\b",
             0.7,
         ),
     ),

@@ -6,6 +6,7 @@ import unicodedata
 from typing import Any
 
 import pytest
+import regex
 
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid import weaknesses
@@ -131,6 +132,23 @@ def test_a_text_that_a_pattern_takes_too_long_for_is_refused(
     with pytest.raises(DeidError, match="took longer") as caught:
         scrubber("i live at 12 baker lane and there " * 2000, {})
     assert (caught.value.stage, caught.value.reason) == ("transcript", "too_slow")
+
+
+@pytest.mark.parametrize("row", ["one ", "-", "a.", "a-", "x dot ", "passport-", "dash dot "])
+def test_no_pattern_takes_long_for_a_long_row(row: str) -> None:
+    text = (row * 190_000)[:190_000]
+    for patterns in recognisers.PATTERNS.values():
+        for _, pattern, _ in patterns:
+            found = regex.compile(pattern, regex.IGNORECASE).finditer(text, timeout=20.0)
+            assert not list(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "host", ["foo.com", "a.b.foo.co.uk", "foo.com.zz.de/path", "x-y.comfoo.de", ".".join("abcdefghijklmnop") + ".org"]
+)
+def test_a_host_goes_whole(scrubber: Scrubber, host: str) -> None:
+    assert scrubber(f"so {host} it is", {}).transcript == "so [URL_1] it is"
 
 
 @pytest.mark.slow
