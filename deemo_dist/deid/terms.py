@@ -26,6 +26,13 @@ ENDINGS = frozenset(
     ("3gp", "avi", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "ogv", "ts", "webm", "wmv")
 )
 _WORD = re.compile(r"[^\W_]+")
+_PLAIN = dict(zip("øłđðħıØŁĐÐĦ", "olddhiOLDDH", strict=True)) | {
+    "æ": "ae", "œ": "oe", "þ": "th", "ß": "ss", "Æ": "Ae", "Œ": "Oe", "Þ": "Th",
+}  # fmt: skip
+_IN_TWO = {
+    "ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "Å": "Aa", "Ø": "Oe",
+}  # fmt: skip
+_SPELLINGS = (str.maketrans(_PLAIN), str.maketrans(_PLAIN | _IN_TWO))
 
 
 def refuse_names(clips: Sequence[Clip]) -> None:
@@ -33,10 +40,11 @@ def refuse_names(clips: Sequence[Clip]) -> None:
     a number that leads to somebody, or is no term.
 
     A name is found as its words in their order, whatever stands between them and whatever their case; as two of its
-    words side by side or written as one, in any order; and as one of them that is no ordinary word. A code of letters
-    and digits (P0042) is a name. One of a single word may still be a label or a type of event (Joy), and one of four
-    digits and more a value: in sources and subgroups they are refused. Of files and folders only what can be a person's
-    name counts. The message gives field and row, and never the name.
+    words side by side or written as one, in any order; and as one of them that is no ordinary word; letters beyond
+    ASCII in their ASCII spellings, too (Møller, moller, moeller). A code of letters and digits (P0042) is a name. One
+    of a single word may still be a label or a type of event (Joy), and one of four digits and more a value: in sources
+    and subgroups they are refused. Of files and folders only what can be a person's name counts. The message gives
+    field and row, and never the name.
     """
     names = _Names(clips)
     known: dict[tuple[str, str], str | None] = {}
@@ -102,9 +110,11 @@ class _Names:
 
     def __init__(self, clips: Sequence[Clip]) -> None:
         self._listed = _listed()
-        words = {_words(text) for clip in clips for text in (clip.subject, *_stems(clip.uri))}
+        words = {
+            _words(form) for clip in clips for text in (clip.subject, *_stems(clip.uri)) for form in _spelled(text)
+        }
         self._whole = {each for each in words if len(each) > 1}
-        single = {each for clip in clips if len(each := _words(clip.subject)) == 1}
+        single = {each for clip in clips for form in _spelled(clip.subject) if len(each := _words(form)) == 1}
         self._codes = {each for each in single if not each[0].isalpha() and not each[0].isdigit()}
         self._single = {each for each in single if not each[0].isdigit() or len(each[0]) > SHORT_NUMBER}
         subjects = {clip.subject for clip in clips}
@@ -112,6 +122,9 @@ class _Names:
 
     def are_in(self, term: str, *, strict: bool) -> bool:
         """Whether one of the names is in ``term``; ``strict``: also one that is a single word of whatever kind."""
+        return any(self._are_in(form, strict=strict) for form in _spelled(term))
+
+    def _are_in(self, term: str, *, strict: bool) -> bool:
         words, names = _words(term), self._whole | (self._single if strict else self._codes)
         spans = (words[a:b] for a in range(len(words)) for b in range(a + 1, min(len(words), a + LONGEST_NAME) + 1))
         if any(span in names for span in spans):
@@ -133,7 +146,8 @@ class _Names:
     def _of_paths(self, rows: Collection[tuple[str, str]]) -> set[frozenset[str]]:
         """Of files and folders, what a list of names has, or what is all of a file's name and no word of English; what
         stands in the paths of many people names none of them."""
-        whole = {frozenset(_words(stem)) for uri, _ in rows for stem in _stems(uri) if _is_strange(stem)}
+        strange = {stem for uri, _ in rows for stem in _stems(uri) if _is_strange(stem)}
+        whole = {frozenset(_words(form)) for stem in strange for form in _spelled(stem)}
         people: dict[frozenset[str], set[str]] = defaultdict(set)
         for uri, subject in rows:
             for name in _path(uri):
@@ -164,12 +178,24 @@ def _is_strange(stem: str) -> bool:
 @lru_cache(maxsize=10_000)
 def _parts_of(name: str) -> tuple[frozenset[str], ...]:
     """What of a name can stand for it: each word but numbers and what stands for anybody, two in any order, and these
-    or all written as one."""
+    or all written as one; in each spelling."""
+    return tuple({part for form in _spelled(name) for part in _parts_as_written(form)})
+
+
+def _parts_as_written(name: str) -> tuple[frozenset[str], ...]:
     words = tuple(word for word in words_of_name(name) if word not in NOBODY)[:LONGEST_NAME]
     pairs = list(combinations(words, 2))
     rows = [row for pair in (*pairs, words) if len(pair) > 1 for row in (pair, pair[::-1])]
     joined = {made for row in rows if len(made := "".join(row)) >= SHORTEST_JOINED}
     return (*(frozenset((word,)) for word in {*words, *joined}), *map(frozenset, pairs))
+
+
+def _spelled(text: str) -> set[str]:
+    """A text as it stands, and with its letters beyond ASCII as they are written where a keyboard has none of them."""
+    if text.isascii():
+        return {text}
+    whole = unicodedata.normalize("NFC", text)
+    return {text, *(whole.translate(letters) for letters in _SPELLINGS)}
 
 
 def _words(text: str) -> tuple[str, ...]:

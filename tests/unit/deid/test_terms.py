@@ -30,6 +30,19 @@ def clip(number: int = 0, **changes: object) -> Clip:
         ("source", {"uri": "file:///raw/Jose\u0301_Zamboni.mp4", "source": "Jos\xe9 Zamboni"}),
         ("source", {"uri": "file:///raw/Jos%C3%A9_Zamboni.mp4", "source": "Jose Zamboni"}),
         ("source", {"subject": "Zu\u0308ra Zamboni", "source": "Z\xfcra Zamboni"}),
+        *(
+            ("source", {"subject": subject, "source": source})
+            for subject, source in (
+                ("\u0141ukasz M\xf8ller", "lukasz"),
+                ("\u0141ukasz M\xf8ller", "moller interviews"),
+                ("S\xf8ren Kj\xe6r", "soeren"),
+                ("J\xfcrgen Gr\xf6\xdfe", "juergen groesse"),
+                ("Ju\u0308rgen", "Juergen"),
+                ("Soren Moller", "M\xf8ller set"),
+                ("\u0110uro \xc5s", "duro aas"),
+            )
+        ),
+        ("labels", {"uri": "file:///raw/M\xf8ller.mp4", "subject": "7", "labels": {"who": "moeller"}}),
         ("source", {"source": "ZoraZamboni"}),
         ("source", {"source": "Zamboni, Zora"}),
         ("source", {"source": "zamboni_interviews"}),
