@@ -106,7 +106,7 @@ def locate(
     for start, end in passages:
         inside = [number for number, token in enumerate(given) if token.start < end and token.end > start]
         at = [match[number] for number in inside]
-        if at and None not in at:
+        if at and None not in at and not _is_foreign_in_part(text[start:end]):
             known = [place for place in at if place is not None]
             spans.append((heard[known[0]].start, heard[known[-1]].end))
             continue
@@ -118,6 +118,12 @@ def locate(
             first, last = 0.0 if left is None else heard[left].start, seconds if right is None else heard[right].end
         spans.append((first, last))
     return spans
+
+
+def _is_foreign_in_part(passage: str) -> bool:
+    """Whether a letter of it has no sound that is compared (Anna 李): where that one is spoken, no token tells."""
+    words = (match[0] for match in _TOKEN.finditer(passage))
+    return any(not word.isdigit() and not sound_key(word) for word in words)
 
 
 def unmatched(text: str, words: Sequence[HeardWord]) -> tuple[list[int], float]:

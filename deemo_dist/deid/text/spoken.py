@@ -32,7 +32,8 @@ from deemo_dist.media import Sound
 WORDLESS_VOICES = ("prosody", "drop")
 AGREES = 1 / 3  # of a transcript's words are heard, or it is not what is spoken
 TAKEN_OUT = re.compile(
-    r"[\[<]\s*(?P<tag>[A-Za-z]+(?:[ _-][A-Za-z]+){0,2})(?:[ _-]?\d{1,6})?\s*[\]>]"
+    r"[\[<{]\s*(?:(?:redacted|removed|anonymi[sz]ed)\s*[:–-]\s*)?(?P<tag>[A-Za-z]+(?:[ _-][A-Za-z]+){0,2})"
+    r"(?:[ _-]?\d{1,6})?(?:\s*(?:and|&|,|/)\s*[A-Za-z]+(?:[ _-]?\d{1,6})?){0,4}\s*[\]>}]|[█▇▆■▮▓▒░]+"
     r"|\(\s*[A-Z]{4,}(?:[ _-]?\d{1,6})?\s*\)|\b(?:X{3,}|x{3,})\b|\*{3,}|_{3,}"
 )
 NOISES = read_words("noises")

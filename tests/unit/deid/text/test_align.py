@@ -40,6 +40,11 @@ def test_a_gap_too_short_for_the_name_takes_its_neighbours_in() -> None:
     assert located("I told Svetlana everything", "Svetlana", "i told everything") == (1.0, 2.8)
 
 
+def test_a_name_with_a_word_that_no_sound_is_known_of_is_in_its_gap() -> None:
+    text = "this is Anna \u674e speaking to you"
+    assert located(text, "Anna \u674e", "this is anna lee speaking to you") == (1.8, 4.0)
+
+
 def test_words_that_nobody_wrote_down_are_told_apart() -> None:
     assert unmatched("thank you, it was great", heard("thank you anna it was great")) == ([2], 1.0)
     assert unmatched("quite another text", heard("completely different")) == ([0, 1], 0.0)

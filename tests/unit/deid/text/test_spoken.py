@@ -248,7 +248,24 @@ def test_names_somebody_took_out_before_are_still_spoken(words: Words) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mark",
-    ["[NAME]", "<NAME>", "[PERSON 1]", "[Name_1]", "[first name]", "[LAST_NAME_2]", "(PERSON)", "xxx", "***", "____"],
+    [
+        "[NAME]",
+        "<NAME>",
+        "[PERSON 1]",
+        "[Name_1]",
+        "[first name]",
+        "[LAST_NAME_2]",
+        "(PERSON)",
+        "xxx",
+        "***",
+        "____",
+        "{NAME}",
+        "{name_1}",
+        "█████",
+        "[redacted: name]",
+        "[NAME 1 and NAME 2]",
+        "[Redacted]",
+    ],
 )
 def test_however_that_was_marked(words: Words, mark: str) -> None:
     made = ask(words, Told("yesterday i beat the brave easily today"), f"yesterday I beat {mark} easily today")
