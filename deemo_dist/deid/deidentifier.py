@@ -125,7 +125,7 @@ class Deidentifier:
     def _make_room(self, info: VideoInfo) -> None:
         """Between the stages of a long clip with large pictures: let go of every model, and of what the stage before
         took, for no stage needs all of them. The next one loads its own again (a second at most)."""
-        if info.width * info.height > LARGE and info.seconds > LONG:
+        if _needs_room(info):
             self.words.rest()
             runtime.Network.put_away()
             gc.collect()
@@ -154,6 +154,7 @@ class Deidentifier:
     def _hear(self, clip: Clip, source: ClipSource) -> Heard:
         """Words first: what they say must not be heard is silenced before the voice is disguised."""
         raw, rate = self.meter.run("decode", source.sound) or (None, 1)
+        self.words.sparing = _needs_room(source.info)
         spoken = self.meter.run("words", self.words, clip.transcript, clip.texts, (clip.subject,), raw, rate)
         self._make_room(source.info)
         if raw is None:
@@ -218,6 +219,11 @@ def with_face(detected: Collection[int], every: int) -> frozenset[int]:
     seen = sorted(detected)
     near = [pair for pair in itertools.pairwise(seen) if pair[1] - pair[0] <= every]
     return frozenset(seen).union(*(range(first, second) for first, second in near))
+
+
+def _needs_room(info: VideoInfo) -> bool:
+    """Whether a clip's frames on their way take as much memory as models do, and loading these again costs nothing."""
+    return info.width * info.height > LARGE and info.seconds > LONG
 
 
 def _masked_area(regions: Sequence[np.ndarray], info: VideoInfo) -> float:

@@ -123,7 +123,7 @@ def locate(
 def _is_foreign_in_part(passage: str) -> bool:
     """Whether a letter of it has no sound that is compared (Anna 李): where that one is spoken, no token tells."""
     words = (match[0] for match in _TOKEN.finditer(passage))
-    return any(not word.isdigit() and not sound_key(word) for word in words)
+    return any(not word.isascii() and not sound_key(word) for word in words)
 
 
 def unmatched(text: str, words: Sequence[HeardWord]) -> tuple[list[int], float]:

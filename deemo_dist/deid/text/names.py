@@ -121,10 +121,13 @@ class NameRecogniser(EntityRecognizer):
 
     def _labels(self, text: str) -> Iterator[tuple[int, int]]:
         """Speakers by a given name that is a word as well, before a colon where a line begins ("Will: because we won");
-        a feeling that is rated (joy: 7) is none."""
-        for label in LABEL.finditer(text):
+        a feeling (joy) is one only beside a label that is no feeling, and never where it is rated (joy: 7)."""
+        labels = list(LABEL.finditer(text))
+        talk = any(label[1].lower() not in EMOTIONS for label in labels)
+        for label in labels:
             word = label[1].lower()
-            if word in self._lists.given and not (word in EMOTIONS and RATED.match(text, label.end())):
+            feeling = word in EMOTIONS and (not talk or RATED.match(text, label.end()))
+            if word in self._lists.given and not feeling:
                 yield label.span(1)
 
     def _is_family_name(self, text: str, first: Word, second: Word) -> bool:

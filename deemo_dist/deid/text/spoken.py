@@ -33,7 +33,7 @@ WORDLESS_VOICES = ("prosody", "drop")
 AGREES = 1 / 3  # of a transcript's words are heard, or it is not what is spoken
 TAKEN_OUT = re.compile(
     r"[\[<{]\s*(?:(?:redacted|removed|anonymi[sz]ed)\s*[:–-]\s*)?(?P<tag>[A-Za-z]+(?:[ _-][A-Za-z]+){0,2})"
-    r"(?:[ _-]?\d{1,6})?(?:\s*(?:and|&|,|/)\s*[A-Za-z]+(?:[ _-]?\d{1,6})?){0,4}\s*[\]>}]|[█▇▆■▮▓▒░]+"
+    r"(?:[ _-]?\d{1,6})?(?:\s*(?:and|&)\s*[A-Za-z]+(?:[ _-]?\d{1,6})?){0,4}\s*[\]>}]|[█▇▆■▮▓▒░]{2,}"
     r"|\(\s*[A-Z]{4,}(?:[ _-]?\d{1,6})?\s*\)|\b(?:X{3,}|x{3,})\b|\*{3,}|_{3,}"
 )
 NOISES = read_words("noises")
@@ -58,11 +58,12 @@ class Spoken:
 
 class Words:
     """Loads the scrubber and the ear once, and again after a :meth:`rest`; Whisper only when a clip has words to be
-    heard."""
+    heard. ``sparing``: the ears are let go of before texts are read, so that both are never there at once."""
 
     def __init__(self, policy: PolicyConfig) -> None:
         self._policy = policy
         self._loaded: Scrubber | None = Scrubber(threshold=policy.pii_threshold)
+        self.sparing = False
         self._listen = Listener()
         self._told = False
 
@@ -88,6 +89,8 @@ class Words:
         given = transcript if transcript and transcript.strip() else None
         names, others = list(known), list(texts.values())
         heard = self._hear(given, sound, rate)
+        if self.sparing:
+            self._listen.rest()
         written, spoken, *rest = self._scrubber.find([given or "", heard.text, *others], names)
         mentions = [*written, *_placeholders(given or "")]
         doubt = self._doubt(heard, spoken, [given or "", *others], names)

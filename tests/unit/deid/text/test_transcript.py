@@ -87,6 +87,8 @@ KEPT = [
     "case 2 is closed, my file is on the table, we were at home",
     "i was on TV at 8 P.M. and I did it",
     "w-w-what i, i, i mean, plan a, b, c",
+    "Joy: she smiles and claps",
+    "Hope: the player looks up\nFear: his shoulders are drawn up",
     "Joy: 7\nhope: 0.25, fear: low\ngrace: 3/10\nfaith: 4 out of 10.",
     "Interviewer: will you go?\nCoach: i hope so\nVoice: calm\nReason: he won",
     "The weather will hold. Will it? May we go? More rain fell.",
