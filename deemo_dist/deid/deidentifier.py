@@ -205,7 +205,6 @@ class Deidentifier:
             masked = meter.run("faces", masking.mask, frame[None], [regions[number]], kind=self.policy.faces)[0]
             meter.run("audit", audit.see, number, time, frame, masked, regions[number])
             meter.run("encode", sink.write, masked, time)
-        meter.run("audit", audit.see_last)
         return audit
 
     def _movement(self, seen: Seen) -> tuple[np.ndarray, np.ndarray | None, tuple[NfblEvent, ...]]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from deemo_dist.deid.audit.clip import RAW, RELEASED, STILL_SIDE
+from deemo_dist.deid.audit.clip import RAW, RELEASED
 from deemo_dist.deid.audit.figures import ALIKE, CLEAR, FACE, Attack, AuditFigures, Spread
 from deemo_dist.deid.audit.linkage import Linkage
 from deemo_dist.deid.audit.speakers import SpeakerFigures
@@ -196,8 +196,6 @@ def _spaced(stills: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _png(frame: np.ndarray) -> bytes:
     from PIL import Image
 
-    picture = Image.fromarray(frame)
-    picture.thumbnail((STILL_SIDE, STILL_SIDE))
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    Image.fromarray(frame).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()

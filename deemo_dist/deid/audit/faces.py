@@ -131,7 +131,7 @@ class ClipAudit:
             self._texts.append(bool((hits_covered(self._text(masked), regions, masked.shape) < COVERED).any()))
             self._text_at = time
 
-    def see_last(self) -> None:
+    def _see_last(self) -> None:
         """No more frames come: the last is looked at as well as any, in the tiles that are left, too."""
         if self._last is None:
             return
@@ -146,13 +146,13 @@ class ClipAudit:
         """Where, and from which frame to which, faces may be open to see: about every hit that the masks hide by less
         than ``OPEN``, hits that may not count for the figures among them; where a published method is reproduced, by
         less than ``COVERED``."""
-        self.see_last()
+        self._see_last()
         return self._openings.all(self._end)
 
     def finish(self, shown: Callable[[int], np.ndarray] | None) -> FaceAudit:
         """What was found; all zeros for a clip without frames. ``shown``: a frame of the released file by its number,
         uint8 [H, W, 3]; None: nothing is released."""
-        self.see_last()
+        self._see_last()
         known = self._masked if self._detected is None else bool(self._detected)
         correlation = None if shown is None else self._pixels.against(shown)
         found = summary(self._looks, self._rounds, correlation, enough=0.0 if known else SURE)
