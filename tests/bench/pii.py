@@ -17,8 +17,9 @@ from rich.table import Table
 
 from deemo_dist.config import PolicyConfig
 from deemo_dist.deid.text.asr import Listener
+from deemo_dist.deid.text.engine import SPACY_LABELS
 from deemo_dist.deid.text.spoken import Words
-from deemo_dist.deid.text.transcript import SPACY_LABELS, Span
+from deemo_dist.deid.text.transcript import Span
 from deemo_dist.imports import without
 from deemo_dist.samples.people import draw_subjects
 from deemo_dist.samples.voice import speak as sing

@@ -7,24 +7,18 @@ Emotion words that are also names (joy, hope, grace) stay where they are used as
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from deemo_dist.deid.text.broken import digits_beside, mailboxes, remainders
+from deemo_dist.deid.text.engine import load_engine
 from deemo_dist.deid.text.gazetteer import COMMON, EMOTIONS, gazetteer, read_words
 from deemo_dist.deid.text.known import INTRODUCED, KnownNames, begins_sentence, composed
 from deemo_dist.deid.text.letters import LETTER, WORD, can_be_read, is_foreign
 from deemo_dist.deid.text.spelled import letters_of, spelled
-from deemo_dist.deid.text.vocabulary import Vocabulary, counts
+from deemo_dist.deid.text.vocabulary import counts
 from deemo_dist.errors import DeidError
-from deemo_dist.imports import without
-from deemo_dist.weights import fetch
 
 ENTITIES = ("PERSON", "LOCATION", "ORGANIZATION", "ADDRESS", "NUMBER", "EMAIL", "URL", "HANDLE")
 UNSURE = "UNSURE"  # words as Whisper heard them that may be a name
-SPACY_LABELS = {
-    "PERSON": "PERSON", "GPE": "LOCATION", "LOC": "LOCATION", "FAC": "LOCATION", "ORG": "ORGANIZATION",
-    "EVENT": "ORGANIZATION",
-}  # fmt: skip
 ALIASES = {
     "EMAIL_ADDRESS": "EMAIL", "PHONE_NUMBER": "NUMBER", "CREDIT_CARD": "NUMBER", "IBAN_CODE": "NUMBER",
     "IP_ADDRESS": "NUMBER", "US_SSN": "NUMBER", "UK_NHS": "NUMBER", "MAC_ADDRESS": "NUMBER", "CRYPTO": "NUMBER",
@@ -82,7 +76,7 @@ class Scrubber:
 
     def __init__(self, *, threshold: float = 0.35) -> None:
         self._threshold = threshold
-        self._engine, self._vocabulary = _engine()
+        self._engine, self._vocabulary = load_engine()
         self._smallest = (self._vocabulary.small | GREETINGS) - gazetteer().ambiguous
 
     def __call__(
@@ -271,45 +265,3 @@ def replaced(text: str, spans: Sequence[Span], placeholders: Placeholders) -> st
         parts += [text[at:start], placeholders.of(kind, text[start:end])]
         at = end
     return "".join([*parts, text[at:]])
-
-
-def _engine() -> tuple[Any, Vocabulary]:
-    """Presidio over the pinned spaCy model, without any recogniser that could use the network; English words."""
-    with without("torch", "transformers"):
-        import spacy
-        from presidio_analyzer import AnalyzerEngine, RecognizerRegistry
-        from presidio_analyzer import predefined_recognizers as presidio
-        from presidio_analyzer.nlp_engine import NerModelConfiguration, SpacyNlpEngine
-
-        from deemo_dist.deid.text.names import NameRecogniser
-        from deemo_dist.deid.text.recognisers import (
-            StrictIbanRecogniser,
-            english_lemmas,
-            made_strict,
-            pattern_recognisers,
-        )
-
-    ner = NerModelConfiguration(
-        model_to_presidio_entity_mapping=SPACY_LABELS,
-        labels_to_ignore=["CARDINAL", "DATE", "TIME", "ORDINAL", "QUANTITY", "MONEY", "PERCENT", "NORP", "PRODUCT",
-                          "WORK_OF_ART", "LAW", "LANGUAGE"],
-        low_score_entity_names=[],
-    )  # fmt: skip
-    engine = SpacyNlpEngine(models=[{"lang_code": "en", "model_name": "pinned"}], ner_model_configuration=ner)
-    nlp = spacy.load(fetch("spacy-en-sm"), exclude=["parser", "senter"])
-    engine.nlp = {"en": nlp}  # type: ignore[assignment]
-    vocabulary = Vocabulary(english_lemmas(nlp))
-    registry = RecognizerRegistry(supported_languages=["en"])
-    recognisers = (
-        presidio.SpacyRecognizer(supported_entities=["PERSON", "LOCATION", "ORGANIZATION"]),
-        presidio.PhoneRecognizer(),
-        presidio.CreditCardRecognizer(),
-        StrictIbanRecogniser(),
-        presidio.IpRecognizer(),
-        presidio.UsSsnRecognizer(),
-        *pattern_recognisers(),
-        NameRecogniser(vocabulary),
-    )
-    for recogniser in made_strict(recognisers):
-        registry.add_recognizer(recogniser)
-    return AnalyzerEngine(registry=registry, nlp_engine=engine, supported_languages=["en"]), vocabulary
