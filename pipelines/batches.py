@@ -65,10 +65,10 @@ def pack_reads(
     step: int,
 ) -> list[Callable[[], int]]:
     """For each pack of a step what reads all that it shows, as training's loader does, each member by its digest; it
-    gives the number of samples. Nothing is decoded."""
+    gives the number of samples. Nothing is decoded; the null packs that fill up a short step hold nothing to read."""
     loader = _training_loader(config, dataset, store, processor, stage, ALONE)
     loading = PackLoading(loader.store, dataset.prefix, processor, config.model.frames)
-    return [partial(_read, loading, pack.examples) for pack in loader.packs(step)]
+    return [partial(_read, loading, pack.examples) for pack in loader.packs(step) if pack.examples]
 
 
 def _read(loading: PackLoading, examples: tuple[Example, ...]) -> int:

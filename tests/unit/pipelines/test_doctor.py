@@ -209,6 +209,22 @@ def test_samples(folder: Path, tmp_path: Path) -> None:
         checks.samples(known)
 
 
+def test_a_short_last_step_is_looked_at_whole(folder: Path) -> None:
+    """The null packs that fill it up hold no sample."""
+    config = run_in(folder)
+    stage = replace(config.stages["instruct"], packs_per_step=5, modality_dropout=0.0)
+    known = known_of(replace(config, stages={"instruct": stage}), "storage", "dataset", "budgets")
+    (planned,) = known.stages
+    packs = sum(len(planned.plan.step(step)) for step in range(planned.plan.steps))
+    assert packs % 5
+    known.steps, known.seconds = planned.plan.steps, 60.0
+    found = checks.samples(known)
+    assert (
+        found
+        == f"instruct: 12 samples in {packs} of {packs} packs read by their digests, {packs} of {packs} packs decoded"
+    )
+
+
 def test_samples_that_there_is_no_time_to_decode_are_read_and_told_apart(folder: Path, tmp_path: Path) -> None:
     """A byte of a film in the last pack of the first step is not what it was; the first pack alone is decoded."""
     import shutil
