@@ -39,6 +39,7 @@ def test_another_dataset_task_or_seed_is_another_evaluation(run: RunConfig, tmp_
     for task, changes in (("emotion", {"prompt": "What now?\n{transcript}"}), ("explain", {"prompt": "Why, then?"})):
         tasks = {**run.tasks, task: replace(run.tasks[task], **changes)}
         keys.append(key_of(replace(run, tasks=tasks)))
+    keys.append(key_of(replace(run, evaluation=replace(run.evaluation, preview_clips=0))))
     other = replace(run, data=replace(run.data, version="v2"))
     make(other, clips_of(12))
     keys.append(key_of(other))
