@@ -28,7 +28,12 @@ def samples(
 
 @app.command(epilog="Example: `deemo ingest clips/manifest.jsonl -c demo`")
 def ingest(
-    source: Annotated[str, typer.Argument(help="A folder's JSONL, a MERTools CSV or an instruction JSON.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A JSONL file (path or URI), a folder with manifest.jsonl in it, or one in MERTools' layout."
+        ),
+    ],
     run: RunOption,
     overrides: Overrides = None,
 ) -> None:

@@ -30,5 +30,6 @@ def _imported(source: str, config: StorageConfig) -> list[Clip]:
     if path.suffix == ".jsonl" and path.is_file():
         return import_jsonl(str(path), config)
     raise DatasetError(
-        f"{source}: no importer knows this", hint="a folder with manifest.jsonl in it, or a .jsonl file (path or URI)"
+        f"{source}: no importer knows this",
+        hint="a .jsonl file (path or URI), a folder with manifest.jsonl in it, or a folder in MERTools' layout",
     )
