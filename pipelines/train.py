@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deemo_dist.config import RunConfig, TrainRule, load
+from deemo_dist.config import RunConfig, TrainRule, load, without_key
 from deemo_dist.console import bind, logger
 from deemo_dist.dataset import Dataset
 from deemo_dist.environ import placement
@@ -57,7 +57,7 @@ def run_train(run: str, overrides: Sequence[str], selection: Selection = ALL) ->
     selection.bounds(list(config.stages))
     check(config.tracking, tracking_folder(config))
     open_allowed(config, open_store(config.storage), ledger=False)
-    told = [each for each in overrides if not each.startswith("data.manifest=")]  # no rank reads raw clips
+    told = without_key(overrides, "data.manifest")  # no rank reads raw clips
     command = [sys.executable, "-m", "pipelines.cli", "train", "-c", run, "--worker", *selection.arguments(), *told]
     code = run_ranks(command, ranks=config.engine.ranks, threads=config.engine.threads)
     if code == Interrupted.exit_code:

@@ -4,6 +4,7 @@ from deemo_dist.config.build import build
 from deemo_dist.config.fields import operational, semantic
 from deemo_dist.config.load import CONFIGS, config_digest, load, shareable, to_yaml
 from deemo_dist.config.masks import MASK, has_password, mask_user
+from deemo_dist.config.overrides import without_key
 from deemo_dist.config.schema import (
     AudioFeaturesConfig,
     DataConfig,
@@ -61,4 +62,5 @@ __all__ = [
     "semantic",
     "shareable",
     "to_yaml",
+    "without_key",
 ]

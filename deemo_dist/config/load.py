@@ -1,6 +1,7 @@
 """Load a run's configuration: YAML files with a list of bases, dotted overrides, a digest."""
 
 import dataclasses
+import os
 import typing
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deemo_dist.config.bounds import check_bounds
 from deemo_dist.config.build import build, check_keys
 from deemo_dist.config.fields import semantic
 from deemo_dist.config.masks import mask_user
@@ -26,6 +28,7 @@ _ADDRESSES = (
     ("execution", "address"),
     ("launch", "ray_address"),
 )
+_FOLDERS = (("storage", "cache"), ("engine", "nvme_path"), ("engine", "profile_folder"))
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -43,7 +46,18 @@ def load(name: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> RunCo
         data = OmegaConf.to_container(merged, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {_first_line(error)}") from error
-    return build(RunConfig, data, where=str(path))  # type: ignore[arg-type]
+    config = build(RunConfig, data, where=str(path))  # type: ignore[arg-type]
+    check_bounds(config, where=str(path))
+    return _at_home(config)
+
+
+def _at_home(config: RunConfig) -> RunConfig:
+    """``~`` in the folders of this machine is the home folder: no shell has replaced it behind a sign =."""
+    for part, name in _FOLDERS:
+        whole = getattr(config, part)
+        place = os.path.expanduser(getattr(whole, name))  # noqa: PTH111 - an empty one stays so, and ~nobody too
+        config = dataclasses.replace(config, **{part: dataclasses.replace(whole, **{name: place})})
+    return config
 
 
 def find(name: str | Path) -> Path:

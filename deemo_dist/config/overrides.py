@@ -34,13 +34,47 @@ def override_of(text: str, kind: type, below: Mapping[str, Any]) -> dict[str, An
         )
     key, value = text.split("=", 1)
     try:
-        parsed = read_yaml(value) if value else ""
+        parsed = _read(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"override '{text}': not valid YAML: {getattr(error, 'problem', None) or error}") from error
     ways = list(_ways(kind, key.split("."), parsed))
     names, hint = max(ways, key=lambda way: (_known(way[0], below), len(way[0])), default=(key.split("."), Any))
     _check(hint, parsed, key=key, written=value.strip())
+    _refuse_empty(names, parsed, below, key=key)
     return _nested(names, parsed)
+
+
+def _read(value: str) -> Any:
+    """The value as YAML, but that a sign # begins no comment: it is part of a path or a name."""
+    if not value:
+        return ""
+    node = yaml.compose(value, Loader=yaml.SafeLoader)
+    plain = node is None or (isinstance(node, yaml.ScalarNode) and node.style is None)
+    rest = value[node.end_mark.index :] if node else value
+    return value.strip() if plain and rest.lstrip().startswith("#") else read_yaml(value)
+
+
+def without_key(overrides: Sequence[str], key: str) -> tuple[str, ...]:
+    """``overrides`` without what they say of the dotted ``key``, be it within a mapping."""
+    left = []
+    for override in overrides:
+        name, _, value = override.partition("=")
+        inner = key.removeprefix(f"{name}.").split(".")
+        told = _read(value) if key.startswith(f"{name}.") else None
+        if isinstance(told, Mapping):
+            rest = _dropped(told, inner)
+            left += [f"{name}={json.dumps(rest)}"] if rest else []
+        elif name != key and not name.startswith(f"{key}."):
+            left.append(override)
+    return tuple(left)
+
+
+def _dropped(told: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """``told`` without what is found by ``names``, one below the other."""
+    first, *rest = names
+    inner = told.get(first)
+    kept = {name: value for name, value in told.items() if name != first}
+    return kept | {first: _dropped(inner, rest)} if rest and isinstance(inner, Mapping) else kept
 
 
 def _ways(hint: Any, names: Sequence[str], value: Any) -> Iterator[tuple[list[str], Any]]:
@@ -100,6 +134,17 @@ def _check(hint: Any, value: Any, *, key: str, written: str) -> None:
             f"{where}: '{key}' must be text, and {written} is read as something else",
             hint=f"put it in quotes, and all of it in others for the shell: '{key}={json.dumps(written)}'",
         ) from error
+
+
+def _refuse_empty(names: Sequence[str], value: Any, below: Any, *, key: str) -> None:
+    """Raise ``ConfigError`` for an empty mapping over one with keys: merged, it would change nothing."""
+    for name in names:
+        below = below.get(name) if isinstance(below, Mapping) else None
+    if isinstance(value, Mapping) and not value and isinstance(below, Mapping) and below:
+        raise ConfigError(
+            f"override '{key}={{}}' would change nothing: a mapping is merged over the one that is there",
+            hint=f"it has: {', '.join(map(str, below))}; name these and what they should be, or write another file",
+        )
 
 
 def _nested(names: Sequence[str], value: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from deemo_dist.config import LaunchConfig, has_password
+from deemo_dist.config import LaunchConfig, has_password, without_key
 from deemo_dist.console import logger
 from deemo_dist.errors import LaunchError
 
@@ -82,8 +82,7 @@ class Job:
     @property
     def told(self) -> tuple[str, ...]:
         """The overrides that the job is told: where raw clips are is nothing that training reads."""
-        raw = "data.manifest=" if self.verb == "train" else ()
-        return tuple(each for each in self.overrides if not each.startswith(raw))
+        return without_key(self.overrides, "data.manifest") if self.verb == "train" else tuple(self.overrides)
 
     def withheld(self) -> frozenset[str]:
         """The variables of this process that may not go with the job: the root key for a training, and all that look

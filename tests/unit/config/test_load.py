@@ -22,6 +22,7 @@ from deemo_dist.config import (
     shareable,
     to_yaml,
 )
+from deemo_dist.config.bounds import is_name
 from deemo_dist.errors import ConfigError
 
 RUN = """
@@ -164,16 +165,22 @@ texts = st.one_of(st.sampled_from(AWKWARD), st.lists(st.sampled_from(AWKWARD), m
 
 
 @settings(max_examples=150, deadline=None)
-@given(name=texts, version=texts, keys=st.lists(texts, min_size=1, max_size=3, unique=True), said=st.lists(texts))
+@given(
+    name=texts.filter(is_name),
+    prompt=texts,
+    version=texts,
+    keys=st.lists(texts, min_size=1, max_size=3, unique=True),
+    said=st.lists(texts),
+)
 def test_whatever_its_texts_are_the_resolved_yaml_loads_again(
-    tmp_path_factory: pytest.TempPathFactory, name: str, version: str, keys: list[str], said: list[str]
+    tmp_path_factory: pytest.TempPathFactory, name: str, prompt: str, version: str, keys: list[str], said: list[str]
 ) -> None:
-    tasks = {key: TaskConfig(prompt=name, answer=version, choices=tuple(said)) for key in keys}
+    tasks = {key: TaskConfig(prompt=prompt, answer=version, choices=tuple(said)) for key in keys}
     rules = {key: TrainRule(lr=1e-05, weight_decay=1e22, targets=tuple(keys)) for key in keys}
     stages = {key: StageConfig(tasks=tuple(keys), trains=rules, mix={key: MixConfig(weight=0.1)}) for key in keys}
     config = RunConfig(
         name=name,
-        data=DataConfig(version=version, manifest=name),
+        data=DataConfig(version=version, manifest=prompt),
         tasks=tasks,
         stages=stages,
         engine=EngineConfig(deepspeed={keys[0]: {"texts": said, version: 1}}),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deemo_dist.config import MixConfig, RunConfig, load
+from deemo_dist.config import MixConfig, RunConfig, load, without_key
 from deemo_dist.errors import ConfigError
 
 RUN = """
@@ -89,3 +89,38 @@ def test_none_lists_and_references_are_taken(tmp_path: Path) -> None:
     )
     assert made.policy.gates.face_match is None
     assert (made.engine.ranks, made.seed) == (3, 3)
+
+
+@pytest.mark.parametrize("folder", ["/a/Take #2/cache", "#2", "/a #", "a # b # c"])
+def test_a_number_sign_in_text_begins_no_comment(tmp_path: Path, folder: str) -> None:
+    assert with_override(tmp_path, f"storage.cache={folder}").storage.cache == folder
+    assert with_override(tmp_path, f'storage.cache="{folder}"').storage.cache == folder
+
+
+def test_a_comment_behind_a_number_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="4 # four"):
+        with_override(tmp_path, "engine.ranks=4 # four")
+
+
+@pytest.mark.parametrize("override", ["stages.align.trains={}", "stages={}", "tasks.emotion={}"])
+def test_an_empty_mapping_over_one_with_keys_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(ConfigError, match="would change nothing"):
+        with_override(tmp_path, override)
+
+
+def test_an_empty_mapping_over_none_is_taken(tmp_path: Path) -> None:
+    assert with_override(tmp_path, "stages.align.b.trains={}", "engine.deepspeed={}").stages["align.b"].trains == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        (["data.manifest=/raw/Alice", "data.version=v2"], ["data.version=v2"]),
+        (['data={manifest: "/raw/Alice"}', "seed=3"], ["seed=3"]),
+        (['data={"manifest": /raw/Alice, version: v2}'], ['data={"version": "v2"}']),
+        (["data={version: v2}"], ['data={"version": "v2"}']),
+        (["data.manifest_of=x", "seed=3"], ["data.manifest_of=x", "seed=3"]),
+    ],
+)
+def test_overrides_without_what_they_say_of_a_key(written: list[str], left: list[str]) -> None:
+    assert without_key(written, "data.manifest") == tuple(left)

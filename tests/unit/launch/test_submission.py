@@ -256,9 +256,10 @@ def test_large_numbers_reach_the_driver_of_ray_whole() -> None:
     assert {"--memory-mb=1048577", "--wait=1234567.5"} <= set(shlex.split(entry))
 
 
+@pytest.mark.parametrize("written", ["data.manifest=s3://raw/m.parquet", "data={manifest: s3://raw/m.parquet}"])
 @pytest.mark.parametrize("kind", ["slurm", "ray"])
-def test_training_is_not_told_where_the_raw_clips_are(run_file: str, kind: str) -> None:
-    told = ["data.manifest=s3://raw/m.parquet", "seed=3"]
+def test_training_is_not_told_where_the_raw_clips_are(run_file: str, kind: str, written: str) -> None:
+    told = [written, "seed=3"]
     rendered = {verb: submit(kind, verb, run_file, told, dry_run=True).rendered for verb in ("train", "preprocess")}
     assert "s3://raw" not in rendered["train"] and "seed=3" in rendered["train"]
     assert "s3://raw/m.parquet" in rendered["preprocess"]
