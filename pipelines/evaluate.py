@@ -81,14 +81,12 @@ def run_evaluate(config: RunConfig) -> EvaluationResult:
 
 
 def evaluation_key(config: RunConfig, model: str, dataset: Dataset, asked: Mapping[str, Examples]) -> str:
-    """Digest of all that an evaluation depends on: the ``model`` by name, what it is asked, how it is judged, and
-    of how many samples its report shows pictures (a report without any is not one that has some)."""
+    """Digest of all that an evaluation depends on: the ``model`` by name, what it is asked, and how it is judged."""
     return digest_of(
         {
             "version": RESULT_VERSION,
             "model": model,
             "evaluation": config_digest(config.evaluation),
-            "preview_clips": config.evaluation.preview_clips,
             "seed": config.seed,
             "dataset": dataset.digest,
             "examples": {task: examples_digest(examples) for task, examples in asked.items()},

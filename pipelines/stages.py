@@ -151,7 +151,6 @@ def _plan(
     processor: "DeemoLlamaProcessor",
     store: Store,
 ) -> PlannedStage:
-    _refuse_counts(name, stage)
     examples, plan, left_out = _planned(config, stage, TRAIN, sources, processor, store)
     names = list(stage.mix) or list(sources)[:1]
     key = digest_of(
@@ -181,14 +180,6 @@ def _plan(
         validation=validation,
         left_out=left_out,
     )
-
-
-def _refuse_counts(name: str, stage: StageConfig) -> None:
-    """Raise ``ConfigError`` for a validation of nothing, or one that cannot be counted."""
-    least = {"validate_every": 0, "early_stop": 0, "validation_packs": int(stage.validate_every > 0)}
-    for key, bound in least.items():
-        if (value := getattr(stage, key)) < bound:
-            raise ConfigError(f"stages.{name}.{key} is {value}", hint=f"{bound} at least")
 
 
 def _planned(

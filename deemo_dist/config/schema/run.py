@@ -34,7 +34,7 @@ class EvaluationConfig:
     explanations: int = 4
     max_new_tokens: int = 48
     ablations: bool = True
-    preview_clips: int = operational(3)
+    preview_clips: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)

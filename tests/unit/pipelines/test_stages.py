@@ -69,21 +69,6 @@ def test_a_choice_that_cannot_be_is_refused_in_a_line(asked: tuple, told: str) -
     assert str(caught.value) == told
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ({"validate_every": 2, "validation_packs": 0}, "stages.middle.validation_packs is 0 - 1 at least"),
-        ({"validate_every": -1}, "stages.middle.validate_every is -1 - 0 at least"),
-        ({"early_stop": -1}, "stages.middle.early_stop is -1 - 0 at least"),
-    ],
-)
-def test_a_validation_of_nothing_is_refused_in_a_line(folder: Path, change: dict[str, int], told: str) -> None:
-    config = run_of(folder)
-    with pytest.raises(ConfigError) as caught:
-        planned(run_of(folder, {"middle": replace(config.stages["middle"], **change)}))
-    assert str(caught.value) == told
-
-
 def test_a_stage_s_key_holds_itself_and_all_before_it(folder: Path) -> None:
     """The parent's key is in it: of stages alike in all else each has its own, and its own place."""
     before = planned(run_of(folder))
