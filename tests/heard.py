@@ -19,6 +19,7 @@ from deemo_dist.deid.text.align import Token, aligned, heard_tokens, sound_key, 
 from deemo_dist.deid.text.asr import Heard, Listener
 from deemo_dist.deid.text.spoken import Words, _unsure
 from tests.pii import Sentence, Tally, covered
+from tests.speech import in_turn
 from tests.voices import RATE, speak
 
 LONGEST = 160
@@ -38,8 +39,13 @@ def speakable(rows: Sequence[Sentence]) -> list[Sentence]:
 
 
 def say(rows: Sequence[Sentence]) -> list[tuple[Sentence, np.ndarray]]:
-    """Each sentence with its sound: float32 [N] at 16 kHz."""
+    """Each sentence with its sound by Piper's voice: float32 [N] at 16 kHz."""
     return [(row, speak(row.text)) for row in rows]
+
+
+def say_in_turn(rows: Sequence[Sentence]) -> list[tuple[Sentence, np.ndarray]]:
+    """The same by Kokoro's English voices, which sound more like people; nothing where they cannot be had."""
+    return [(row, sound) for row, sound in zip(rows, in_turn([row.text for row in rows]), strict=False)]
 
 
 def listen(listener: Listener, said: Sequence[tuple[Sentence, np.ndarray]]) -> list[tuple[Sentence, Heard, float]]:

@@ -8,7 +8,7 @@ from deemo_dist.deid.text.known import BY_SHAPE
 from deemo_dist.digests import digest_of
 from deemo_dist.errors import ConfigError
 
-POLICY_VERSION = 6
+POLICY_VERSION = 7
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 LINKED = {"blur": ".98 (blurred over the whole box)", "mosaic": ".83 (8 cells across the face)"}
 """Rank-1 of an attacker whose gallery is masked in the same way, where an opaque fill gave .38 and guessing .20: dlib's

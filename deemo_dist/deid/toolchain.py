@@ -13,7 +13,7 @@ PACKAGES = (
 )  # fmt: skip
 WEIGHTS = (
     "centerface", "text-detector", "pose-detector", "pose-full", "palm-lite", "hand-lite", "blazeface-short",
-    "blazeface-full", "spacy-en-sm", "english-words", "whisper-tiny", "moonshine-tiny",
+    "blazeface-full", "spacy-en-sm", "english-words", "whisper-base", "moonshine-tiny",
 )  # fmt: skip
 """All that the de-identification loads; of the audit only what decides, clip by clip, what is released."""
 

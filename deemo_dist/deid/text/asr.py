@@ -1,10 +1,9 @@
-"""Hearing words: where there is speech, what is said, and when. Whisper tiny.en through faster-whisper, offline.
+"""Hearing words: where there is speech, what is said, and when.
 
-One thread, temperature 0 and no second tries: the same sound gives the same words. Two gates keep it from making up
-words where nobody speaks: a voice detector (Silero, which faster-whisper ships), and, where the spectrum stands still
-(``wordless``), Whisper's own probability that a stretch holds no speech, read from a short encoding that costs a tenth
-of hearing. What is quiet is heard amplified (``gain``). A voice that may say words which Whisper does not make out
-(another language, a cry) is *garbled*.
+Two gates keep Whisper from making up words where nobody speaks: a voice detector (Silero, which faster-whisper ships),
+and, where the spectrum stands still (``wordless``), Whisper's own probability that a stretch holds no speech. What is
+quiet is heard amplified (``gain``). A voice that may say words which Whisper does not make out is *garbled*: a cry, or
+another language, which Whisper tells, or else doubts as it goes along; asked for English it would translate.
 """
 
 from collections.abc import Sequence
@@ -14,33 +13,27 @@ from typing import Any
 
 import numpy as np
 
-from deemo_dist.deid.runtime import THREADS
 from deemo_dist.deid.text.gain import Lifted
 from deemo_dist.deid.text.second import SecondEar
+from deemo_dist.deid.text.whisper import WHOLE, Whisper, repeats
 from deemo_dist.deid.text.wordless import stands_still, without
 from deemo_dist.deid.waveform import at_sound_rate, check_finite
 from deemo_dist.media import Sound
-from deemo_dist.weights import fetch
 
 RATE = 16_000
-FRAME = 160  # samples of one Whisper frame
 LONGEST = 28.0  # seconds heard at once: Whisper knows 30
 PAUSE = 1.0
 SLACK = 2.0
 LEAST_SPEECH = 0.06
-SHORT_ENOUGH = 8.0  # a longer stretch is heard whole, where the probability comes for nothing
-NO_WORDS = 0.4
-TELLING = 1.5
-NO_WORDS_IN_SHORT = 0.9
-REPEATED = 2.4
+NO_WORDS = 0.05  # probability: hums have .08 to .4
+TELLING = 1.5  # seconds of voice
+NO_WORDS_IN_SHORT = 0.3
+ENGLISH, ENGLISH_IF_SHORT = 0.7, 0.5  # probability: nearly all English sentences have .8 and more
 HALF_SURE = 0.5  # of words' probabilities: English has .6 to 1 on the (geometric) mean, other languages mostly less
 MANY, FEW_KINDS = 8, 0.4
 AROUND_WORDS, UNHEARD = 0.15, 0.3  # seconds
-AROUND, WHOLE = 100, 3000  # Whisper frames of 10 ms
 WINDOW, BEFORE = 512, 64  # samples that the voice detector sees at once, and of those before them
 AT_ONCE = 1000  # windows: the same probabilities as for any other number, in 20 MB
-BEAM = 5
-PRECISION = "int8"
 
 
 @dataclass(frozen=True)
@@ -84,54 +77,89 @@ class Heard:
         return {"speech_seconds": self.speech, "garbled_seconds": self.garbled, "wordless_seconds": self.wordless}
 
 
+@dataclass(frozen=True)
+class _Stretch:
+    """What was heard from ``start`` to ``end`` seconds: as in ``Heard``."""
+
+    start: float
+    end: float
+    words: tuple[HeardWord, ...] = ()
+    garbled: tuple[tuple[float, float], ...] = ()
+    wordless: tuple[tuple[float, float], ...] = ()
+
+
 class Listener:
-    """Loads the voice detector (50 ms), and Whisper and the second ear when the first word is to be heard (0.4 s)."""
+    """Loads the voice detector (50 ms), and Whisper and the second ear when the first word is to be heard (0.6 s)."""
 
     def __init__(self) -> None:
         from faster_whisper.vad import get_vad_model
 
         self._detector = get_vad_model()
-        self._whisper: Any = None
+        self._whisper: Whisper | None = None
         self._second: SecondEar | None = None
-        self._encode: Any = None
-        self._tokenizer: Any = None
-        self._spare = AROUND
 
-    def __call__(self, heard: Sound, rate: int) -> Heard:
-        """The words in ``heard`` (mono, at ``rate`` Hz); at 16 kHz it is read in parts.
+    def __call__(self, heard: Sound, rate: int, *, sparing: bool = False) -> Heard:
+        """The words in ``heard`` (mono, at ``rate`` Hz); at 16 kHz it is read in parts. ``sparing``: Whisper is let go
+        of before the second ear is loaded.
 
         Raises ``DeidError`` (stage transcript) for another shape or values that are not finite.
         """
         sound = Lifted(at_sound_rate(heard, rate, stage="transcript"))
         probabilities = self._probabilities(sound)
         speech = spans_of(probabilities)
-        words: list[HeardWord] = []
-        garbled, wordless, again = [], [], []
-        for start, end in windows_of(speech, probabilities):
-            self._spare = AROUND
-            piece = sound[round(start * RATE) : round(end * RATE)]
-            active = sum(min(end, b) - max(start, a) for a, b in speech if a < end and b > start)
-            if self._says_nothing(piece, active):
-                wordless.append((start, end))
-                continue
-            first = len(words)
-            for segment in self._segments(piece):
-                span = (start + max(0.0, float(segment.start)), min(end, start + float(segment.end)))
-                if self._is_wordless(sound[round(span[0] * RATE) : round(span[1] * RATE)], segment, active):
-                    wordless.append(span)
-                elif _is_garbled(segment, active):
-                    garbled.append(span)
-                else:
-                    words += [_word(word, start, end) for word in segment.words or () if word.word.strip()]
-            if len(words) > first:
-                again.append(Again(first, len(words), self._once_more(piece)))
+        stretches = [self._hear(sound, *window, speech) for window in windows_of(speech, probabilities)]
+        if sparing:
+            self._whisper = None
+        words = [word for each in stretches for word in each.words]
+        wordless = [span for each in stretches for span in each.wordless]
+        garbled = [span for each in stretches for span in each.garbled]
         known = [(word.start - AROUND_WORDS, word.end + AROUND_WORDS) for word in words]
         garbled += without(speech, [*known, *garbled, *wordless], least=UNHEARD)
-        return Heard(tuple(words), tuple(speech), tuple(sorted(garbled)), tuple(wordless), tuple(again))
+        again = self._once_more(sound, stretches)
+        return Heard(tuple(words), tuple(speech), tuple(sorted(garbled)), tuple(wordless), again)
 
     def rest(self) -> None:
-        """Let go of Whisper (90 MB) and the second ear (60 MB) until the next word is to be heard."""
-        self._whisper = self._encode = self._tokenizer = self._second = None
+        """Let go of Whisper (150 MB) and the second ear (60 MB) until the next word is to be heard."""
+        self._whisper = self._second = None
+
+    def _hear(self, sound: Lifted, start: float, end: float, speech: Sequence[tuple[float, float]]) -> _Stretch:
+        """One stretch by Whisper. One without words, or in another language, is not written down."""
+        piece = sound[round(start * RATE) : round(end * RATE)]
+        active = sum(min(end, b) - max(start, a) for a, b in speech if a < end and b > start)
+        features = self._ear.features(piece)
+        if self._says_nothing(features, active):
+            return _Stretch(start, end, wordless=((start, end),))
+        if not self._is_english(features, active):
+            return _Stretch(start, end, garbled=((start, end),))
+        words: list[HeardWord] = []
+        garbled, wordless = [], []
+        for segment in self._ear.write(piece):
+            span = (start + max(0.0, float(segment.start)), min(end, start + float(segment.end)))
+            part = sound[round(span[0] * RATE) : round(span[1] * RATE)]
+            if self._says_nothing(self._ear.features(part), active):
+                wordless.append(span)
+            elif _is_garbled(segment):
+                garbled.append(span)
+            else:
+                words += [_word(word, start, end) for word in segment.words or () if word.word.strip()]
+        return _Stretch(start, end, tuple(words), tuple(garbled), tuple(wordless))
+
+    def _once_more(self, sound: Lifted, stretches: Sequence[_Stretch]) -> tuple[Again, ...]:
+        """What the second ear makes of the stretches with words."""
+        again, first = [], 0
+        for each in stretches:
+            if each.words:
+                self._second = self._second or SecondEar()
+                text = self._second(sound[round(each.start * RATE) : round(each.end * RATE)])
+                again.append(Again(first, first + len(each.words), text))
+                first += len(each.words)
+        return tuple(again)
+
+    @property
+    def _ear(self) -> Whisper:
+        if self._whisper is None:
+            self._whisper = Whisper()
+        return self._whisper
 
     def _probabilities(self, sound: Sound) -> np.ndarray:
         """Of speech, for every 512 samples: float32 [ceil(N / 512)]. As faster-whisper has it, which wants the sound
@@ -150,88 +178,32 @@ class Listener:
             before = tails[-1]
         return np.concatenate(made)
 
-    def _says_nothing(self, piece: np.ndarray, active: float) -> bool:
-        """Whether a short stretch holds a voice without words, such as humming. ``active``: its seconds of voice."""
-        if len(piece) > SHORT_ENOUGH * RATE:
-            return False
-        whisper = self._model()
-        features = whisper.feature_extractor(piece)[:, : len(piece) // FRAME]
-        if not stands_still(features):
-            return False
-        prompt = self._tokenizer.sot_sequence
-        (result,) = whisper.model.generate(
-            whisper.encode(features), [prompt], beam_size=1, return_no_speech_prob=True, max_length=len(prompt) + 1
-        )
-        return _sounds_wordless(result.no_speech_prob, active)
+    def _is_english(self, features: np.ndarray, active: float) -> bool:
+        """Whether a stretch is in English; a short one, which may seem anything, is judged in the length that Whisper
+        has learned from. ``active``: seconds of voice."""
+        if self._ear.english(features) >= ENGLISH:
+            return True
+        return active < TELLING and self._ear.english(features, spare=WHOLE) >= ENGLISH_IF_SHORT
 
-    def _is_wordless(self, piece: np.ndarray, segment: Any, active: float) -> bool:
-        """The same of a stretch that was heard whole."""
-        if not _sounds_wordless(segment.no_speech_prob, active):
-            return False
-        return stands_still(self._model().feature_extractor(piece)[:, : len(piece) // FRAME])
-
-    def _segments(self, piece: np.ndarray) -> Sequence[Any]:
-        """What Whisper makes of a stretch; where it repeats itself, what it makes of it within 30 s of silence."""
-        for self._spare in (AROUND, WHOLE):
-            segments, _ = self._model().transcribe(
-                piece,
-                language="en",
-                beam_size=BEAM,
-                temperature=0.0,
-                word_timestamps=True,
-                condition_on_previous_text=False,
-            )
-            found = list(segments)
-            if all(segment.compression_ratio <= REPEATED for segment in found):
-                break
-        return found
-
-    def _once_more(self, piece: np.ndarray) -> str:
-        if self._second is None:
-            self._second = SecondEar()
-        return self._second(piece)
-
-    def _model(self) -> Any:
-        if self._whisper is None:
-            from faster_whisper import WhisperModel
-            from faster_whisper.tokenizer import Tokenizer
-
-            whisper = WhisperModel(
-                str(fetch("whisper-tiny")), device="cpu", compute_type=PRECISION, cpu_threads=THREADS
-            )
-            self._encode = whisper.encode
-            whisper.encode = self._encode_short
-            self._tokenizer = Tokenizer(whisper.hf_tokenizer, False, task="transcribe", language="en")
-            self._whisper = whisper
-        return self._whisper
-
-    def _encode_short(self, features: np.ndarray) -> Any:
-        """Encode the features [80, T] with a second of nothing behind them. faster-whisper pads all to 30 s, which
-        costs four times as much and hears no better (measured over synthetic speech)."""
-        used = np.flatnonzero(np.abs(features).sum(axis=0))
-        length = int(used[-1]) + 1 if len(used) else 1
-        padded = np.pad(features[:, :length], ((0, 0), (0, WHOLE)))
-        return self._encode(padded[:, : min(WHOLE, length + self._spare)])
+    def _says_nothing(self, features: np.ndarray, active: float) -> bool:
+        """Whether a stretch holds a voice without words, such as humming; a short call ("Anna!") needs to be surer.
+        ``active``: seconds of voice."""
+        least = NO_WORDS if active >= TELLING else NO_WORDS_IN_SHORT
+        return stands_still(features) and self._ear.no_words(features) >= least
 
 
-def _is_garbled(segment: Any, active: float) -> bool:
+def _is_garbled(segment: Any) -> bool:
     """Whether no word of a segment can be trusted: it repeats itself, or Whisper doubts it as a whole."""
     words = [word for word in segment.words or () if word.word.strip()]
     sure = np.array([max(1e-6, word.probability) for word in words])
     kinds = len({word.word.strip().lower() for word in words})
     return (
-        segment.compression_ratio > REPEATED
+        repeats(segment)
         or len(words) == 0
         or float(np.exp(np.log(sure).mean())) < HALF_SURE
         or float(np.mean(sure < HALF_SURE)) >= 0.5
-        or _sounds_wordless(segment.no_speech_prob, active)
         or (len(words) >= MANY and kinds < FEW_KINDS * len(words))
     )
-
-
-def _sounds_wordless(no_speech: float, active: float) -> bool:
-    """A voice that goes on and that Whisper takes for none; a short call ("Anna!") needs to be surer."""
-    return no_speech >= (NO_WORDS if active >= TELLING else NO_WORDS_IN_SHORT)
 
 
 def _word(word: Any, start: float, end: float) -> HeardWord:

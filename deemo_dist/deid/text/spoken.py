@@ -157,7 +157,9 @@ class Words:
     def _hear(self, given: str | None, sound: Sound | None, rate: int) -> Heard:
         """Listen where a transcript is wanted, or where words stay audible: names are spoken that nobody wrote down."""
         wanted = given is None and self._policy.asr == "missing" and self._policy.transcript == "scrub"
-        return self._listen(sound, rate) if sound is not None and (wanted or self._cuts(sound)) else NOTHING
+        if sound is None or not (wanted or self._cuts(sound)):
+            return NOTHING
+        return self._listen(sound, rate, sparing=True) if self.sparing else self._listen(sound, rate)
 
     def _mutes(
         self,

