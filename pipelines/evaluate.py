@@ -127,12 +127,13 @@ def _evaluate(
     explanations = exam.explanations(evaluation)
     seconds = {"evaluate": time.monotonic() - started}
     report = _report_place(config, prefix)
+    data = _report_data(config, store, dataset, stages, evaluation, explanations, seconds)
+    write_report(data, report)  # whatever fails here is not told of the training's runs, which are done
     with open_tracker(config, store) as tracker:
         parent = tracker.parent()
         children = [tracker.stage(stage.name) for stage in stages]
         ids = tracker.run_ids()
-        data = _report_data(config, store, dataset, stages, evaluation, explanations, ids, seconds)
-        write_report(data, report)
+        write_report(replace(data, mlflow=ids), report)
         parent.log_metrics(_figures(evaluation))
         parent.log_metrics({"residual_face_rate": data.deid.residual_face_rate})
         parent.log_artifact(report, "report")
@@ -174,7 +175,6 @@ def _report_data(
     stages: Sequence[PlannedStage],
     evaluation: Evaluation,
     explanations: tuple[Explanation, ...],
-    ids: Mapping[str, str],
     seconds: Mapping[str, float],
 ) -> ReportData:
     rows = dataset.split(config.evaluation.split)
@@ -202,7 +202,6 @@ def _report_data(
             **{f"plan of {stage.name}": stage.plan.digest for stage in stages},
             **{f"stage {stage.name}": stage.key for stage in stages},
         },
-        mlflow=dict(ids),
         seconds=dict(seconds),
         synthetic=_synthetic((dataset, *learned_from(stages))),
         notes=_weak(stages),

@@ -33,6 +33,11 @@ Stretch = tuple[int, int]
 """Steps from the first to before the second."""
 
 
+def is_undone(undone: Iterable[Iterable[int]], done: int) -> bool:
+    """Whether ``done`` steps end within a stretch, behind the checkpoint at its beginning."""
+    return any(back < done < end for back, end in undone)
+
+
 class Guard:
     """What is known of a stage's losses. ``spike``: how many standard deviations of their noise above the recent
     losses' median a loss must lie for its update to be left out; 0: only losses that are not finite are."""
@@ -91,6 +96,10 @@ class Guard:
     def first_left_out(self, step: int) -> int:
         """The first step of the row of left-out updates that ends with ``step``."""
         return step + 1 - self.in_a_row
+
+    def was_undone(self, done: int) -> bool:
+        """Whether the weights after ``done`` steps are among those that the stage went back over."""
+        return is_undone(self.undone, done)
 
     def undo(self, step: int, *, back_to: int | None, kept: Iterable[float]) -> None:
         """The stage goes back to the weights after ``back_to`` steps (None: there are none) and on after ``step``, with

@@ -1,8 +1,10 @@
 """A stage's two ways back: to weights from before they went bad, and to the best ones when it ends early."""
 
+from collections.abc import Callable
+
 from deemo_dist.console import logger
 from deemo_dist.training.checkpoint.layout import Commit
-from deemo_dist.training.checkpoint.restore import restore
+from deemo_dist.training.checkpoint.restore import NoneWholeError, restore
 from deemo_dist.training.engine import Engine
 from deemo_dist.training.ranks import Ranks
 from deemo_dist.training.saves import Saves
@@ -23,15 +25,16 @@ class Turns:
     def go_back(self, step: int) -> None:
         """To the weights of the newest checkpoint from before the updates that were left out up to ``step``; the data
         go on. One made at the first of them holds the very weights that are at fault: no later update was applied. So
-        may one that was made, at a stop, in an earlier such row.
+        may one that was made, at a stop, in an earlier such row, or in a stretch that the stage went back over before.
 
         Raises ``TrainingError`` without such a checkpoint, or when the stage has gone back too often.
         """
         self.ranks.progress.during("going back")
         self.saves.settle()
-        commit = self._restored(range(self.tally.guard.first_left_out(step)), applied=True)
+        guard = self.tally.guard
+        commit = self._restored(lambda done: done < guard.first_left_out(step) and not guard.was_undone(done))
         kept = commit.state.get("recent_losses", []) if commit else []
-        self.tally.guard.undo(step, back_to=commit.step if commit else None, kept=kept)
+        guard.undo(step, back_to=commit.step if commit else None, kept=kept)
 
     def enough(self, done: int) -> bool:
         """Whether the validation loss has not become better for as long as the stage allows."""
@@ -43,7 +46,13 @@ class Turns:
         self.ranks.progress.during("early end")
         self.saves.settle()
         best = self.tally.best_step
-        commit = self._restored(range(best, best + 1)) if best is not None else None
+        commit = self._restored(lambda steps: steps == best, applied=False) if best is not None else None
+        if best is not None and commit is None:
+            logger.warning(
+                "%s: the best weights, of step %d, were not saved or are damaged: it ends with the last ones",
+                self.spec.name,
+                best,
+            )
         logger.info(
             "%s: ends at step %d, %d validations brought nothing better; the weights are those of step %d",
             self.spec.name,
@@ -52,12 +61,15 @@ class Turns:
             commit.step if commit else done,
         )
 
-    def _restored(self, steps: range, *, applied: bool = False) -> Commit | None:
-        """The engine as the newest commit of ``steps`` (``applied``: one whose last update was) has it; None, and
-        nothing done, without one."""
+    def _restored(self, wanted: Callable[[int], bool], *, applied: bool = True) -> Commit | None:
+        """The engine as the newest ``wanted`` commit (``applied``: one whose last update was) has it; None, and nothing
+        done, without one that is whole."""
         spec, make = self.spec, self.engine.make_buffer
         where = (spec.store, spec.prefix, spec.stage_key, self.ranks)
-        found = restore(self.engine.fragments(), *where, steps=steps, applied=applied, make=make)
+        try:
+            found = restore(self.engine.fragments(), *where, wanted=wanted, applied=applied, make=make)
+        except NoneWholeError:
+            return None  # each was told when it was skipped, and the stage has others to begin from
         if found is None:
             return None
         _, commit = found

@@ -1,7 +1,7 @@
 """Attempts, fencing, commits and retention: everything about a checkpoint that is a small object in the store."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from deemo_dist.digests import canonical_json
@@ -98,14 +98,17 @@ def prune(
     attempt: int,
     protect: frozenset[int] = frozenset(),
     before: int | None = None,
+    undone: Callable[[int], bool] = lambda step: False,
 ) -> None:
-    """Retention: keep the newest ``keep`` commits up to the one of ``made`` steps, those of the steps in ``protect``,
-    and the newest one of fewer than ``before`` steps; remove the others (commit first, so that none is ever left
-    without its files) and what attempts up to ``attempt`` left uncommitted. Commits of more than ``made`` steps, which
-    the stage did not go on from because they are damaged, stay and take no other one's place."""
+    """Retention: keep the newest ``keep`` commits up to the one of ``made`` steps whose weights are not ``undone``,
+    those of the steps in ``protect``, and the newest such one of fewer than ``before`` steps; remove the others (commit
+    first, so that none is ever left without its files) and what attempts up to ``attempt`` left uncommitted. Commits of
+    more than ``made`` steps, which the stage did not go on from because they are damaged, stay and take no other one's
+    place."""
     keys = commit_keys(store, prefix)
-    newest = [key for key in keys if step_of(key) <= made][: max(1, keep)]
-    earlier = (step_of(key) for key in keys if before is not None and step_of(key) < before)
+    good = [key for key in keys if step_of(key) <= made and not undone(step_of(key))]
+    newest = good[: max(1, keep)]
+    earlier = (step_of(key) for key in good if before is not None and step_of(key) < before)
     protect |= frozenset([max(earlier, default=-1)])
     kept: set[str] = set()
     for key in keys:

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 Staged = dict[str, dict[str, torch.Tensor]]
 
 
+class NoneWholeError(CheckpointError):
+    """There are checkpoints to look at, and each is damaged or half-written."""
+
+
 def restore(
     locals_: Sequence[LocalFragment],
     store: "Store",
@@ -38,18 +42,18 @@ def restore(
     stage_key: str,
     ranks: "Ranks",
     *,
-    steps: range | None = None,
+    wanted: Callable[[int], bool] | None = None,
     applied: bool = False,
     make: MakeBuffer = bytearray,
 ) -> tuple[str, Commit] | None:
     """Set this rank's fragments from the newest commit that every rank finds whole. A collective.
 
-    ``steps``: only commits of these are looked at; ``applied``: only those whose last update was; ``make`` gives the
-    buffer of what is read until it is found whole. Corrupt or half-written ones are skipped with a message. Returns the
-    commit's key and record, None when there is no commit at all. Raises ``CheckpointError``: another stage key, or
-    commits but none whole; storage's own errors.
+    ``wanted``: only commits after such numbers of steps are looked at; ``applied``: only those whose last update was;
+    ``make`` gives the buffer of what is read until it is found whole. Corrupt or half-written ones are skipped with a
+    message. Returns the commit's key and record, None when there is none to look at. Raises ``NoneWholeError`` where
+    there are but none is whole; ``CheckpointError`` for another stage key; storage's own errors.
     """
-    keys: list[str] = ranks.decided_by_first(lambda: _keys_of(store, prefix, steps, applied))
+    keys: list[str] = ranks.decided_by_first(lambda: _keys_of(store, prefix, wanted, applied))
     for key in keys:
         commit, staged, reason = _try(locals_, store, key, stage_key, ranks, make)
         if ranks.all_agree(not reason):
@@ -58,15 +62,15 @@ def restore(
             return key, commit
         logger.warning("the checkpoint %s is skipped: %s", key, reason or "another rank cannot read it")
     if keys:
-        raise CheckpointError(
+        raise NoneWholeError(
             f"none of the {len(keys)} checkpoints under {prefix} is whole",
             hint=f"remove {prefix}/commits to start the stage anew",
         )
     return None
 
 
-def _keys_of(store: "Store", prefix: str, steps: range | None, applied: bool) -> list[str]:
-    keys = [key for key in commit_keys(store, prefix) if steps is None or step_of(key) in steps]
+def _keys_of(store: "Store", prefix: str, wanted: Callable[[int], bool] | None, applied: bool) -> list[str]:
+    keys = [key for key in commit_keys(store, prefix) if wanted is None or wanted(step_of(key))]
     return [key for key in keys if not _ends_a_row(store, key)] if applied else keys
 
 

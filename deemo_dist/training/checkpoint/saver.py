@@ -32,6 +32,7 @@ from deemo_dist.training.checkpoint.layout import (
 )
 from deemo_dist.training.checkpoint.snapshot import Snapshot
 from deemo_dist.training.consumption import Fed, put_rows
+from deemo_dist.training.guard import is_undone
 from deemo_dist.training.progress import Progress
 from deemo_dist.training.spec import CommitInfo
 
@@ -198,6 +199,7 @@ class Saver:
     def _prune(self) -> None:
         """Let go of old checkpoints, but for the best one, and in a row of left-out updates the one to go back to."""
         target, best, row = self.target, self.state.get("best_step"), int(self.state.get("skipped_in_a_row", 0))
+        stretches = self.state.get("undone", [])
         prune(
             target.store,
             target.prefix,
@@ -206,6 +208,7 @@ class Saver:
             attempt=target.attempt,
             protect=frozenset() if best is None else frozenset({int(best)}),
             before=self.step - row if row else None,
+            undone=lambda step: is_undone(stretches, step),
         )
 
     def _info(self) -> CommitInfo:

@@ -11,6 +11,7 @@ from deemo_dist.config import EvaluationConfig, RunConfig, load
 from deemo_dist.dataset import Dataset
 from deemo_dist.digests import canonical_json
 from deemo_dist.storage import open_store
+from pipelines import evaluate
 from pipelines.datasets import open_allowed
 from pipelines.evaluate import EvaluationResult, done_before, evaluation_key
 from pipelines.exam import asked_of, explained
@@ -82,3 +83,22 @@ def test_an_evaluation_done_on_another_machine_is_not_done_again(config: RunConf
     Path(here.report).write_bytes(b"<html>seen")
     store.put(f"{prefix}/result.json", canonical_json(here))
     assert done_before(config, store, prefix) == here and Path(here.report).read_bytes() == b"<html>seen"
+
+
+def test_a_report_that_fails_is_told_of_no_training_run(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runs of the stages, which are done, were ended as failed with it."""
+    opened_runs: list[RunConfig] = []
+    monkeypatch.setattr(evaluate, "open_tracker", lambda config, store: opened_runs.append(config))
+    monkeypatch.setattr(evaluate, "_report_data", lambda *_: None)
+
+    def full(data: object, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluate, "write_report", full)
+    exam: Any = SimpleNamespace(recognition=lambda: None, explanations=lambda _: ())
+    dataset: Any = None
+    with pytest.raises(OSError, match="No space left"):
+        evaluate._evaluate(config, open_store(config.storage), dataset, (), exam, "runs/run/evaluation-1")
+    assert opened_runs == []

@@ -73,7 +73,7 @@ def local(state: State, name: str, offset: int, count: int) -> LocalFragment:
 
 
 def save(store: Store, state: State, *, world: int, step: int, attempt: int = 1, keep: int = 9, final: bool = False,
-         **told: int):  # fmt: skip
+         **told: object):  # fmt: skip
     """What the ranks of a world do at a step, in one process: the flags are summed by hand."""
     savers = []
     for rank in range(world):
@@ -243,6 +243,16 @@ def test_retention_keeps_what_a_row_of_left_out_updates_would_go_back_to(store):
     assert [step_of(key) for key in commit_keys(store, STAGE)] == [10, 8]
 
 
+def test_what_the_stage_went_back_over_takes_no_good_checkpoints_place(store):
+    """It went from step 15 back to 5: the weights at 10 were at fault, and would be again what it goes back to."""
+    for step in (5, 10):
+        save(store, state_of([5]), world=1, step=step, keep=2)
+    save(store, state_of([5]), world=1, step=20, keep=2, undone=[[5, 16]])
+    assert [step_of(key) for key in commit_keys(store, STAGE)] == [20, 5]
+    save(store, state_of([5]), world=1, step=22, keep=1, undone=[[5, 16]], skipped_in_a_row=2)
+    assert [step_of(key) for key in commit_keys(store, STAGE)] == [22, 5]
+
+
 def test_a_damaged_later_checkpoint_takes_no_other_one_s_place(store):
     """The one at step 30 could not be read: the stage went on from 20, the best one, and what it commits stays."""
     save(store, state_of([5]), world=1, step=20, keep=1, best_step=20)
@@ -258,8 +268,8 @@ def test_the_way_back_passes_over_a_checkpoint_made_in_a_row_of_left_out_updates
     save(store, state_of([5]), world=1, step=50)
     save(store, state_of([5]), world=1, step=63, skipped_in_a_row=3)
     mine, ranks = cut(state_of([5]), 1, 0), alone()
-    assert restore(mine, store, STAGE, KEY, ranks, steps=range(71))[1].step == 63
-    assert restore(mine, store, STAGE, KEY, ranks, steps=range(71), applied=True)[1].step == 50
+    assert restore(mine, store, STAGE, KEY, ranks, wanted=lambda step: step < 71)[1].step == 63
+    assert restore(mine, store, STAGE, KEY, ranks, wanted=lambda step: step < 71, applied=True)[1].step == 50
 
 
 def test_finished_only_with_a_final_commit(store):
