@@ -131,7 +131,7 @@ def _evaluate(
     write_report(data, report)  # whatever fails here is not told of the training's runs, which are done
     with open_tracker(config, store) as tracker:
         parent = tracker.parent()
-        children = [tracker.stage(stage.name) for stage in stages]
+        children = [tracker.stage(stage.name, training=stage.key) for stage in stages]
         ids = tracker.run_ids()
         write_report(replace(data, mlflow=ids), report)
         parent.log_metrics(_figures(evaluation))

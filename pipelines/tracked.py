@@ -10,7 +10,7 @@ from deemo_dist.dataset import Dataset
 from deemo_dist.digests import plain
 from deemo_dist.errors import AlreadyExistsError, DeemoError, TrackingError
 from deemo_dist.storage import Store, open_store
-from deemo_dist.tracking import Depot, TrackedRun, Tracker, replay
+from deemo_dist.tracking import OTHERS, Depot, TrackedRun, Tracker, replay
 from deemo_dist.training import CommitInfo, StageResult, StageSpec, StepReport
 from pipelines.export import fetch_model
 from pipelines.stages import PlannedStage, run_prefix
@@ -95,11 +95,12 @@ def tell_failed(config: RunConfig, *, killed: bool = False) -> None:
         store = open_store(config.storage)
         if not config.tracking.enabled or not store.exists(_reserved_key(config, "tracking_key")):
             return
+        others = [Path(key).stem for key in store.list(f"{run_prefix(config)}/ids/{OTHERS}")]
     except DeemoError as error:
         logger.warning("tracking: the run's end cannot be told (%s)", error.message)
         return
     tracker = open_tracker(config, store)
-    tracker.lost(config.stages, "KILLED" if killed else "FAILED")
+    tracker.lost([*config.stages, *others], "KILLED" if killed else "FAILED")
     tracker.close(LAST_WORD_SECONDS)
 
 

@@ -245,7 +245,7 @@ def _stage(
     if tracker is None:
         _train(chain, stage, done, before, None)
     else:
-        with tracker.stage(stage.name, {"deemo.run": chain.config.name}) as run:
+        with tracker.stage(stage.name, {"deemo.run": chain.config.name}, training=stage.key) as run:
             _train(chain, stage, done, before, run)
     found = finished(chain.store, stage.prefix, stage.key)
     if found is None:

@@ -6,6 +6,17 @@ from deemo_dist.tracking.models import download_model
 from deemo_dist.tracking.replay import replay
 from deemo_dist.tracking.spool import pending
 from deemo_dist.tracking.tracked_run import TrackedRun, status_of
-from deemo_dist.tracking.tracker import Tracker
+from deemo_dist.tracking.tracker import OTHERS, Tracker
 
-__all__ = ["Depot", "TrackedRun", "Tracker", "check", "download_model", "pending", "replay", "status_of", "ui_command"]
+__all__ = [
+    "OTHERS",
+    "Depot",
+    "TrackedRun",
+    "Tracker",
+    "check",
+    "download_model",
+    "pending",
+    "replay",
+    "status_of",
+    "ui_command",
+]

@@ -1,4 +1,4 @@
-"""Find or create the MLflow run of a name: ``parent`` or ``stages/NAME``. One run each, over all restarts.
+"""Find or create the MLflow run of a name (``parent``, ``stages/NAME``, ``stages/NAME@KEY``): one each, over all restarts.
 
 MLflow gives ids itself, so ours rests on a tag: ``deemo.key`` = tracking key of the chain + name. The tag is searched
 before anything is created; the id is then reserved by the caller's put-if-absent, and of two processes that create at
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PARENT = "parent"
 STAGES = "stages/"
+WITH_KEY = "@"
+"""Between a stage's name and the key of a training of it that is not the first."""
 KEY_TAG = "deemo.key"
 LIFE_TAG = "deemo.life"
 """When the spool of the life was opened that spoke last of a run: what an earlier life's records say comes too late."""
@@ -161,7 +163,7 @@ class Runs:
         tags = {KEY_TAG: f"{header['key']}/{name}", "deemo.run": header["run_name"]}
         if name != PARENT:
             tags["mlflow.parentRunId"] = self.state(header, PARENT, started).run_id
-            tags["deemo.stage"] = name.removeprefix(STAGES)
+            tags["deemo.stage"] = name.removeprefix(STAGES).partition(WITH_KEY)[0]
         title = header["run_name"] if name == PARENT else name.removeprefix(STAGES)
         return self.client.create_run(self.experiment, start_time=started, tags=tags, run_name=title)
 

@@ -18,7 +18,7 @@ from deemo_dist.tracking.carrier import Carrier, Depot
 from deemo_dist.tracking.connection import connection
 from deemo_dist.tracking.delivery import Delivery, Fetch
 from deemo_dist.tracking.reservations import Reservations
-from deemo_dist.tracking.runs import PARENT, STAGES, Reserve
+from deemo_dist.tracking.runs import PARENT, STAGES, WITH_KEY, Reserve
 from deemo_dist.tracking.secrets import secret_values
 from deemo_dist.tracking.segment import Segment, new_segments
 from deemo_dist.tracking.sender import Sender
@@ -30,6 +30,8 @@ STOP_SECONDS = 10.0
 """For the same when a stop was asked for: who asked waits."""
 CARRY_SECONDS = 10.0
 """Besides, for the run's storage to take what MLflow did not."""
+FIRST, OTHERS = "first/", "others/"
+"""Reserved names: whose run is called by a stage's name alone, and what others of it are called."""
 
 
 class Tracker:
@@ -44,7 +46,7 @@ class Tracker:
         files: Segment,
         sender: Sender | None,
         carriage: Carriage | None,
-        reserved: Callable[[str], str | None],
+        reserving: Reservations,
         patience: float,
         hurried: Callable[[], bool],
     ) -> None:
@@ -55,8 +57,9 @@ class Tracker:
             files=files,
             enabled=config.enabled,
             secrets=secret_values(),
-            reserved=reserved,
+            reserved=reserving.known.get,
         )
+        self._reserving = reserving
         self._sender, self._carriage = sender, carriage
         self._patience, self._hurried = patience, hurried
         self._runs: dict[str, TrackedRun] = {}
@@ -110,7 +113,7 @@ class Tracker:
             files=files,
             sender=sender,
             carriage=carriage,
-            reserved=reserving.known.get,
+            reserving=reserving,
             patience=patience,
             hurried=hurried,
         )
@@ -119,12 +122,22 @@ class Tracker:
         """The run of the whole chain, started or continued."""
         return self._start(PARENT, tags)
 
-    def stage(self, name: str, tags: Mapping[str, Any] | None = None) -> TrackedRun:
-        """The child run of a stage, started or continued."""
-        return self._start(STAGES + name, tags)
+    def stage(self, name: str, tags: Mapping[str, Any] | None = None, *, training: str = "") -> TrackedRun:
+        """The child run of a stage, started or continued. ``training``: the key of what is trained; another one under
+        the same name has a run of its own, so that its curve is not taken for what the first one's run has already."""
+        return self._start(STAGES + self._called(name, training), tags)
+
+    def _called(self, name: str, training: str) -> str:
+        """What a stage's run is called: the first training's by the stage, each other one's with its key."""
+        if not training or self._reserving(FIRST + name, training) == training:
+            return name
+        called = f"{name}{WITH_KEY}{training[:12]}"
+        self._reserving(OTHERS + called, training)
+        return called
 
     def lost(self, stages: Iterable[str], status: Status = "FAILED") -> None:
-        """End the chain and ``stages`` where MLflow takes them for running. For whoever saw their process go."""
+        """End the chain and the runs of ``stages`` where MLflow takes them for running. For whoever saw their process
+        go."""
         for name in (*(STAGES + stage for stage in stages), PARENT):
             TrackedRun(self._sink, name).lost(status)
 
@@ -138,7 +151,7 @@ class Tracker:
 
     def run_ids(self) -> dict[str, str]:
         """MLflow run ids known in this process: ``parent`` and ``stages/NAME``."""
-        return {name: run.run_id for name, run in self._runs.items() if run.run_id}
+        return {name.partition(WITH_KEY)[0]: run.run_id for name, run in self._runs.items() if run.run_id}
 
     def flush(self, timeout: float = 30.0) -> bool:
         """Wait until everything logged so far was sent: True then, False when MLflow is away or ``timeout`` is over."""

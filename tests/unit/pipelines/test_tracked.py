@@ -124,6 +124,37 @@ def _left_running(config: RunConfig) -> None:
     tracker.close()
 
 
+def _train(config: RunConfig, key: str, losses: list[float]) -> dict[str, str]:
+    with open_tracker(config, open_store(config.storage)) as tracker:
+        run = tracker.stage("align", training=key)
+        for step, loss in enumerate(losses):
+            run.log_metrics({"loss": loss}, step=step)
+        tracker.flush()
+        return tracker.run_ids()
+
+
+@pytest.mark.slow
+def test_another_training_under_the_same_name_keeps_its_own_curve(config: RunConfig) -> None:
+    """Its first steps were taken for what the first training's run had already, and dropped."""
+    import mlflow
+
+    first = _train(config, "a" * 64, [3.0, 2.0, 1.0])["stages/align"]
+    other = _train(config, "b" * 64, [9.0, 8.0, 7.0])["stages/align"]
+    assert first != other
+    assert _train(config, "a" * 64, [3.0, 2.0, 1.0, 0.5])["stages/align"] == first
+    assert _train(_elsewhere(config, "b"), "b" * 64, [])["stages/align"] != first
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{tracking_folder(config).absolute() / 'mlflow.db'}")
+    curves = [[each.value for each in client.get_metric_history(run, "loss")] for run in (first, other)]
+    assert curves == [[3.0, 2.0, 1.0, 0.5], [9.0, 8.0, 7.0]]
+    assert _runs(config) == {"tiny": "RUNNING", "align": "FINISHED", "align@bbbbbbbbbbbb": "FINISHED"}
+    assert {client.get_run(run).data.tags["deemo.stage"] for run in (first, other)} == {"align"}
+    tracker = open_tracker(config, open_store(config.storage))
+    tracker.stage("align", training="b" * 64)
+    tracker.close()
+    tell_failed(config)
+    assert _runs(config) == {"tiny": "FAILED", "align": "FINISHED", "align@bbbbbbbbbbbb": "FAILED"}
+
+
 @pytest.mark.slow
 def test_a_launcher_ends_what_runs_and_nothing_else(config: RunConfig) -> None:
     tell_failed(config)
