@@ -296,7 +296,8 @@ class FailureBudget:
             most = ", ".join(f"{count} {reason}" for reason, count in self.reasons.most_common(3))
             raise DatasetError(
                 f"{self.reasons.total()} clips were rejected, more than {self.share:.0%} of all ({most})",
-                hint="look into the reasons, or raise data.failure_budget",
+                hint="look into the reasons: what is rejected stays so in this version, so once they are mended set"
+                " another data.version; or go on without these clips by a higher data.failure_budget",
             )
 
 

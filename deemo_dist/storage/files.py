@@ -29,6 +29,7 @@ _HINTS: dict[int, str] = {
     errno.EEXIST: "a file stands where a folder is needed: remove it, or choose another storage.root",
     errno.EISDIR: "a folder stands where a file is needed",
     errno.ENAMETOOLONG: "use shorter names",
+    errno.EOPNOTSUPP: "of several writers the one whose link stands comes first: choose another storage.root",
 }
 
 
@@ -128,10 +129,17 @@ def _write_all(number: int, pieces: Sequence[bytes | memoryview]) -> None:
 
 
 def _link(temporary: Path, target: Path) -> None:
+    """The name for a file that is whole, where none has it. Over NFS a link may be made and its answer lost: the second
+    try then finds this very file."""
     try:
         os.link(temporary, target)
     except FileExistsError:
-        raise AlreadyExistsError(f"{target.name} exists already") from None
+        if not temporary.samefile(target):
+            raise AlreadyExistsError(f"{target.name} exists already") from None
+    except PermissionError as error:
+        if error.errno != errno.EPERM:
+            raise
+        raise OSError(errno.EOPNOTSUPP, "the file system has no hard links") from None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Find or create the MLflow run of a name (``parent``, ``stages/NAME``, ``stages/NAME@KEY``): one each, over all restarts.
+"""Find or create the MLflow run of a name, ``parent``, ``stages/NAME`` or ``stages/NAME@KEY``: one over all restarts.
 
 MLflow gives ids itself, so ours rests on a tag: ``deemo.key`` = tracking key of the chain + name. The tag is searched
 before anything is created; the id is then reserved by the caller's put-if-absent, and of two processes that create at

@@ -150,6 +150,31 @@ def test_one_of_eight_processes_wins_each_key(store: Store) -> None:
         assert store.get(f"race/{number}") == f"{writer}".encode() * 1000
 
 
+def test_a_link_whose_answer_was_lost_is_this_writers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As over NFS: the link is made, the answer lost, and the second try finds the name taken."""
+    link = os.link
+
+    def lossy(source: Path, target: Path) -> None:
+        link(source, target)
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(os, "link", lossy)
+    store.put_new("k", b"first")
+    assert store.get("k") == b"first"
+    monkeypatch.undo()
+    with pytest.raises(AlreadyExistsError):
+        store.put_new("k", b"second")
+
+
+def test_a_file_system_without_hard_links_is_told_as_that(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    with pytest.raises(StorageError, match=r"the file system has no hard links.*another storage\.root"):
+        store.put_new("k", b"first")
+
+
 def test_put_new_refuses_a_taken_key(store: Store) -> None:
     store.put_new("k", b"first")
     with pytest.raises(AlreadyExistsError, match="k exists already"):
