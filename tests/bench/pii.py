@@ -30,12 +30,12 @@ from tests.pii import Finder, Tally, measure, sentences
 
 FILLS = 10
 SPOKEN = 300
-AIM, MOST_LOST, MOST_MUTED = 0.95, 0.02, 0.15
+AIM, MOST_LOST, MOST_MUTED = 0.95, 0.02, 0.12
 # What is reached where .95 is not, a margin below what was measured: a row under it has become worse.
 FLOORS = {"cased": 0.93, "lower-case": 0.17}
 ONE, MANY = "heard", "heard of 28 voices"
 RELEASED = {ONE: AIM, f"{ONE}, lower-case": 0.92, MANY: AIM, f"{MANY}, lower-case": 0.92}
-MUTED = {ONE: 0.87, f"{ONE}, lower-case": 0.85, MANY: 0.92, f"{MANY}, lower-case": 0.89}
+MUTED = {ONE: 0.89, f"{ONE}, lower-case": 0.87, MANY: 0.91, f"{MANY}, lower-case": 0.88}
 GENERATED = "My name is Anna Keller and I arrived from Lisbon on Monday."
 
 
