@@ -153,8 +153,9 @@ class FaceScan:
 
     def _examine(self, number: int, frame: np.ndarray, *, fine: bool) -> None:
         """Look at a frame, and at those between it and the last look if something happened."""
-        known = self._small
-        self._found[number] = self._detected(number, frame, fine=fine)
+        known, before = self._small, self._found.get(number)
+        found = self._detected(number, frame, fine=fine)
+        self._found[number] = found if before is None else merged([before, found])
         if self._looked is not None and restless(self._found[self._looked], self._found[number]):
             self._look_back(number)
         self._looked = number

@@ -261,3 +261,20 @@ def test_a_planted_lower_third_is_found_from_before_it_comes_to_after_it_goes() 
         for x0, y0, x1, y1 in np.clip(boxes[number], 0, None).astype(int):
             covered[y0:y1, x0:x1] = True
         assert covered[place[1] - high : place[1], place[0] : place[0] + wide].mean() > 0.95, number
+
+
+def test_a_second_look_at_the_last_frame_takes_nothing_away() -> None:
+    """Only the finer copy shows a face, large enough not to be followed in crops; the look at the end, from afar too,
+    is made without it."""
+    box, sure = np.array([[40.0, 40.0, 90.0, 90.0]]), np.array([0.9])
+    models = FaceModels(
+        coarse=lambda frame: NONE, fine=lambda frame: (box, sure), width=80, far=(lambda frame: NONE,)
+    )  # fmt: skip
+    scan = FaceScan(PolicyConfig(detect_every=1), models)
+    frames = frames_of([None] * 2, size=160)
+    scan.see(0, 0.0, frames[0])
+    scan._fine_at = -np.inf
+    scan._far._at = 0.0
+    scan.see(1, 0.04, frames[1])
+    assert scan._far.wants(1)
+    assert scan.finish().boxes[1].shape == (1, 4)
