@@ -1,7 +1,7 @@
 """Whisper base through faster-whisper, offline: the words of a stretch of speech, whether it is English, whether there
 are words at all (Radford et al. 2022, arXiv 2212.04356).
 
-One thread, temperature 0 and no second tries: the same sound gives the same words.
+One thread and temperature 0 throughout: the same sound gives the same words.
 """
 
 from collections.abc import Sequence

@@ -228,6 +228,7 @@ def spec(name: str, place: Placement) -> StageSpec:
             packs_per_step=PACKS,
             validate_every=PLAN.get("validate_every", 0),
             early_stop=PLAN.get("early_stop", 0),
+            max_grad_norm=PLAN.get("max_grad_norm", 1.0),
         ),
         engine=EngineConfig(
             zero_stage=PLAN.get("zero_stage", 3),

@@ -76,15 +76,15 @@ def test_names_that_are_words_are_found_where_capitals_tell(words: Words, lower:
 
 @pytest.mark.slow
 def test_spoken_names_are_muted_and_other_words_are_kept(words: Words) -> None:
-    hearings = listen(Listener(), say(speakable(sentences("held", fills=1))[:24]))
-    for lower, named in ((False, 0.8), (True, 0.7)):
+    hearings = listen(Listener(), say(speakable(sentences("held", fills=1))[:36]))
+    for lower in (False, True):
         found = judge(words, hearings, lower=lower)
-        assert found["muted_given"].total >= 20
+        assert found["muted_given"].total >= 30
         assert found["muted_given"].share >= 0.95
-        assert found["hidden"].share >= named
+        assert found["hidden"].share >= 0.8
         assert found["released_hidden"].share >= 0.95
         assert found["muted"].share >= 0.95
-        assert found["other_muted_given"].share <= 0.08
-        assert found["other_muted"].share <= 0.12
+        assert found["other_muted_given"].share <= 0.1
+        assert found["other_muted"].share <= 0.14
         assert found["other_removed"].share <= 0.02
-        assert found["other_left_out"].share <= 0.12
+        assert found["other_left_out"].share <= 0.14
